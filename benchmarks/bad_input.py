@@ -1,9 +1,9 @@
-"""What the installed `brulee` says to every bad input, as a Markdown table.
+"""The installed `brulee`'s message for every bad input, as a Markdown table.
 
     python benchmarks/bad_input.py > table.md        # some minutes: every row is a fresh process
 
-The cases are those of tests/bad_inputs.py. A tiny model is built for them; the rows about disks
-need the right to mount a tmpfs. Exits 1 where a case did not end as it should.
+The cases are those of tests/bad_inputs.py, run on a tiny model built for them; the rows about disks
+need permission to mount a tmpfs. Exits 1 if a case did not end as it should.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def main() -> None:
 
 
 def cases(command: str) -> Iterator[tuple[str, Callable[[Any], tuple[int, str]]]]:
-    """Every case as its title and a function that provokes it."""
+    """Every case as its title and a function that provokes the error."""
     for case in BAD["CASES"]:
         yield case.title, partial(provoke, command, case)
     yield ALLOWED[0], lambda at: few_empty(command, at)
@@ -76,7 +76,7 @@ def few_empty(command: str, at: Any) -> tuple[int, str]:
 
 
 def stopped(command: str, at: Any, verb: str, number: int) -> tuple[int, str]:
-    """Interrupt a run, then check that the line it printed finishes it."""
+    """Interrupt a run, then check that the command it printed finishes it."""
     at.recipe["train"]["epochs"] = 40
     at.recipe["evaluate"] |= {"batch_tokens": 64, "generation": {"max_new_tokens": 120}}
     growing = "events.jsonl" if verb == "train" else "eval/base/rows-test.jsonl"
@@ -92,7 +92,7 @@ def stopped(command: str, at: Any, verb: str, number: int) -> tuple[int, str]:
 
 
 def on_disk(command: str, at: Any, change: str | None) -> tuple[int, str]:
-    """Train on a file system of half a megabyte, changed first by mounting it anew."""
+    """Train on a file system of 512 KiB, first remounted with the options `change`, if any."""
     with small_disk(at.folder / "disk") as disk:
         if change:
             mount("-o", change, disk)
@@ -132,7 +132,7 @@ def installed_command() -> str:
 
 
 def make_model(folder: Path) -> Path:
-    """A Llama of two layers with random weights and a byte-level tokenizer."""
+    """A two-layer Llama with random weights and a byte-level tokenizer."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 

@@ -1,12 +1,12 @@
-"""What sharing documents' beginnings saves of a pass: the one all have in common, and every one.
+"""The share of tokens that prefix sharing saves in a pass: the prefix common to all, or a tree.
 
     python benchmarks/beginnings.py --data dialogsum.dev.jsonl
 
-Draws the documents of training steps as the recipes do and counts the tokens that are computed:
-each document by itself; what all documents of a pass begin with once (`common_start`, which is what
-training does); and every beginning that any two documents share once, as a tree of prefixes would
-have it. A token counts as shared only where no learned one is predicted from it. Nothing is
-computed but counts. Prints a table and writes benchmarks/results/beginnings.json.
+Draws the documents of training steps as the recipes do and counts the tokens to compute: with each
+document separate; with the prefix common to all documents of a pass computed once (`common_start`,
+as training does); and with every prefix that any two documents share computed once, as in a prefix
+tree. A token is shared only if no token with loss is predicted from it. Only counts, runs no model.
+Prints a table and writes benchmarks/results/beginnings.json.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def main() -> None:
 
 
 def counted(name: str, size: int, data: str) -> dict[str, object]:
-    """The tokens of some steps, and what both ways to share save of them."""
+    """The tokens of some steps, and the share that each way of sharing saves."""
     own = [f"data.source={data}", "data.split.test=0"] if name == "dialogsum" else []
     settings = [*own, f"train.batch_size={size}", f"train.max_steps={STEPS}"]
     recipe = load_recipe(HERE.parent / "recipes" / f"{name}.yaml", settings)
@@ -72,8 +72,8 @@ def counted(name: str, size: int, data: str) -> dict[str, object]:
 
 
 def distinct(documents: Sequence[Encoded]) -> int:
-    """Tokens that a tree of the documents' beginnings would compute."""
-    nodes: dict[tuple[int, int], int] = {}  # a node and the token after it -> the node there
+    """The number of tokens that a prefix tree of the documents would compute."""
+    nodes: dict[tuple[int, int], int] = {}  # (node, next token) -> child node
     own = 0
     for document in documents:
         node, shareable = 0, document.spans[0][0] - 1

@@ -1,14 +1,14 @@
-"""Every JSON task of BIG-bench read and rendered, beside what the package itself makes of it.
+"""Read and render every JSON task of BIG-bench, and compare with the bigbench package itself.
 
     pip download --no-deps --no-binary :all: bigbench==1.0.0      (358 MB; unpack it)
     python benchmarks/bigbench_files.py bigbench-1.0.0
     PEER/bin/python benchmarks/peers/bigbench_side.py bigbench-1.0.0 theirs.json
     python benchmarks/bigbench_files.py bigbench-1.0.0 --theirs theirs.json
 
-Counts tasks and examples. With the package's own side (peers/bigbench.txt says what it needs):
-asserts of every task that questions, answers and choices of its first 300 examples, 25 prompts with
-two shots, the chance level, and all scores of 25 made-up and of 25 right replies are equal, scores
-within 1e-9. Writes benchmarks/results/bigbench.json, a line a task.
+Counts tasks and examples. With the package's own side (peers/bigbench.txt lists its requirements),
+asserts for every task that questions, answers and choices of its first 300 examples, 25 two-shot
+prompts, the chance level, and all scores of 25 made-up and 25 right replies are equal, scores
+within 1e-9. Writes benchmarks/results/bigbench.json, one line per task.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def main() -> None:
 
 
 def described(name: str, task: JsonTask) -> dict[str, Any]:
-    """What the side reports, of our own reading."""
+    """The same report as the peer's side, from our own reading of a task."""
     written = write(task)
     shots = ask(task, SHOTS, min(SCORED, len(written)))
     found: dict[str, Any] = {
@@ -111,7 +111,7 @@ def described(name: str, task: JsonTask) -> dict[str, Any]:
 
 
 def scores(name: str, task: BigBenchTask, right: bool = False) -> dict[str, float]:
-    """Our scores of the made-up or the right replies."""
+    """Our scores of the made-up or right replies."""
     examples = sorted(task.examples(), key=lambda e: int(e.id))[:SCORED]
     judged = [task.judge(e, reply(name, task, e, right)).statistics for e in examples]
     return {key: score(task, key, [j[key] for j in judged]) for key in task.metrics}
@@ -138,7 +138,7 @@ def score(task: BigBenchTask, key: str, statistics: Sequence[Sequence[float]]) -
 
 
 def compared(name: str, ours: dict[str, Any], theirs: dict[str, Any]) -> dict[str, Any]:
-    """A task's line: what was compared, how right answers score, and what differs."""
+    """A task's line: what was compared, the scores of right answers, and what differs."""
     differ = [
         key for key in ("examples", "questions", "answers", "shots") if ours[key] != theirs[key]
     ]
@@ -173,7 +173,7 @@ def write_results(
 
 
 def write_rows(file: Path, report: dict[str, Any], rows: Sequence[dict[str, Any]]) -> None:
-    """A report as JSON, with one line for each of its rows."""
+    """Write a report as JSON, with one line per row."""
     head = json.dumps(report, indent=1).removesuffix("\n}")
     lines = ",\n".join(f"  {json.dumps(row)}" for row in rows)
     file.write_text(f'{head},\n "rows": [\n{lines}\n ]\n}}\n', encoding="utf-8")

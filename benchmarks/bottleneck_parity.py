@@ -1,13 +1,12 @@
-"""Bottleneck adapters beside the library `adapters`: same model, same values, same outcome.
+"""Parity of bottleneck adapters with the library `adapters`: same model, values and outcome.
 
     python3 -m venv .peer && .peer/bin/pip install -r benchmarks/peers/adapters.txt
     .venv/bin/python benchmarks/bottleneck_parity.py --peer .peer/bin/python
 
-For Houlsby and Pfeiffer on a small Llama, GPT-2 and T5, which norm before a sub-layer, and BART,
-which norms after it: random weights, random adapters. What has to be mended in the library for
-Llama is said in peers/adapters_side.py. Asserts logits and the gradients of every adapter value
-within 1e-5, and that the adapters change the logits by more than 0.01. Writes
-benchmarks/results/bottleneck-parity.json.
+For Houlsby and Pfeiffer on a small Llama, GPT-2 and T5 (pre-norm) and BART (post-norm), with random
+weights and random adapters. peers/adapters_side.py works around a bug of the library with Llama.
+Asserts logits and the gradients of every adapter value within 1e-5, and that the adapters change
+the logits by more than 0.01. Writes benchmarks/results/bottleneck-parity.json.
 """
 
 from __future__ import annotations
@@ -78,7 +77,7 @@ MODELS: dict[str, tuple[str, str, dict[str, Any]]] = {
         },
     ),
 }
-# adapters calls silu swish.
+# The library calls SiLU swish.
 CASES = [("houlsby", "silu", "swish"), ("pfeiffer", "relu", "relu")]
 
 
@@ -119,12 +118,12 @@ def main() -> None:
 def _our_side(
     folder: Path, name: str, kind: str, activation: str, theirs: str
 ) -> dict[str, float | int]:
-    """Write the model, the adapter, the inputs and what comes out here."""
+    """Write the model, the adapter, the inputs and our outputs."""
     config_class, model_class, sizes = MODELS[name]
     torch.manual_seed(0)
     sizes = {**COMMON, **sizes}
     model = getattr(transformers, model_class)(getattr(transformers, config_class)(**sizes)).eval()
-    # Without sharing, so that a tied weight is written under each of its names.
+    # Cloned, so that a tied weight is written under each of its names.
     save_file({k: v.clone() for k, v in model.state_dict().items()}, folder / "base.safetensors")
     ids = torch.randint(5, 300, (2, 16))
     inputs = {"input_ids": ids}

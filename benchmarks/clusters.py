@@ -1,12 +1,12 @@
-"""What a model learns of kinds of tasks that it was never tuned on, by how many others it was.
+"""Zero-shot performance on held-out task clusters by the number of clusters tuned on.
 
     python benchmarks/clusters.py --data FOLDER --out benchmarks/results/clusters.json
 
 FLAN's question (Wei et al. 2021, section 4.1): clusters of tasks are held out, the model is tuned
-on one cluster, then on more, by as many documents each time, and the held-out ones are asked before
-and after, zero-shot, in the library's first phrasing: which choice is likeliest, and what is
-written. FOLDER holds published files as their authors name them; the functions below say which.
-Runs can be stopped and gone on with.
+on one cluster, then on more, with the same number of documents each time. The held-out clusters are
+scored before and after, zero-shot, in the library's first phrasing: by the most likely choice and
+by the generated answer. FOLDER holds published files under their original names; the functions
+below say which. Stopped runs can be continued.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Row = dict[str, Any]
 HELD_OUT: Final = ("nli", "commonsense")
 METRICS: Final = ("ranked_accuracy", "accuracy")
 KEPT: Final = ("base", "tuned", "difference", "low", "high", "p")
-# Nested: each case is tuned on its own clusters and on those of the cases before.
+# Nested: each case is tuned on its own clusters and those of the cases before.
 CASES: Final[dict[str, tuple[str, ...]]] = {
     "1 cluster": ("summarization",),
     "5 clusters": ("sentiment", "translation", "grammar", "paraphrase"),
@@ -42,7 +42,7 @@ def _json(path: Path) -> Iterator[Row]:
 
 def _table(path: Path, delimiter: str = "\t") -> Iterator[list[str]]:
     with path.open(encoding="utf-8-sig", newline="") as lines:
-        if delimiter == "\t":  # where a quotation mark is a character
+        if delimiter == "\t":  # in TSV files, quotation marks are plain characters
             yield from csv.reader(lines, delimiter=delimiter, quoting=csv.QUOTE_NONE)
         else:
             yield from csv.reader(lines, delimiter=delimiter)
@@ -53,7 +53,7 @@ def _dialogues(folder: Path) -> Iterator[Row]:
 
 
 def _reviews(folder: Path) -> Iterator[Row]:
-    """Sentences that people rated clearly one way, at least 1 of 4."""
+    """Sentences whose human rating is clearly positive or negative, by at least 1 of 4."""
     for _, mean, text in _table(folder / "amazon_reviews/snippets.tsv"):
         if abs(float(mean)) >= 1:
             yield {"sentence": text, "label": int(float(mean) > 0)}
@@ -118,7 +118,7 @@ def _alternatives(folder: Path) -> Iterator[Row]:
         yield {key: row[key] for key in columns}
 
 
-# The library's family and its rows. Of GSM8K all phrasings reason before they answer.
+# Library family -> its rows. All phrasings of GSM8K reason before they answer.
 TASKS: Final[dict[str, Callable[[Path], Iterator[Row]]]] = {
     "dialogsum": _dialogues,
     "sst2": _reviews,
@@ -172,7 +172,7 @@ def _recipe(given: dict[str, list[Row]], asked: argparse.Namespace) -> dict[str,
             "name": name,
             "source": rows,
             "templates": name,
-            # All rows of a held-out task but one are its test; of the others all are learned.
+            # A held-out task's rows are all test rows but one; the others' rows all train.
             "split": {"test": 0.99 if name in ASKED else 0, "near_duplicates": False},
         }
         for name, rows in given.items()

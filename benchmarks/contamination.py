@@ -1,9 +1,9 @@
-"""How long it takes to index 100,000 training rows and to look 1,000 test rows up in them.
+"""Time to index 100,000 training rows and to look up 1,000 test rows in them.
 
     python benchmarks/contamination.py
 
-Prints JSON and writes it to benchmarks/results/contamination.json. Rows are made of 60 words each,
-drawn from 50,000 by Zipf's law; every tenth test row quotes 20 words of a training row.
+Prints JSON and writes it to benchmarks/results/contamination.json. Rows have 60 words each, drawn
+from 50,000 by Zipf's law; every tenth test row quotes 20 words of a training row.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def texts(name: str, rows: list[dict[str, str]]) -> RowTexts:
 
 
 def timed(work: Callable[[], Any]) -> tuple[Any, dict[str, float]]:
-    """What it gives, and the seconds on the clock and of this process's own work."""
+    """The result of `work`, with its wall-clock seconds and this process's CPU seconds."""
     wall, cpu = time.perf_counter(), time.process_time()
     given = work()
     spent = {"seconds": time.perf_counter() - wall, "cpu_seconds": time.process_time() - cpu}

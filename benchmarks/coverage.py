@@ -1,11 +1,11 @@
-"""How often the 95% intervals of scores and of differences hold the truth, by simulation.
+"""Coverage of the 95% intervals of scores and differences, by simulation.
 
     python benchmarks/coverage.py [--trials 2000]
 
-Prints a table and writes benchmarks/results/coverage.json. Items are drawn from distributions whose
-score is known, or from a population of items whose score is; each trial draws so many and asks
-`stats.interval`, `stats.compare` or an average over tasks for bounds. Of the change of the spread
-over phrasings it also counts how often p is below 0.05.
+Prints a table and writes benchmarks/results/coverage.json. Each trial draws items from a
+distribution, or from a population of items, whose true score is known, and computes bounds with
+`stats.interval`, `stats.compare` or an average over tasks. For the change of the spread over
+phrasings it also counts how often p is below 0.05.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from brulee.evaluation.stats import compare, interval, resampled
 RESULT = Path(__file__).parent / "results" / "coverage.json"
 SIZES = (5, 10, 20, 50, 200)
 _APART, _CLOSE = np.linspace(-0.8, 1.2, 8).tolist(), np.linspace(1.9, 2.1, 8).tolist()
-_OF_ITEM = 1.5  # how far items lie apart, in logits
-_WHOLE = (_OF_ITEM**2 + 1) ** 0.5  # and with what is an item's and a phrasing's own
+_OF_ITEM = 1.5  # standard deviation of items' difficulty, in logits
+_WHOLE = (_OF_ITEM**2 + 1) ** 0.5  # the same with the unit-variance noise per item and phrasing
 Rng = np.random.Generator
 Bounds = tuple[float, float]
 Case = Callable[[Rng, int, int], tuple[Bounds, float]]  # rng, items, resamples -> bounds, truth
@@ -53,7 +53,7 @@ def share(truth: float) -> Case:
 
 
 def overlap(a: float, b: float, zero: float = 0.0) -> Case:
-    """Like ROUGE: values between 0 and 1, skewed, of which some are 0."""
+    """Skewed values between 0 and 1, like ROUGE, with a share `zero` of them 0."""
 
     def case(rng: Rng, items: int, resamples: int) -> tuple[Bounds, float]:
         values = rng.beta(a, b, (items, 1)) * (rng.random((items, 1)) >= zero)
@@ -63,7 +63,7 @@ def overlap(a: float, b: float, zero: float = 0.0) -> Case:
 
 
 def grouped(right: bool) -> Case:
-    """Four items a group, alike within it: a share of right ones, or of values between 0 and 1."""
+    """Groups of four correlated items: right or wrong, or values between 0 and 1."""
 
     def case(rng: Rng, items: int, resamples: int) -> tuple[Bounds, float]:
         groups = np.repeat(np.arange(items), 4)
@@ -76,7 +76,7 @@ def grouped(right: bool) -> Case:
 
 
 def _population(seed: int, pairs: int) -> Array:
-    """BLEU's statistics of so many pairs, of which each repeats a part of its reference."""
+    """BLEU's statistics of `pairs` pairs, each repeating a part of its reference."""
     bleu, rng, found = metric("bleu"), np.random.default_rng(seed), []
     words = np.array([f"w{i}" for i in range(60)])
     for _ in range(pairs):
@@ -88,11 +88,11 @@ def _population(seed: int, pairs: int) -> Array:
 
 
 def _records(seed: int, answers: int) -> Array:
-    """Statistics of so many JSON answers: some fields wrong or left out, one in ten no JSON."""
+    """Statistics of JSON answers: some fields wrong or missing, one answer in ten not JSON."""
     of, rng, found = metric("json"), np.random.default_rng(seed), []
     for _ in range(answers):
         wanted = {f"k{i}": int(rng.integers(3)) for i in range(rng.integers(1, 12))}
-        right = rng.beta(6, 1 + seed)  # of the item: its fields are right or wrong together
+        right = rng.beta(6, 1 + seed)  # per item, so that its fields are correlated
         said = [k for k in wanted if rng.random() < 0.9]
         kept = {k: wanted[k] if rng.random() < right else 9 for k in said}
         text = json.dumps(kept) if rng.random() < 0.9 else "I cannot say."
@@ -101,7 +101,7 @@ def _records(seed: int, answers: int) -> Array:
 
 
 class Corpus:
-    """A corpus score of items drawn from a population, or the difference of two."""
+    """A corpus score of items drawn from a population, or the difference of two scores."""
 
     def __init__(self, name: str, key: str, population: Callable[[int], Array]) -> None:
         self.base, self.tuned = population(0), population(1)
@@ -122,7 +122,7 @@ class Corpus:
 
 
 def calibration(overconfident: float) -> Case:
-    """The calibration error, in bins of equal mass, of a model that is right less than it says."""
+    """The calibration error, in equal-mass bins, of an overconfident model."""
     found = metric("ece")
     reduce = partial(found.reduce, "ece")
 
@@ -131,7 +131,7 @@ def calibration(overconfident: float) -> Case:
         right = rng.random(items) < np.clip(said - overconfident, 0, 1)
         return found.join("ece", np.stack([said, right], axis=1))
 
-    # Of as many items that no bin's gap is chance; a calibrated model's is none.
+    # From enough items that no bin's gap is chance; zero for a calibrated model.
     truth = (
         float(reduce(drawn(np.random.default_rng(0), 200_000).mean(0), 2e5))
         if overconfident
@@ -168,7 +168,7 @@ def change(rng: Rng, items: int, resamples: int) -> tuple[Bounds, float]:
 
 
 def subjects(each: int) -> Case:
-    """The average over tasks with so many right or wrong items each; items are those of all."""
+    """The average over tasks of `each` right or wrong items; `items` counts those of all tasks."""
 
     def case(rng: Rng, items: int, resamples: int) -> tuple[Bounds, float]:
         rates = np.linspace(0.15, 0.75, max(2, items // each))
@@ -184,7 +184,7 @@ def subjects(each: int) -> Case:
 
 
 def phrased(before: Sequence[float], after: Sequence[float]) -> Case:
-    """Right or wrong answers under phrasings of so many logits; an item is as hard in all."""
+    """Right or wrong answers under phrasings with these logits; items share their difficulty."""
     nodes, weights = np.polynomial.hermite_e.hermegauss(60)
     weights = weights / weights.sum()
 
@@ -216,7 +216,7 @@ def _spread(
 def refused(
     before: Sequence[float], after: Sequence[float], items: int, trials: int, resamples: int = 1000
 ) -> float:
-    """The share of trials in which p of the change of the spread is below 0.05."""
+    """The share of trials in which the change of the spread has p < 0.05."""
     rng = np.random.default_rng([1, items])
     found = (_spread(before, after, rng, items, resamples).p < 0.05 for _ in range(trials))
     return sum(found) / trials
@@ -224,7 +224,7 @@ def refused(
 
 @cache
 def cases(population: int = 3000) -> dict[str, Case]:
-    """Those of a corpus score draw their items from a population of so many."""
+    """All cases by name; corpus scores draw their items from `population` items."""
     corpus = Corpus("bleu", "bleu", partial(_population, pairs=population))
     fields = Corpus("json", "json_f1", partial(_records, answers=population))
     return {
@@ -262,7 +262,7 @@ SPREADS = {
 
 
 def covered(case: Case, items: int, trials: int, resamples: int = 1000, seed: int = 0) -> float:
-    """The share of trials whose bounds hold the truth."""
+    """The share of trials whose bounds contain the truth."""
     rng, held = np.random.default_rng([seed, items]), 0
     for _ in range(trials):
         (low, high), truth = case(rng, items, resamples)

@@ -1,12 +1,12 @@
-"""Rendering and encoding against the bare tokenizer on the very same text.
+"""Rendering and encoding against the bare tokenizer on the same texts.
 
     python benchmarks/encoding.py
 
 Prints JSON and writes it to benchmarks/results/encoding.json. Ours: each row rendered by its
-template, framed by the chat template, tokenised with its learned span known (`Encoder.fit_many`).
-Bare: the tokenizer of transformers, called once with the list of all the finished texts. Both use
-every core, their runs alternate, and the tokens are counted to be the same. The ratio is of the
-best run of each; that of CPU seconds, of all threads, does not depend on what else is running.
+template, framed by the chat template, tokenised with its loss span (`Encoder.fit_many`). Bare: the
+transformers tokenizer, called once with the list of all finished texts. Both use every core, their
+runs alternate, and their token counts must be equal. The ratio compares the best run of each; the
+ratio of CPU seconds over all threads does not depend on other load.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def main() -> None:
 
 
 def compared(tokenizer: Any, source: str, name: str, count: int) -> dict[str, object]:
-    """Both rates on `count` documents, the source's rows repeated."""
+    """Both rates on `count` documents, repeating the source's rows."""
     encoder = Encoder(tokenizer)
     template = load_templates(name).templates[0]
     rows = list(open_source(source))
@@ -91,7 +91,7 @@ def encoded(encoder: Encoder, template: Template, rows: list[dict[str, Any]]) ->
 
 
 def timed(work: Callable[[], T]) -> tuple[tuple[float, float], T]:
-    """Seconds on the clock and of all threads, and what came out."""
+    """Wall-clock seconds and CPU seconds of all threads, and the result."""
     wall, cpu = time.perf_counter(), time.process_time()
     found = work()
     return (time.perf_counter() - wall, time.process_time() - cpu), found

@@ -1,12 +1,12 @@
-"""How well inventions are found: on the test set, and planted into DialogSum's own summaries.
+"""How well inventions are detected: on the test set, and planted into DialogSum's summaries.
 
     python benchmarks/faithfulness.py DIALOGSUM.jsonl
 
 Prints JSON and writes it to benchmarks/results/faithfulness.json. Test set: precision and recall
 over the spans of tests/fixtures/faithfulness.jsonl, 20 summaries with planted inventions and 20
-faithful ones, written with this project. DialogSum: the share of its human summaries that are
-flagged (few should be; some hold misspelt names), and of names and numbers swapped for those of
-another dialogue the share that is found.
+faithful ones, written for this project. DialogSum: the share of its human summaries that are
+flagged (few should be; some have misspelt names), and the share detected of names and numbers
+swapped for those of another dialogue.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def on_test_set(items: list[Row]) -> dict[str, float]:
 
 
 def on_swapped(rows: list[Row]) -> dict[str, object]:
-    """One supported name or number of a summary replaced by one that its dialogue lacks."""
+    """The share detected when one supported name or number is replaced by an unsupported one."""
     draw = random.Random(0)
     found = {"name": [0, 0], "number": [0, 0]}
     pool: dict[str, list[str]] = {"name": [], "number": []}

@@ -1,17 +1,16 @@
-"""Families of models through the fused decoder and through transformers' layers, side by side.
+"""Model families through the fused decoder and through transformers' layers, side by side.
 
     .venv/bin/python benchmarks/families.py [--repeats 3] [--pairs | --gpt]
 
-Models of random weights in the shapes of Gemma 3 270M (its vocabulary cut to 32,768) and of a
-small Phi 3: LoRA of rank 16 on every linear map, bf16, one thread, two documents of about 300
-tokens whose last fifth is learned and which share the first 24, and one of 1,100 tokens, more than
-Gemma's window. The ways take turns step by step on one model, and ratios are of neighbours, in the
-thread's own time, so that they hold on a busy machine too. Both ways' losses have to agree within
-1%. Memory is what a step adds at its peak; through layers it is given in passes of 512 tokens,
-which is what training takes there, and in passes as large as the decoder's. Writes
-families-cpu.json. With --pairs it is the shape of BART base with its dropout, on eight documents
-of 180 to 410 tokens, and families-pairs-cpu.json. With --gpt it is the shape of GPT-2 with its
-dropout, in fp32, and families-gpt-cpu.json.
+Random weights in the shapes of Gemma 3 270M (vocabulary cut to 32,768) and of a small Phi 3, with
+LoRA r16 on every linear layer, in bf16, on one thread. The documents: two of about 300 tokens that
+share the first 24 and have loss on the last fifth, and one of 1,100 tokens, more than Gemma's
+window. The two ways alternate step by step on one model, and ratios compare neighbouring steps in
+the thread's CPU time, so that they hold on a busy machine too. The losses must agree within 1%.
+Memory is what a step adds at its peak; through layers it is measured in passes of 512 tokens, as in
+training, and in passes as large as the decoder's. Writes families-cpu.json. --pairs: the shape of
+BART base with its dropout, on eight documents of 180 to 410 tokens; writes families-pairs-cpu.json.
+--gpt: the shape of GPT-2 with its dropout, in fp32; writes families-gpt-cpu.json.
 """
 
 from __future__ import annotations
@@ -138,7 +137,7 @@ def case(shape: str, lengths: Sequence[int], repeats: int, dtype: torch.dtype) -
     fused, layers, parameters = _two_ways(shape, dtype)
     documents = [_document(length, seed) for seed, length in enumerate(lengths)]
     runs: dict[str, list[dict[str, float]]] = {"fused": [], "layers": []}
-    for at in range(repeats + 1):  # the first warms up
+    for at in range(repeats + 1):  # the first is warm-up
         for passes in (fused, layers) if at % 2 else (layers, fused):
             found = _step(passes, documents, parameters)
             if at:
@@ -146,7 +145,7 @@ def case(shape: str, lengths: Sequence[int], repeats: int, dtype: torch.dtype) -
     layers.pass_tokens = FUSED_PASS_TOKENS["cpu"]
     together = _step(layers, documents, parameters)
     pairs = list(zip(runs["fused"], runs["layers"], strict=True))
-    # Within 1%, also where each way drops other values: of random weights all losses are near.
+    # Within 1% even if dropout differs: with random weights all losses are close.
     assert all(abs(one["loss"] / other["loss"] - 1) < 0.01 for one, other in pairs), pairs
     memory = {way: statistics.median(run["extra_mib"] for run in runs[way]) for way in runs}
     speed = {way: statistics.median(run["tokens_per_second"] for run in runs[way]) for way in runs}
@@ -162,7 +161,7 @@ def case(shape: str, lengths: Sequence[int], repeats: int, dtype: torch.dtype) -
 
 
 def _two_ways(shape: str, dtype: torch.dtype) -> tuple[Passes, Passes, list[torch.nn.Parameter]]:
-    """Through the decoder and through layers, and what both train."""
+    """Passes through the decoder and through layers, and the parameters that both train."""
     kind, sizes = SHAPES[shape]
     config = getattr(transformers, f"{kind}Config")(**sizes, pad_token_id=0)
     pair = bool(config.is_encoder_decoder)
@@ -179,7 +178,7 @@ def _two_ways(shape: str, dtype: torch.dtype) -> tuple[Passes, Passes, list[torc
     setattr(head, name, lambda _: None)
     layers = Passes(base, most=8)
     setattr(head, name, look_for)
-    model.train()  # it drops what its configuration says
+    model.train()  # dropout as in its configuration
     assert (fused.fused, layers.fused) == (True, False)
     return fused, layers, [p for group in attached.groups() for p in group.parameters]
 

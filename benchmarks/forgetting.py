@@ -1,11 +1,11 @@
-"""What tuning on one task forgets, and what a share of general instructions keeps of it.
+"""What tuning on one task forgets, and how much of it replaying general instructions keeps.
 
     python benchmarks/forgetting.py --runs runs/forgetting
     python benchmarks/forgetting.py --data dialogsum/dev.jsonl --mmlu mmlu --runs runs/forgetting
 
-Runs recipes/replay-single.yaml and recipes/replay.yaml (both can be stopped and gone on with),
-prints every guard before, after the one and after the other with paired 95% intervals, and writes
-the numbers to the file named by --out.
+Runs recipes/replay-single.yaml and recipes/replay.yaml (stopped runs can be continued), prints
+every guard before tuning and after each recipe with paired 95% intervals, and writes the numbers to
+the file named by --out.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def main() -> None:
 
 
 def row(name: str, guard: Guard, folders: dict[str, Path]) -> dict[str, Any]:
-    """One guard: base, and after each case its change; and the difference that replay makes."""
+    """One guard: its base score, its change after each case, and the effect of replay."""
     reduce = partial(guard.task.reduce, guard.metric)
 
     def pair(before: Sequence[Answer], after: Sequence[Answer]) -> Comparison:
@@ -79,7 +79,7 @@ def row(name: str, guard: Guard, folders: dict[str, Path]) -> dict[str, Any]:
 
 
 def gain(folder: Path) -> list[dict[str, Any]]:
-    """What a run gained on its own task."""
+    """A run's gains on its own task."""
     return [pair.model_dump() for pair in results.read(folder).comparisons]
 
 

@@ -1,16 +1,15 @@
-"""The measurements that need a GPU, in the order of their worth, each in a process of its own.
+"""The measurements that need a GPU, most valuable first, each in a separate process.
 
     python benchmarks/gpu.py --list
     python benchmarks/gpu.py --wheels wheels --small 135m --data dialogsum.ids.json \\
         --only exact,lora-16,lora-64,head
 
-A row that fails or takes too long does not keep the others from running: the end of what it said is
-added to gpu-failed.txt beside the results, and the exit code is 1. No row begins in the last
-minute of --minutes, and one that has not ended then is stopped, so that a command ends in time. A
-row whose peer has no Python, by --wheels (gpu_sites.py), --trl or --unsloth, is left out. `--tiny`
-runs every row on a model of two layers, which takes seconds: with `--device cpu` to try the
-scripts, with `--device cuda` to see before anything else that the machine has what they need.
-docs/gpu.md says how to get there.
+A row that fails or takes too long does not stop the others: the end of its output is added to
+gpu-failed.txt next to the results, and the exit code is 1. No row starts in the last minute of
+--minutes, and a row still running at the end is stopped, so that the command ends in time. A row
+is left out if its peer has no Python from --wheels (gpu_sites.py), --trl or --unsloth. `--tiny`
+runs every row on a two-layer model, which takes seconds: with `--device cpu` to try the scripts,
+with `--device cuda` to check first that the machine has what they need. See docs/gpu.md.
 """
 
 from __future__ import annotations
@@ -33,17 +32,16 @@ from versus_jobs import PAIRS
 
 HERE = Path(__file__).parent
 LAST_LINES = 60
-LEAST = 60.0  # seconds: with fewer left no row begins
+LEAST = 60.0  # seconds; with fewer left, no row starts
 FAILED = "gpu-failed.txt"
 TINY = {"tokens": "64", "vocabulary": "1024"}
 
 
 @dataclass(frozen=True)
 class Row:
-    """A pair of versus_trl.py beside a peer, the head beside full logits, or gpu_exact.py.
+    """A pair of versus_trl.py against a peer, the head against full logits, or gpu_exact.py.
 
-    It is to be at least `speed` times as fast, in at most `memory` of the memory; None: not held
-    against anything.
+    The targets: at least `speed` times as fast, at most `memory` times the memory; None: no target.
     """
 
     name: str
@@ -58,7 +56,7 @@ class Row:
 
     @property
     def file(self) -> str:
-        """Where its result is, without the device."""
+        """The stem of its result file, without the device."""
         own = {"full logits": "head", "a CPU": "gpu-exact"}
         return own.get(self.against, f"versus-{self.against}")
 
@@ -123,7 +121,7 @@ def main() -> None:
 
 
 def chosen(only: str | None) -> list[Row]:
-    """The rows that are named, in the order of ROWS; all of them where none is."""
+    """The named rows, in the order of ROWS; all of them if none are named."""
     names = [row.name for row in ROWS] if only is None else only.split(",")
     unknown = set(names) - {row.name for row in ROWS}
     if unknown:
@@ -132,7 +130,7 @@ def chosen(only: str | None) -> list[Row]:
 
 
 def run(rows: Sequence[Row], arguments: argparse.Namespace, results: Path) -> dict[str, str]:
-    """What became of each row: ok, failed, stopped, no time, left out."""
+    """Run the rows; each one's outcome: ok, failed, stopped, no time, left out."""
     until = time.monotonic() + 60 * arguments.minutes
     outcomes = {}
     for row in rows:
@@ -149,7 +147,7 @@ def run(rows: Sequence[Row], arguments: argparse.Namespace, results: Path) -> di
 
 
 def command_of(row: Row, arguments: argparse.Namespace, results: Path) -> list[str] | None:
-    """How a row is run; None where its peer's Python is not given."""
+    """The command of a row; None if its peer's Python is not given."""
     common = ["--device", arguments.device, "--results", str(results)]
     if row.file == "gpu-exact":
         return _python("gpu_exact.py", *common)
@@ -181,9 +179,9 @@ def _python(script: str, *arguments: str) -> list[str]:
 
 
 def attempt(command: list[str], seconds: float, kept: Path) -> str:
-    """Run a command for so long at most; the end of what a failing one said is added to a file."""
+    """Run a command with a time limit; on failure, append the end of its output to `kept`."""
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as said:
-        # A session of its own, so that it is stopped together with the sides that it started.
+        # A new session, so that the processes that it starts are stopped with it.
         started = subprocess.Popen(command, stdout=said, stderr=said, start_new_session=True)
         try:
             outcome = "failed" if started.wait(seconds) else "ok"
@@ -201,7 +199,7 @@ def attempt(command: list[str], seconds: float, kept: Path) -> str:
 
 
 def table(rows: Sequence[Row], outcomes: dict[str, str], results: Path, device: str) -> str:
-    """The rows in Markdown, each with what it is held to."""
+    """The rows in Markdown, each with its targets."""
     head = "| row | tokens/s | peer | speed | memory | all steps, s | peer | held to | |"
     lines = [head, "|---|--:|--:|--:|--:|--:|--:|---|---|"]
     for row in rows:
@@ -215,7 +213,7 @@ def table(rows: Sequence[Row], outcomes: dict[str, str], results: Path, device: 
 
 
 def _found(row: Row, file: Path, ok: bool) -> dict[str, Any] | None:
-    """What a row's result file has of it; of one that failed, our side's alone or both."""
+    """A row's entry in its result file; for a failed one, that of our side alone or of both."""
     if row.file == "gpu-exact" or not file.is_file():
         return None
     found = json.loads(file.read_text())

@@ -1,14 +1,12 @@
-"""Whether a GPU computes what is expected of it: brulee's own parts beside fp32 on a CPU.
+"""Correctness on a GPU: brulee's own parts compared with fp32 or fp64 on a CPU.
 
     python benchmarks/gpu_exact.py --device cuda
 
-Every loop in Triton, attention by the kernel for many documents with its gradients, and whole
-passes of a small model with a common beginning: plain, with layers computed again, and replayed
-from CUDA graphs; an encoder-decoder's passes, and its dropout; and likelihoods and texts. Errors
-are lengths of differences over lengths; each check is told beside its tolerance, in the order in
-which things build on each other, so that the first that fails is where to look. Writes
-gpu-exact-DEVICE.json; exits 1 where a check fails.
-`--device cpu` tries the script.
+Checks every Triton kernel; variable-length attention with its gradients; passes of a small model
+with a shared prefix: plain, with activation recomputation, and replayed from CUDA graphs; an
+encoder-decoder's passes and dropout; likelihoods and generated texts. Errors are relative L2 norms,
+shown next to their tolerances. Later checks build on earlier ones, so look at the first that fails.
+Writes gpu-exact-DEVICE.json; exits 1 if a check fails. `--device cpu` tries the script.
 """
 
 from __future__ import annotations
@@ -28,9 +26,9 @@ import torch
 import torch.nn.functional as F
 
 HERE = Path(__file__).parent
-# Of a sum rounded once to bfloat16, and of what a small model in bfloat16 makes of roundings.
+# Tolerances: of one rounding to bfloat16, and of roundings throughout a small bfloat16 model.
 ROUNDED, THROUGHOUT = 5e-3, 5e-2
-Found = dict[str, tuple[float, float]]  # what was compared -> its error, and the tolerance
+Found = dict[str, tuple[float, float]]  # what was compared -> (error, tolerance)
 
 
 def main() -> None:
@@ -43,7 +41,7 @@ def main() -> None:
     for check in (loops, attention, passes, recomputed, replayed, pairs, dropout, inference):
         try:
             found, error = check(device), ""
-        except Exception:  # the others are wanted too
+        except Exception:  # recorded, so that the other checks still run
             found, error = {}, traceback.format_exc(limit=-4)
         good = not error and all(off <= most for off, most in found.values())
         rows[check.__name__] = {"ok": good, "errors": found, "raised": error}
@@ -79,7 +77,7 @@ def _told(device: torch.device) -> dict[str, Any]:
 
 
 def _off(found: torch.Tensor, expected: torch.Tensor) -> float:
-    """The length of the difference over the expected length; infinite where not all is finite."""
+    """The relative L2 error; infinite if shapes differ or a value is not finite."""
     mine, exact = found.detach().double().cpu(), expected.detach().double().cpu()
     if mine.shape != exact.shape or not mine.isfinite().all():
         return math.inf
@@ -91,7 +89,7 @@ def _drawn(seed: int, *shape: int) -> torch.Tensor:
 
 
 def loops(device: torch.device) -> Found:
-    """Norm, gate, rotation and loss, forward and back, in both formats, at the sizes of models."""
+    """Norm, gate, rotary embedding, loss: forward and backward, fp32 and bf16, at model widths."""
     found: Found = {}
     for dtype in (torch.float32, torch.bfloat16):
         most = 1e-5 if dtype == torch.float32 else ROUNDED
@@ -130,7 +128,7 @@ def _loops(width: int) -> Iterator[tuple[str, Callable[..., torch.Tensor], list[
 
     def turn(ours: bool, x: torch.Tensor) -> torch.Tensor:
         x = x.view(100, -1, 64)
-        # In bfloat16 on both sides: the angles are given, and are not what is looked at.
+        # Rounded to bfloat16 on both sides: cos and sin are inputs, not under test.
         cos, sin = (part.to(x.device, x.dtype) for part in (angle.cos(), angle.sin()))
         if ours:
             return rotate(x, cos, sin)
@@ -163,7 +161,7 @@ def _losses(device: torch.device) -> Found:
 
 
 def attention(device: torch.device) -> Found:
-    """Documents with a common beginning, whose last queries alone ask, and their gradients."""
+    """Attention with gradients, over documents with a shared prefix and only their last queries."""
     from brulee.models.fused_attention import attend, reading
     from brulee.models.spans import asking
 
@@ -197,17 +195,17 @@ def attention(device: torch.device) -> Found:
 
 
 def passes(device: torch.device) -> Found:
-    """Loss and gradient of LoRA and of everything, beside fp32 on a CPU."""
+    """Loss and gradient of LoRA and of full fine-tuning, compared with fp32 on a CPU."""
     return {**_compared(device, "lora"), **_compared(device, "full")}
 
 
 def recomputed(device: torch.device) -> Found:
-    """The same where layers compute again what the backward pass needs."""
+    """The same with activation recomputation."""
     return _compared(device, "lora", recompute=True)
 
 
 def replayed(device: torch.device) -> Found:
-    """The same from CUDA graphs, on documents that were not recorded; and how many were."""
+    """The same replayed from CUDA graphs on new documents, and the number not replayed."""
     os.environ["BRULEE_GRAPHS"] = "1"
     try:
         found = _compared(device, "lora", times=3)
@@ -217,7 +215,7 @@ def replayed(device: torch.device) -> Found:
 
 
 def pairs(device: torch.device) -> Found:
-    """The same of an encoder-decoder: plain, with blocks computed again, and all of it trained."""
+    """The same for an encoder-decoder: LoRA plain and with recomputation, full fine-tuning."""
     plain = _compared(device, "lora", model_of=_pair_model)
     again = _compared(device, "lora", recompute=True, model_of=_pair_model)
     found = {**plain, **{f"{key}, again": value for key, value in again.items()}}
@@ -225,7 +223,7 @@ def pairs(device: torch.device) -> Found:
 
 
 def dropout(device: torch.device) -> Found:
-    """How many values are dropped, and whether the gradient is that of those that are not."""
+    """The share of dropped values, and whether the gradient has the same mask."""
     from brulee.models.dropping import dropped
 
     x, share = torch.ones(1000, 1000, device=device, requires_grad=True), 0.1
@@ -241,7 +239,7 @@ def dropout(device: torch.device) -> Found:
 
 
 def inference(device: torch.device) -> Found:
-    """Likelihoods, and texts written after prompts, in fp32."""
+    """Likelihoods and generated texts, in fp32."""
     sums, texts = _answers(device)
     exact, expected = _answers(torch.device("cpu"))
     wrong = sum(a != b for a, b in zip(texts, expected, strict=True))
@@ -267,7 +265,7 @@ def _compared(
     times: int = 1,
     model_of: Callable[[], Any] | None = None,
 ) -> Found:
-    """A pass over the last of some steps' documents, beside the same in fp32 on a CPU."""
+    """The pass over the last step's documents, compared with the same in fp32 on a CPU."""
     from brulee.progress import enable
 
     enable()
@@ -302,7 +300,7 @@ def _pass(
     attached = build_method(MethodSpec.model_validate({"name": method, **options})).attach(model, 0)
     parameters = [p for group in attached.groups() for p in group.parameters]
     for i, parameter in enumerate(parameters):
-        if method == "lora":  # of B, which begins with zeros, too
+        if method == "lora":  # also B, which is initialised to zero
             parameter.data.copy_(0.05 * _drawn(i, *parameter.shape))
     found = Passes(base, most=8, autocast=device.type == "cuda" and method == "full")
     assert found.fused, "the model does not go through the fast path here"
@@ -320,7 +318,7 @@ def _pass(
 
 
 def _model() -> Any:
-    """Two layers, query heads that share key heads; weights that leave attention something."""
+    """A two-layer model with grouped-query attention and weights large enough for attention."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
     torch.manual_seed(0)
@@ -333,7 +331,7 @@ def _model() -> Any:
 
 
 def _pair_model() -> Any:
-    """Two layers on each side, of FLAN-T5's form, without dropout."""
+    """A model of FLAN-T5's architecture with two layers on each side, without dropout."""
     from transformers import T5Config, T5ForConditionalGeneration
 
     torch.manual_seed(0)
@@ -348,7 +346,7 @@ def _pair_model() -> Any:
 
 
 def _as_narrow(model: Any) -> Any:
-    """With values that bfloat16 has too, so that both sides have the same weights."""
+    """Round the weights to bfloat16 values, so that both sides have the same weights."""
     model = model.eval().requires_grad_(False)
     for parameter in model.parameters():
         parameter.data = parameter.data.bfloat16().float()
@@ -356,7 +354,7 @@ def _as_narrow(model: Any) -> Any:
 
 
 def _documents(seed: int) -> list[Any]:
-    """Five of the same lengths for every seed, with a common beginning."""
+    """Five documents with a shared prefix, of the same lengths for every seed."""
     from brulee.data.encoding import Encoded
 
     draw = torch.Generator().manual_seed(seed)

@@ -1,10 +1,10 @@
-"""Carried wheels made into what Python finds, on a machine that has everything else and no network.
+"""Install carried wheels on a machine without a network that has everything else.
 
     WHEELS/all/*.whl    for every side          WHEELS/trl/*.whl    WHEELS/unsloth/*.whl
 
-Each folder is installed into a folder of its own, beside nothing and without a virtual environment,
-which an image may be unable to make. A peer's Python is a script that puts its folder and `all`
-before the machine's own packages.
+Each folder of wheels is installed into a separate target folder, not into a virtual environment,
+which some images cannot create. A peer's Python is a script that puts its folder and `all` before
+the machine's own packages.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ SIDES = ("trl", "unsloth")
 
 
 def install(wheels: Path, into: Path) -> dict[str, str]:
-    """Each side's Python, of those whose wheels are there; `all` is put before our own packages.
+    """The Python of each side that has wheels; `all` also goes before our own packages.
 
-    Raises SystemExit where a folder of wheels cannot be installed.
+    Raises SystemExit if a folder of wheels cannot be installed.
     """
     common = _installed(wheels / "all", into / "all")
     here = [*common, *filter(None, [os.environ.get("PYTHONPATH")])]
@@ -35,7 +35,7 @@ def install(wheels: Path, into: Path) -> dict[str, str]:
 
 
 def _installed(wheels: Path, folder: Path) -> list[str]:
-    """The folder that these wheels were installed into, none where there are no wheels."""
+    """The folder that these wheels were installed into; empty if there are no wheels."""
     files = sorted(map(str, wheels.glob("*.whl")))
     if not files:
         return []

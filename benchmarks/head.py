@@ -1,10 +1,10 @@
-"""The loss of 8,192 tokens over a vocabulary of 128,256: chunks against full logits.
+"""The loss of 8,192 tokens over a vocabulary of 128,256: chunked against full logits.
 
     .venv/bin/python benchmarks/head.py [--device cuda]
 
-Hidden states and a frozen head in bf16, forward and backward, each side in a process of its own;
-the extra memory is the peak over what inputs and weights take. Both sides' losses have to agree
-within 1e-2. Writes head-DEVICE.json; --tokens and --vocabulary are for trying it.
+Hidden states and a frozen head in bf16, forward and backward, each side in a separate process; the
+extra memory is the peak minus inputs and weights. The losses must agree within 1e-2. Writes
+head-DEVICE.json; --tokens and --vocabulary are for trying the script.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 
 HERE = Path(__file__).parent
 TOKENS, VOCABULARY, WIDTH = 8_192, 128_256, 1_024
-TIMES = {"cpu": 2, "cuda": 10}  # the best counts: a GPU chooses its kernels in the first
+TIMES = {"cpu": 2, "cuda": 10}  # the best counts: on a GPU the first ones select kernels
 
 
 def main() -> None:
@@ -76,7 +76,7 @@ def side(name: str, kind: str, tokens: int, vocabulary: int) -> dict[str, Any]:
         started = time.perf_counter()
         total = _loss(name)(hidden_ND, weight_VD, targets_N) / tokens
         total.backward()
-        loss = total.item()  # waits for the device
+        loss = total.item()  # synchronises with the device
         seconds.append(time.perf_counter() - started)
     extra = peak_bytes(device) - before
     return {"loss": loss, "seconds": seconds, "extra_bytes": extra, "torch": torch.__version__}
@@ -89,7 +89,7 @@ def _loss(name: str) -> Any:
 
     if name == "chunks":
         return linear_cross_entropy
-    # In bf16 throughout, the least that full logits can take; summed in fp32.
+    # In bf16 throughout, the least memory that full logits can take; summed in fp32.
     return lambda hidden, weight, targets: (
         F.cross_entropy(hidden @ weight.T, targets, reduction="none").float().sum()
     )

@@ -1,10 +1,10 @@
-"""What Python and PyTorch take for a pass beside its arithmetic: what a GPU has to wait for.
+"""Host overhead of a pass: the time of Python and PyTorch that a GPU has to wait for.
 
     python benchmarks/host.py
 
-A LoRA step of 30 layers that are so narrow that nothing is computed to speak of, on one thread,
-with one call for attention as on a GPU. Prints the milliseconds of process time of the fastest step
-and of the middle one; says something beside another version of brulee on the same machine.
+A LoRA step of 30 layers so narrow that their arithmetic is negligible, on one thread, with one
+attention call as on a GPU. Prints the process time of the fastest and the median step in
+milliseconds; meaningful only against another version of brulee on the same machine.
 """
 
 from __future__ import annotations

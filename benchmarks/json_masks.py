@@ -1,10 +1,10 @@
-"""What it costs to hold answers to a JSON Schema: for each token, and beside answers without one.
+"""The cost of constraining answers to a JSON Schema, per token and against unconstrained answers.
 
     python benchmarks/json_masks.py [--tokens 32] [--rounds 5]
 
-Prints JSON and writes it to --out, if that is given. The bundled model (49,152 tokens) in fp32 on
-one thread of PyTorch's; seconds are the thread's own on a processor. Four answers are written at
-once, drawn at temperature 1: none of them held to a schema, half, all.
+Prints JSON and writes it to --out, if given. The bundled model (49,152 tokens) in fp32 on one
+PyTorch thread; times are the thread's CPU time. Four answers are sampled together at temperature 1,
+with none, half or all of them constrained.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def seconds(work: Callable[[], object]) -> float:
 
 
 def masks(held: Adapters, form: Form) -> dict[str, float]:
-    """Of every token of an answer: to hide what may not come, and to take what does."""
+    """Milliseconds per token of an answer to mask invalid tokens and to accept the next one."""
     text = '{"customer": "Anna Berger", "items": [{"name": "lamp", "count": 2}], "express": true}'
     ids = held.base.tokenizer.encode(text)
     found = []
@@ -118,7 +118,7 @@ def masks(held: Adapters, form: Form) -> dict[str, float]:
 
 
 def a_token(held: Adapters, form: Form, held_to: int, tokens: int) -> float:
-    """Milliseconds for each token of rows of which so many are held to a form that has no end."""
+    """Milliseconds per token with `held_to` of the rows constrained to an endless form."""
     batch = Continuous(held.engine, Room())
     ids = held.encode_text(None, "Once")
     jobs = [

@@ -1,13 +1,13 @@
-"""Sixteen requests for K adapters over one base: mixed, one adapter after another, and in PEFT.
+"""Sixteen requests to K adapters over one base: mixed, one adapter after another, and in PEFT.
 
     python benchmarks/mixed.py
 
-Prints JSON and writes it to benchmarks/results/mixed.json. The bundled model in fp32; LoRA r8 on
-all linears, its values drawn at random; sixteen chats of bundled/support-chats, 32 new tokens each,
-none of which may end a text, chosen greedily. K = 0 is the base alone. In each round every way and
-every K has its turn. Equal work is asserted: our texts are the same mixed as alone, and PEFT's
-(`generate(adapter_names=...)`, padded on the left) as far as rounding lets them be; how many are is
-in the result.
+Prints JSON and writes it to benchmarks/results/mixed.json. The bundled model in fp32; LoRA r8 with
+random values on all linear layers; sixteen chats of bundled/support-chats, 32 new tokens each,
+decoded greedily without end-of-text tokens. K = 0 is the base alone. Each round runs every way with
+every K. Equal work is asserted: our texts are the same mixed as alone; PEFT's texts
+(`generate(adapter_names=...)`, left-padded) may differ by rounding, and the result says how many
+are equal.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def main() -> None:
     prompts = read(base)
     with tempfile.TemporaryDirectory() as place:
         folders = {name: stored(base, i, Path(place) / name) for i, name in enumerate(NAMES)}
-        # PEFT puts its modules into the model that it is given.
+        # PEFT puts its modules into the given model, so it gets its own.
         version, in_peft = peft(load_base("bundled", torch.float32, base.device), folders, prompts)
         texts, seconds = timed({**held(base, folders, prompts), "peft": in_peft})
     assert all(texts["mixed", k] == texts["one after another", k] for k in COUNTS)
@@ -69,7 +69,7 @@ def main() -> None:
 
 
 def read(base: Base) -> list[list[int]]:
-    """Chats as prompts of the chat template, of different lengths."""
+    """Chats as prompts in the chat template, of different lengths."""
     rows = open_source("bundled/support-chats")
     asked = [f"Summarise this chat.\n\n{rows[i]['dialogue']}" for i in range(ROWS)]
     return [
@@ -95,14 +95,14 @@ def stored(base: Base, number: int, folder: Path) -> Path:
 
 
 def owners(count: int) -> list[str | None]:
-    """Who answers each of the requests: one adapter after the other."""
+    """The adapter of each request, in rotation; None is the base."""
     return [NAMES[i % count] if count else None for i in range(ROWS)]
 
 
 def held(
     base: Base, folders: dict[str, Path], prompts: Sequence[Sequence[int]]
 ) -> dict[str, Callable[[int], Texts]]:
-    """Mixed, and one adapter after another."""
+    """Our two ways: mixed, and one adapter after another."""
     swap = Swap(base)
     engines: dict[str | None, Engine] = {None: Engine(base.model, (), 0, decode=str)}
     mixed = MixedEngine(swap, engines[None])
@@ -167,7 +167,7 @@ def timed(
     texts: dict[tuple[str, int], Texts] = {}
     seconds: dict[tuple[str, int], list[float]] = {}
     for count in COUNTS:
-        for name, way in ways.items():  # what is made once is not timed
+        for name, way in ways.items():  # untimed warm-up
             texts[name, count] = way(count)
     for _ in range(ROUNDS):
         for count in COUNTS:
@@ -179,7 +179,7 @@ def timed(
 
 
 def speeds(seconds: dict[tuple[str, int], list[float]]) -> dict[str, dict[str, Any]]:
-    """Median tokens a second by way and K, with the slowest and the fastest round."""
+    """Median tokens per second by way and K, with the slowest and the fastest round."""
     found: dict[str, dict[str, Any]] = {}
     for (name, count), times in seconds.items():
         rates = [

@@ -1,9 +1,9 @@
-"""How long a mixture of 2,000 tasks x 1,000,000 rows takes to open and to draw from.
+"""Time to open and to draw from a mixture of 2,000 tasks x 1,000,000 rows.
 
     python benchmarks/mixture.py
 
 Prints JSON and writes it to benchmarks/results/mixture.json. Draws are at random indices below
-10**9. What is timed is finding out which task, epoch, row and template; no row is read.
+10**9 and yield the task, epoch, row index and template; no row is read.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def draw(mixture: Mixture, indices: Sequence[int]) -> None:
 
 
 def seconds(work: Callable[[], object]) -> tuple[float, float]:
-    """On the clock, and of this process's own work, which a busy machine leaves as it is."""
+    """Wall-clock seconds, and this process's CPU seconds, which other load does not change."""
     wall, cpu = time.perf_counter(), time.process_time()
     work()
     return time.perf_counter() - wall, time.process_time() - cpu

@@ -1,12 +1,12 @@
-"""What `brulee plan` predicts beside what training then takes: peak memory and time.
+"""The peak memory and time that `brulee plan` predicts, compared with actual training.
 
     python benchmarks/plan.py [--only "LoRA r8" ...]    # a minute for each, on a machine left alone
     python benchmarks/plan.py --memory                  # where it is not: memory alone, not kept
 
-Each configuration is planned in one process and trained in another. Memory is the highest resident
-size of the training process (on CUDA: what was allocated), from its first step to its last
+Each configuration is planned in one process and trained in another. Memory is the peak resident
+size of the training process (on CUDA: peak allocated memory), from its first step to its last
 checkpoint; time is that of the steps. Prints a Markdown table and adds to
-benchmarks/results/plan.json; exits 1 where a prediction is further off than 15% of memory or 30% of
+benchmarks/results/plan.json; exits 1 if a prediction is off by more than 15% of memory or 30% of
 time.
 """
 
@@ -63,13 +63,13 @@ CONFIGURATIONS: dict[str, dict[str, Any]] = {
         "data": {"source": "long.jsonl"},
         "train": {"max_length": 2048, "batch_size": 4, "max_steps": 3},
     },
-    # With the dropout of 0.1 that T5 has.
+    # With T5's dropout of 0.1.
     "T5-small, LoRA r8": {"model": "t5-small", "method": {"name": "lora", "rank": 8}},
     "T5-small, full": {"model": "t5-small", "method": {"name": "full"}},
     "T5-small, prefix": {"model": "t5-small", "method": {"name": "prefix"}},
 }
 MEMORY, TIME = 0.15, 0.30
-TOGETHER = 8  # chats that make a long document
+TOGETHER = 8  # chats per long document
 
 
 def main() -> None:
@@ -97,7 +97,7 @@ def main() -> None:
 
 
 def small_t5(folder: Path) -> None:
-    """A T5-small with random weights, which reads with the bundled model's tokenizer."""
+    """A T5-small with random weights and the bundled model's tokenizer."""
     from shapes import write
     from transformers import AutoTokenizer
 
@@ -110,7 +110,7 @@ def small_t5(folder: Path) -> None:
 
 
 def long_documents(file: Path) -> None:
-    """Chats one after the other, with their summaries one after the other."""
+    """Write documents of several chats in a row, followed by all their summaries."""
     from brulee.data.sources import open_source
 
     rows = open_source("bundled/support-chats")
@@ -153,7 +153,7 @@ def compare(name: str) -> dict[str, Any]:
 
 
 def measured(recipe: Path) -> dict[str, Any]:
-    """Train as `brulee train` does, and tell what it took."""
+    """Train as `brulee train` does, and report the memory and time it took."""
     from brulee.pipeline.folder import open_run
     from brulee.pipeline.preparation import prepare
     from brulee.pipeline.tuning import trainer_of
@@ -201,7 +201,7 @@ def table(rows: dict[str, dict[str, Any]]) -> str:
 
 
 def add(name: str, row: dict[str, Any]) -> None:
-    """Put a configuration into the result file beside the others."""
+    """Add a configuration to the result file."""
     from brulee.pipeline.origin import machine, versions
 
     found = json.loads(RESULT.read_text()) if RESULT.is_file() else {"rows": {}}

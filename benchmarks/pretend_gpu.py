@@ -1,13 +1,12 @@
-"""What a training step asks of a GPU, looked at without one: devices, waiting, launches.
+"""Check a training step's use of a GPU without having one: devices, synchronisation, launches.
 
     python benchmarks/pretend_gpu.py      # a CUDA build of PyTorch, gcc and g++; no GPU, no driver
 
-PyTorch's fake tensors have a device and a size and no values. With a driver of a few lines that
-says there is a GPU, brulee's own code goes through a step on them, for every method: a tensor left
-on the CPU is an error where it meets others, whatever reads a value back is named by its line, and
-what would be launched is counted. Nothing is computed, so nothing is learned of speed or numbers.
-Writes benchmarks/results/pretend-gpu.json; exits 1 where a step waits more than once, or a pass
-that is to be recorded as a CUDA graph waits at all.
+PyTorch's fake tensors have a device and a shape but no values. With a stub driver that reports a
+GPU, brulee's own code runs a step on them, for every method: a tensor left on the CPU raises when
+it meets others, every read of a value is reported by its line, and launches are counted. Nothing is
+computed, so this says nothing about speed or numerics. Writes benchmarks/results/pretend-gpu.json;
+exits 1 if a step synchronises more than once, or a pass to be captured as a CUDA graph does at all.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "prompt": {"tokens": 20},
     "ia3": {},
 }
-# Neither launches nor waits.
+# Operations that neither launch nor synchronise.
 VIEWS = frozenset((
     "view", "_unsafe_view", "expand", "slice", "select", "t", "transpose", "permute",
     "unsqueeze", "squeeze", "detach", "alias", "as_strided", "split", "unbind", "device",
@@ -74,7 +73,7 @@ def main() -> None:
 
 
 class Pretended:
-    """A GPU on which tensors have sizes and no values."""
+    """A GPU whose tensors have shapes but no values."""
 
     def __init__(self) -> None:
         import torch
@@ -99,7 +98,7 @@ class Pretended:
             yield
 
     def _watch(self, mode: Any) -> Any:
-        """Sees every operation before the fake tensors do."""
+        """A dispatch mode that sees every operation before the fake tensors do."""
         from torch.utils._python_dispatch import TorchDispatchMode
         from torch.utils._pytree import tree_leaves, tree_map
 
@@ -126,7 +125,7 @@ class Pretended:
                         return 1.0 if kind.is_floating_point else kind == torch.bool or 1
                     if name in ("equal", "allclose"):
                         return True
-                if func is torch.ops.aten.addmm.dtype:  # fake tensors do not know it
+                if func is torch.ops.aten.addmm.dtype:  # fake tensors do not support it
                     _, a, b, dtype = tree_map(faked, args)
                     return a.new_empty(a.shape[0], b.shape[1], dtype=dtype)
                 return func(*tree_map(faked, args), **tree_map(faked, kwargs or {}))
@@ -134,7 +133,7 @@ class Pretended:
         return Watch()  # type: ignore[no-untyped-call]
 
     def _base(self, wide: bool, layers: int) -> Any:
-        """SmolLM2-135M's shape with so many layers, on the GPU."""
+        """SmolLM2-135M's shape with `layers` layers, on the GPU."""
         from transformers import LlamaConfig, LlamaForCausalLM
 
         from brulee.models.loading import Base
@@ -159,7 +158,7 @@ class Pretended:
         return Base(model, tokenizer, "pretended", "0" * 64, "causal", Path())
 
     def steps(self, name: str, options: dict[str, Any], layers: int) -> dict[str, Any]:
-        """What a step launches and where it waits, and so a pass that is to be recorded."""
+        """A step's launches and the lines that synchronise, in it and in a captured pass."""
         plain, waits = self._one(name, options, layers, record=None)
         inside: Counter[str] = Counter()
 
@@ -179,7 +178,7 @@ class Pretended:
     def _one(
         self, name: str, options: dict[str, Any], layers: int, record: Any
     ) -> tuple[int, Counter[str]]:
-        """Launches and waits of the third step; with `record` passes are recorded by it."""
+        """Launches and synchronisations of the third step; `record`, if given, captures passes."""
         import brulee.training.captured as captured
         from brulee.data.encoding import Encoded
         from brulee.methods import build_method
@@ -222,7 +221,7 @@ class Pretended:
 
 
 def _line_of_ours() -> str:
-    """The last line of brulee on the stack."""
+    """The innermost line of brulee on the stack."""
     ours = [f for f in traceback.extract_stack() if "/brulee/" in f.filename]
     return f"{ours[-1].filename.split('/brulee/')[-1]}: {ours[-1].line}" if ours else "elsewhere"
 
@@ -233,20 +232,20 @@ def _say_there_is_one(torch: Any, fake: Any) -> None:
     made = torch.tensor
 
     def tensor(data: Any, *, device: Any = None, **options: Any) -> Any:
-        """Made on the CPU first: there the fake tensors see it."""
+        """Create the tensor on the CPU first, so that the fake tensors see it."""
         found = made(data, **options)
         return found if device is None else found.to(device)
 
     torch.tensor = tensor
 
     def swapped(one: Any, other: Any) -> None:
-        """Without a look at who refers to them: what fakes does."""
+        """Swap without checking for references: fake tensors hold some."""
         one.__dict__, other.__dict__ = other.__dict__, one.__dict__
         torch._C._swap_tensor_impl(one, other)
 
     torch.utils.swap_tensors = swapped
     torch.nn.functional.scaled_dot_product_attention = (
-        _attention  # its choice of a kernel asks CUDA
+        _attention  # PyTorch's queries CUDA to select a kernel
     )
 
 
@@ -270,7 +269,7 @@ def _launch_nothing_in_triton(launches: Counter[str]) -> None:
 
 
 def _trust_what_is_tried() -> None:
-    """Whether a way of computing is right is told by values."""
+    """Skip the numerical self-checks, which need values."""
     import brulee.models.attention as attention
     import brulee.models.fused_decoder as fused
     import brulee.models.head as head

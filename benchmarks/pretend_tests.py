@@ -1,15 +1,15 @@
-"""The tests, on a GPU that is pretended: tensors that say they are on one, computed on the CPU.
+"""Run the tests on a simulated GPU: tensors report a CUDA device and are computed on the CPU.
 
     python benchmarks/pretend_tests.py tests/end_to_end -m "not slow"     # pytest's arguments
 
-For a CUDA build of PyTorch, gcc and g++; no GPU and no driver. `train.device: auto` is then the
-GPU, in this process, its threads and those it starts. An operation on tensors of both kinds is an
-error, as it is on a GPU; what brulee does on a GPU alone (all documents to one kernel, padded
-encoder-decoders, passes of as many tokens) is done and compared with what the tests expect.
-Loops in Triton are left out: an interpreter of theirs is in tests/unit/models, and here too slow.
+Needs a CUDA build of PyTorch, gcc and g++; no GPU and no driver. `train.device: auto` then selects
+the GPU in this process, its threads and its subprocesses. Mixing CPU and GPU tensors in an
+operation is an error, as on a real GPU; GPU-only paths (variable-length attention, padded
+encoder-decoders, passes of equally many tokens) run and meet the tests' expectations. Triton
+kernels are left out: their interpreter runs in tests/unit/models and is too slow here.
 
-Failing is what cannot be pretended: four bits, several GPUs, and tests that put ids on the CPU
-before a model themselves.
+What cannot be simulated fails: four-bit weights, several GPUs, and tests that pass ids on the CPU
+to a model themselves.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from typing import Any, Final
 from pretended_driver import STAGE, say_there_is_one, show_devices, with_driver
 
 HERE: Final = Path(__file__).parent
-# Where tensors of both kinds may meet.
+# Operations in which CPU and GPU tensors may meet.
 _CROSSES: Final = frozenset(("_to_copy", "copy_", "lift_fresh", "set_"))
 _INDEXES: Final = frozenset(("index", "index_put", "index_put_", "_index_put_impl_"))
-# What every other Python process begins with, if it imports torch.
+# The sitecustomize.py of every subprocess: simulates the GPU once torch is imported.
 _FOLLOWS: Final = f"""
 import importlib.util, sys
 
@@ -69,7 +69,7 @@ def main() -> None:
 
 
 def _have_processes_follow(folder: str) -> None:
-    """Every process that is started finds the folder first, whatever path it is given."""
+    """Put the folder first on every subprocess's PYTHONPATH, whatever environment it is given."""
     process: Any = subprocess.Popen
     begin = process.__init__
 
@@ -82,18 +82,18 @@ def _have_processes_follow(folder: str) -> None:
 
 
 def pretend() -> None:
-    """From here on this process has a GPU."""
+    """Give this process a simulated GPU."""
     import torch
     import torch.utils._device
 
-    # Made from what torch.tensor is before it is another.
+    # Cached from the original torch.tensor, before it is replaced.
     torch.utils._device._device_constructors()
     state = torch.zeros(16, dtype=torch.uint8)
-    # Something is held there, as `brulee plan` has to see.
+    # Nonzero memory, as `brulee plan` expects.
     say_there_is_one(
         memory_allocated=1 << 20, max_memory_allocated=2 << 20, get_rng_state_all=[state]
     )
-    # Random numbers are the CPU's.
+    # Random numbers come from the CPU's generator.
     setattr(torch.cuda, "get_rng_state", lambda *_: torch.get_rng_state())  # noqa: B010
     setattr(torch.cuda, "set_rng_state", lambda new, *_: torch.set_rng_state(new))  # noqa: B010
     _Placed.install()
@@ -101,7 +101,7 @@ def pretend() -> None:
 
 
 class _Placed:
-    """Tensors on the GPU: a wrapper that has the device, round a tensor that has the values."""
+    """GPU tensors: a wrapper with the device around a CPU tensor with the values."""
 
     @staticmethod
     def install() -> None:
@@ -138,7 +138,7 @@ class _Placed:
                 return run(func, args, kwargs or {})
 
             def __getitem__(self, at: Any) -> Any:
-                """Lists become tensors in C++, which would ask the GPU for room."""
+                """Convert lists here: C++ would allocate their tensors on the GPU."""
 
                 def made(one: Any) -> Any:
                     return torch.tensor(one) if isinstance(one, list) else one
@@ -203,7 +203,7 @@ class _Placed:
             return aliased(func, args, kwargs, found)
 
         class Everywhere(TorchDispatchMode):  # type: ignore[no-untyped-call]
-            """Tensors that are made on the GPU are of no kind before."""
+            """Also intercepts the creation of tensors on the GPU, which has no wrapper as input."""
 
             def __torch_dispatch__(
                 self, func: Any, _: Any, args: Any = (), kwargs: Any = None
@@ -215,7 +215,7 @@ class _Placed:
 
 
 def _replace(There: Any, Everywhere: Any) -> None:
-    """What makes tensors in C++, past all modes; and what chooses by the kind of GPU."""
+    """Replace functions that bypass dispatch modes in C++ or depend on the kind of GPU."""
     import torch
 
     made: Any = torch.tensor
@@ -231,7 +231,7 @@ def _replace(There: Any, Everywhere: Any) -> None:
         return tensor(data, device=device, **({} if dtype is None else {"dtype": dtype}))
 
     def swapped(one: Any, other: Any) -> None:
-        """`Module.to` moves parameters so, which keeps those that refer to them."""
+        """Swap two tensors in place, as `Module.to` does to keep references to parameters."""
         if isinstance(one, torch.nn.Parameter) and isinstance(other, There):
             other._is_param = True
         one.__class__, other.__class__ = other.__class__, one.__class__
@@ -266,7 +266,7 @@ def _attention(
     scale: float | None = None,
     enable_gqa: bool = False,
 ) -> Any:
-    """In torch's products: its own asks the GPU which kernel it has."""
+    """Attention in plain products: PyTorch's queries the GPU to select a kernel."""
     import torch
 
     if enable_gqa:
@@ -290,7 +290,7 @@ def _documents(bounds: Any, key_bounds: Any) -> list[tuple[slice, slice]]:
 
 
 def _weights(q: Any, k: Any, causal: bool, scale: float, left: int, right: int) -> Any:
-    """(H, Q, T) of one document; masks end at the last query and the last key."""
+    """Attention weights (H, Q, T) of one document; masks align the last query and the last key."""
     import torch
 
     scores = torch.einsum("qhd,thd->hqt", q, k) * scale
@@ -310,7 +310,7 @@ def _windows(more: dict[str, Any]) -> tuple[int, int]:
 def _flash_forward(
     q: Any, k: Any, v: Any, bounds: Any, key_bounds: Any, *rest: Any, **more: Any
 ) -> tuple[Any, ...]:
-    """The kernel for many documents, as its schema has it."""
+    """Variable-length attention with the schema of PyTorch's kernel."""
     import torch
 
     causal, scale = rest[3], more.get("scale") or q.shape[-1] ** -0.5

@@ -1,8 +1,8 @@
-"""A driver of a few lines that says there is a GPU, for what is only to look as if it ran on one.
+"""A stub CUDA driver that reports a GPU, for code that should only appear to run on one.
 
-What PyTorch's CUDA build asks a driver before it makes a tensor on a GPU is answered; nothing could
-be computed there. Two scripts use it: pretend_gpu.py, whose tensors have no values, and
-pretend_tests.py, whose tensors are computed on the CPU.
+It answers what PyTorch's CUDA build queries before it creates a tensor on a GPU; it cannot compute.
+Two scripts use it: pretend_gpu.py, whose tensors have no values, and pretend_tests.py, whose
+tensors are computed on the CPU.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ int cuDevicePrimaryCtxGetState(int device, unsigned *flags, int *active) {
     return 0;
 }
 """
-# PyTorch asks for the number of GPUs twice: none, so that its stand-in for one takes the place of
-# CUDA's own guard; then some, or autograd would not go there.
+# PyTorch queries the number of GPUs twice. First none, so that its fake guard replaces CUDA's; then
+# some, or autograd would not run on the GPU.
 _COUNT: Final = """
 #include <cstdint>
 static int count = 0;
@@ -39,7 +39,7 @@ int8_t device_count_ensure_non_zero() { return (int8_t)count; }
 
 
 def with_driver(script: str, arguments: Sequence[str]) -> int:
-    """The exit code of the script, run once more where there is a driver to be found."""
+    """Run the script again in an environment with the stub driver; returns its exit code."""
     with tempfile.TemporaryDirectory() as scratch:
         for code, name, compiler in (
             (_DRIVER, "libcuda.so.1", "gcc -x c"),
@@ -55,7 +55,7 @@ def with_driver(script: str, arguments: Sequence[str]) -> int:
 
 
 def show_devices() -> None:
-    """From here on autograd takes the GPU for one."""
+    """Make the GPU visible to autograd."""
     import torch
 
     torch._C._ensureCUDADeviceGuardSet()
@@ -63,7 +63,7 @@ def show_devices() -> None:
 
 
 def say_there_is_one(**more: Any) -> None:
-    """What `torch.cuda` answers of a GPU of 80 GiB, and what cannot be asked of a pretended one."""
+    """Patch `torch.cuda` to report one GPU of 80 GiB, without calls that need a real one."""
     import torch
 
     here = SimpleNamespace(
@@ -82,5 +82,5 @@ def say_there_is_one(**more: Any) -> None:
         setattr(torch.cuda, name, lambda *_, _value=value, **__: _value)
     clipping: Any = torch.nn.utils.clip_grad
     setattr(torch.cuda, "device", lambda _: contextlib.nullcontext())  # noqa: B010 (mypy: a class)
-    # By type, which no pretended tensor is of: they would be clipped one by one.
+    # It checks tensor types, which pretended tensors fail: they would be clipped one by one.
     clipping._has_foreach_support = lambda *_: True

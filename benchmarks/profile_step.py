@@ -1,12 +1,12 @@
-"""Where the time of a training step goes: LoRA r16 on all linears, eight conversations.
+"""Where the time of a training step goes: LoRA r16 on all linear layers, eight conversations.
 
     python benchmarks/profile_step.py --data dialogsum.dev.jsonl [--precision float32]
 
-Trains a few steps of recipes/dialogsum.yaml and has torch.profiler watch the last two. Every
-operation counts with its own time, without that of what it calls, under the first of GROUPS that it
-or what called it belongs to; what is left of the wall time is Python and the profiler itself. The
-steps before, which nothing watches, tell how much the watching costs. Prints a Markdown table and
-writes benchmarks/results/profile-step.json, or profile-step-float32.json.
+Trains a few steps of recipes/dialogsum.yaml, the last two under torch.profiler. Each operation's
+self time counts towards the first of GROUPS that it or one of its callers matches; the rest of the
+wall time is Python and the profiler itself. The steps before, without the profiler, show its cost.
+Prints a Markdown table and writes benchmarks/results/profile-step.json, or
+profile-step-float32.json.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from brulee.training.events import read_events
 HERE = Path(__file__).parent
 WARM, PLAIN, WATCHED = 2, 3, 2
 _PRODUCT = r"aten::(mm|addmm_?|bmm|baddbmm|linear|matmul)"
-# Group, what an operation is called, and what it was called by; the first that fits counts.
+# (group, operation pattern, caller pattern); the first match counts.
 GROUPS: list[tuple[str, str, str]] = [
     ("head and loss", r".*", r"_LinearCrossEntropy.*"),
     ("optimiser and clipping", r".*", r"Optimizer\.step.*"),
@@ -90,7 +90,7 @@ def main() -> None:
 
 
 def watch(data: str, precision: str) -> tuple[list[dict[str, Any]], float, profile]:
-    """The steps' events, the wall time of the watched ones, and what was seen."""
+    """The steps' events, the wall time of the profiled steps, and the profile."""
     recipe = load_recipe(
         HERE.parent / "recipes" / "dialogsum.yaml",
         [
@@ -103,7 +103,7 @@ def watch(data: str, precision: str) -> tuple[list[dict[str, Any]], float, profi
         ],
     )
     first = (WARM + PLAIN) * recipe.train.batch_size
-    # Its stack of callers is Python's, which is not asked for: it would cost more than the step.
+    # Without Python stacks (with_stack), which would cost more than the step.
     watching = profile(activities=[ProfilerActivity.CPU])
     began = 0.0
     with tempfile.TemporaryDirectory() as scratch:
@@ -118,7 +118,7 @@ def watch(data: str, precision: str) -> tuple[list[dict[str, Any]], float, profi
             return read(i)
 
         trainer.document = document
-        # The file that the last step ends with is not a part of it.
+        # Without the checkpoint after the last step, which is not a part of it.
         trainer._between_steps = lambda progress: None  # type: ignore[method-assign]  # noqa: ARG005
         trainer.train()
         seconds = time.perf_counter() - began
@@ -128,7 +128,7 @@ def watch(data: str, precision: str) -> tuple[list[dict[str, Any]], float, profi
 
 
 def name_loops() -> None:
-    """Have the profiler see our loops, which are no operations of PyTorch, by their names."""
+    """Label our kernels, which are not PyTorch operations, for the profiler."""
     found = kernels._found
 
     def named(name: str, *where: Any) -> Callable[..., None] | None:

@@ -1,10 +1,9 @@
-"""How many of promptsource's templates load, compile and render, and why the others do not.
+"""Count the promptsource templates that load, compile and render, and why the others fail.
 
     python benchmarks/promptsource_files.py promptsource/templates
 
-The folder is that of promptsource's source distribution. The rows are toys written for this,
-one for many data sets (tests/fixtures/promptsource_rows.jsonl); data sets without one are compiled
-only.
+The folder is from promptsource's source distribution. The rows are toy examples, one each for many
+data sets (tests/fixtures/promptsource_rows.jsonl); templates of other data sets are only compiled.
 """
 
 from __future__ import annotations
@@ -52,7 +51,7 @@ def toy_rows() -> list[tuple[str, dict[str, Any]]]:
 
 
 def tried(template: Template, row: dict[str, Any] | None) -> str:
-    """What became of a template: compiled, rendered, not applicable or refused with the reason."""
+    """A template's outcome: compiled, rendered, not applicable, or refused with the reason."""
     for text in filter(None, (template.jinja, template.answer_choices)):
         ENVIRONMENT.program(text)
     if row is None:

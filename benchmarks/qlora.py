@@ -2,9 +2,9 @@
 
     python benchmarks/qlora.py --data dialogsum/dev.jsonl --runs runs/qlora
 
-Two conversations of DialogSum's 450 a step, rank 8 on every linear map. Compared are the loss on
-the 50 reference summaries that were not learned from, before and after, the losses of the last 20
-steps, and the bytes of the blocks' weights. Writes benchmarks/results/qlora-dialogsum.json.
+Two of DialogSum's 450 training conversations per step, rank 8 on every linear layer. Compares the
+loss on the 50 held-out reference summaries before and after, the losses of the last 20 steps, and
+the bytes of the blocks' weights. Writes benchmarks/results/qlora-dialogsum.json.
 """
 
 from __future__ import annotations

@@ -1,15 +1,15 @@
-"""Every method on DialogSum: what the bundled model gains from each, with the same documents.
+"""Every method on DialogSum: the bundled model's gain from each, with the same documents.
 
     python benchmarks/quality.py --data dialogsum/dev.jsonl --runs runs/quality
     python benchmarks/quality.py --data dialogsum/dev.jsonl --runs runs/quality --probe norms 5e-3
 
 The split is that of recipes/dialogsum.yaml: 450 conversations to train on, 50 to score on, by the
-hash of `fname`. A run takes `--steps` steps of `--documents` conversations, writes the 50 summaries
-and is scored with ROUGE; its loss on the 50 reference summaries is measured too, as it is far less
-noisy. A row of benchmarks/results/quality-dialogsum.json is kept in the folder of its run and not
-measured twice, so that the study can be stopped and gone on with, and several processes can share
-it: one thread each is the best use of few cores. `--probe` tries learning rates on conversations of
-the training side that no run reads, and writes nothing but its own table.
+hash of `fname`. A run trains `--steps` steps of `--documents` conversations, generates the 50
+summaries and is scored with ROUGE, and by its loss on the 50 reference summaries, which is far less
+noisy. Each row of benchmarks/results/quality-dialogsum.json is kept in its run's folder and never
+measured twice, so that the study can be stopped and continued, and several processes can share it:
+one thread each is the best use of few cores. `--probe` tries learning rates on training
+conversations that no run reads, and writes only its own table.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ PROBES = HERE / "results" / "quality-dialogsum-probes.json"
 RECIPE = HERE.parent / "recipes" / "dialogsum.yaml"
 ROW = "row.json"
 METRICS = ("rouge1", "rouge2", "rougeL")
-PROBED = 16  # conversations, the last of the training side in the order of the first epoch
+PROBED = 16  # conversations: the last training ones in the order of the first epoch
 
 
 def main() -> None:
@@ -80,7 +80,7 @@ def named(name: str) -> Case:
 
 
 def study(given: argparse.Namespace, case: Case, seed: int) -> None:
-    """One row, unless it is there or another process is at it."""
+    """Measure one row, unless it exists or another process is measuring it."""
     folder = Path(recipe_of(given, case, seed).runs) / slug(case, seed)
     claim = folder.with_suffix(".claim")
     if (folder / ROW).is_file():
@@ -106,7 +106,7 @@ def study(given: argparse.Namespace, case: Case, seed: int) -> None:
 
 
 def measured(given: argparse.Namespace, case: Case, seed: int) -> dict[str, Any]:
-    """Tune, and measure before and after what is measured."""
+    """Tune, and return the row's measurements."""
     where = open_run(recipe_of(given, case, seed), "run", None, False)
     prepared = prepare(where)
     started = time.process_time()
@@ -123,7 +123,7 @@ def measured(given: argparse.Namespace, case: Case, seed: int) -> dict[str, Any]
         "trainable": tuned.trained.cost.trainable_parameters,
         "stored_bytes": tuned.trained.cost.adapter_bytes,
         "train_tokens": tuned.trained.cost.train_tokens,
-        # Wall-clock time says nothing where the study runs behind other work.
+        # Wall-clock time is meaningless while other work runs.
         "cpu_seconds": round(time.process_time() - started, 1),
         "peak_mib": round(tuned.trained.cost.peak_memory_bytes / 2**20),
     }
@@ -135,7 +135,7 @@ def measured(given: argparse.Namespace, case: Case, seed: int) -> dict[str, Any]
 def scored(
     given: argparse.Namespace, case: Case, prepared: Prepared
 ) -> tuple[Tuned, dict[str, Any]]:
-    """A whole run: the base's answers, and its loss, are taken from the first that has them."""
+    """A whole run; reuses the base's answers and loss from the first run that measured them."""
     where, test = prepared.where, prepared.corpus.tests[0].name
     answers, kept = where.answers("base", test), base_answers(given, case)
     if kept.is_file() and not answers.is_file():
@@ -170,7 +170,7 @@ def recipe_of(given: argparse.Namespace, case: Case, seed: int) -> Recipe:
         "train.batch_size": given.documents,
         "train.learning_rate": case.learning_rate,
         "train.max_steps": given.steps * case.longer,
-        "train.precision": "bfloat16",  # not timed: other work must not decide it
+        "train.precision": "bfloat16",  # `auto` times products, which other work disturbs
         "train.seed": seed,
         "evaluate.metrics": ["rouge"],
     }
@@ -180,12 +180,12 @@ def recipe_of(given: argparse.Namespace, case: Case, seed: int) -> Recipe:
 
 
 def slug(case: Case, seed: int) -> str:
-    """The folder's name."""
+    """The name of a run's folder."""
     return f"{''.join(c if c.isalnum() else '-' for c in case.name)}-s{seed}"
 
 
 def base_answers(given: argparse.Namespace, case: Case) -> Path:
-    """Where the base's summaries are kept, by how it is held."""
+    """The file of the base's summaries, by its quantisation."""
     return Path(given.runs) / f"base-{case.quantise or 'plain'}.jsonl"
 
 
@@ -195,7 +195,7 @@ def kept_loss(kept: Path) -> float | None:
 
 
 def loss(prepared: Prepared, attached: Attached | None, rows_: Sequence[int] = ()) -> float:
-    """Mean loss per token of the reference summaries: of the test rows, unless others are named."""
+    """Mean loss per token of the reference summaries of the test rows, or of `rows_` if given."""
     task = prepared.corpus.tasks[prepared.corpus.tests[0].path]
     encoder = prepared.encoder.with_prefix(attached.prefix_ids if attached else ())
     encoded = [task.encode(encoder, row, 0, "") for row in rows_ or task.test]
@@ -207,7 +207,7 @@ def loss(prepared: Prepared, attached: Attached | None, rows_: Sequence[int] = (
 
 
 def probe(given: argparse.Namespace, case: Case, rates: Sequence[float]) -> None:
-    """The loss after `--steps` at each rate, on conversations that no run learns from."""
+    """Record the loss after `--steps` at each rate, on conversations that no run trains on."""
     for rate in rates:
         tried = Case(**{**asdict(case), "name": f"probe {case.name}", "learning_rate": rate})
         where = open_run(recipe_of(given, tried, 0), "train", None, False)
@@ -228,7 +228,7 @@ def probe(given: argparse.Namespace, case: Case, rates: Sequence[float]) -> None
 
 
 def write(given: argparse.Namespace) -> None:
-    """The rows so far and their means, in one step."""
+    """Write the rows so far and their means atomically."""
     order = [case.name for case in CASES]
     found = [json.loads(file.read_text()) for file in given.runs.glob(f"*/{ROW}")]
     found.sort(key=lambda row: (order.index(row["name"]), row["seed"]))
@@ -245,7 +245,7 @@ def write(given: argparse.Namespace) -> None:
 
 
 def table(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Mean over the seeds of each method, and the standard deviation where there are several."""
+    """Each method's mean over seeds, and the standard deviation if there are several."""
     lines = []
     for name in dict.fromkeys(row["name"] for row in found if "loss" in row):
         own = [row for row in found if row["name"] == name]

@@ -1,7 +1,7 @@
-"""The methods of the quality study, in the order in which they are worth running.
+"""The methods of the quality study, most valuable first.
 
-Each has the learning rate that the probes of quality.py found for the study's few steps, which is
-higher than what suits several epochs. The base is held in bfloat16 where the method freezes it.
+Each has the learning rate that the probes of quality.py found for the study's few steps; several
+epochs need a lower one. The base is held in bfloat16 if the method freezes it.
 """
 
 from __future__ import annotations
@@ -12,31 +12,31 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Case:
-    """One row of the table: a method, its options, its learning rate, how the base is held."""
+    """One row of the table: a method, its options and learning rate, the base's quantisation."""
 
     name: str
     method: str
     learning_rate: float
     options: dict[str, Any] = field(default_factory=dict)
     quantise: str | None = None
-    rank: int | None = None  # of the rank study
-    longer: int = 1  # times the study's steps
-    writes: bool = True  # the summaries are written and scored; if not, only their loss is measured
+    rank: int | None = None  # for the rank study
+    longer: int = 1  # multiple of the study's steps
+    writes: bool = True  # generate and score summaries; if False, measure only the loss
 
 
 def lora(name: str, learning_rate: float = 2e-3, rank: int = 8, **options: Any) -> Case:
-    """LoRA with the same scale, 2, at every rank."""
+    """LoRA with scale alpha / rank = 2 at every rank."""
     studied = rank if name == f"LoRA r{rank}, all linear" else None
     options = {"rank": rank, "alpha": 2.0 * rank, **options}
     return Case(name, "lora", learning_rate, options, rank=studied)
 
 
 def selective(name: str, learning_rate: float, **options: Any) -> Case:
-    """Some of the base's own values."""
+    """Selective tuning: a subset of the base's own weights."""
     return Case(name, "selective", learning_rate, options)
 
 
-RANKS = (1, 2, 4, 16, 32, 64)  # beside 8
+RANKS = (1, 2, 4, 16, 32, 64)  # in addition to 8
 CASES: tuple[Case, ...] = (
     Case("full", "full", 1e-4),
     lora("LoRA r8, all linear"),

@@ -1,4 +1,4 @@
-"""The quality study as a table in Markdown, and its rank study as a picture.
+"""The quality study as a Markdown table, and its rank study as a picture.
 
     python benchmarks/quality_report.py
 
@@ -26,7 +26,7 @@ def main() -> None:
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """One line a method, best loss first; what was refused last."""
+    """One line per method, best loss first; refused methods last."""
     head = "| trained | parameters | rate | steps | seeds | loss | R1 | R2 | RL | words |"
     lines = [head, "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|"]
     measured: dict[str, list[dict[str, Any]]] = {}
@@ -57,18 +57,18 @@ def mean(rows: list[dict[str, Any]], key: str) -> float:
 
 
 def rouge(rows: list[dict[str, Any]], metric: str) -> str:
-    """Empty where no summaries were written."""
+    """The ROUGE cell; empty if no summaries were generated."""
     return middle([row["tuned"][metric] for row in rows]) if "tuned" in rows[0] else ""
 
 
 def middle(values: list[float], places: int = 4) -> str:
-    """The mean, and the standard deviation where there are several."""
+    """The mean, and the standard deviation if there are several values."""
     text = f"{statistics.mean(values):.{places}f}"
     return text if len(values) < 2 else f"{text} ± {statistics.stdev(values):.{places}f}"
 
 
 def draw(rows: list[dict[str, Any]]) -> None:
-    """Loss and ROUGE-1 over the rank, a dot for each seed."""
+    """Plot loss and ROUGE-1 over the rank, a dot per seed."""
     import matplotlib as mpl
 
     mpl.use("Agg")

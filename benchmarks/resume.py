@@ -1,16 +1,16 @@
-"""Real processes killed at random moments, gone on with, and compared bit for bit.
+"""Kill real training processes at random moments, resume them, and compare bit for bit.
 
     python benchmarks/resume.py [--kills 24] [--seed 0]
 
-For every method, and for plain text, a mixture, chats of several turns and a T5 with dropout, a
-tiny model is trained twice: once straight through, and again with SIGKILL at a moment drawn evenly
-from the whole life of the process, before the run begins and in the middle of a checkpoint too (one
-is written at every step). Then the run is carried on, as often as it takes: its stored weights must
-be the same bytes, and events.jsonl must tell of the same steps and validations, each once. Writes
-benchmarks/results/resume.json; exits 1 where one differs.
+For every method, and for plain text, a mixture, multi-turn chats and a T5 with dropout, a tiny
+model is trained twice: once uninterrupted, and once with two SIGKILLs, each at a moment drawn
+uniformly from the whole life of the process, which may be before the run begins or during a
+checkpoint (written at every step). The resumed run must store the same bytes of weights, and its
+events.jsonl must have the same steps and validations, each once. Writes
+benchmarks/results/resume.json; exits 1 if a run differs.
 
-Children are forked from a process that has imported everything, so that the moments fall into the
-work and not into imports.
+Children are forked from a process that has imported everything, so that kills fall into training
+and not into imports.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "prefix": {"name": "prefix", "tokens": 4},
     "fisher mask": {"name": "selective", "train": "sparse", "mask": "fisher", "documents": 4},
 }
-# What is trained otherwise than by a method alone: the keys of the recipe that are others.
+# Cases that change more than the method: the changed keys of the recipe.
 OTHERS: dict[str, dict[str, Any]] = {
     "plain text": {"data": {"source": "texts.jsonl", "templates": "plain-text", "split": SPLIT}},
     "chats": {"data": {"source": "chats.jsonl", "split": SPLIT}},
@@ -119,7 +119,7 @@ def main() -> None:
         make_t5(root / "tiny-llama", root / "tiny-t5")
         for file, rows in ROWS.items():
             Path(file).write_text("".join(json.dumps(row) + "\n" for row in rows))
-        # Those first whose turn it is: not every case is killed in a short trial.
+        # Rotated by the seed, as a short trial does not reach every case.
         names = [list(CASES)[(arguments.seed + i) % len(CASES)] for i in range(arguments.kills)]
         straight = {name: run_straight(at, name) for name in dict.fromkeys(names)}
         for number, name in enumerate(names):
@@ -132,7 +132,7 @@ def main() -> None:
 
 
 def run_straight(at: Any, name: str) -> tuple[float, str]:
-    """The seconds that a whole training takes, and the digest of what it stored."""
+    """The seconds of an uninterrupted training, and the digest of what it stored."""
     folder = at.folder / f"straight-{name.replace(' ', '-')}"
     started = time.perf_counter()
     code = os.waitstatus_to_exitcode(os.waitpid(child(lambda: train(at, name, folder)), 0)[1])
@@ -143,7 +143,7 @@ def run_straight(at: Any, name: str) -> tuple[float, str]:
 def kill_once(
     at: Any, name: str, number: int, straight: tuple[float, str], draw: random.Random
 ) -> dict[str, Any]:
-    """Kill a training at a random moment; carry it on, killing it once more on the way."""
+    """Kill a training at a random moment, resume it, kill it once more, and finish it."""
     folder = at.folder / f"killed-{number}"
     seconds, expected = straight
     moments = []
@@ -166,7 +166,7 @@ def kill_once(
 
 
 def train(at: Any, name: str, folder: Path) -> None:
-    """Begin the training of a method, or carry it on."""
+    """Start the training of a case, or resume it."""
     from brulee import pipeline
     from brulee.recipe import load_recipe
 
@@ -179,7 +179,7 @@ def train(at: Any, name: str, folder: Path) -> None:
 
 
 def make_t5(like: Path, folder: Path) -> None:
-    """A T5 of two layers with random weights and dropout, and the tokenizer of another model."""
+    """A two-layer T5 with random weights and dropout, and another model's tokenizer."""
     from transformers import AutoTokenizer, T5Config, T5ForConditionalGeneration
 
     tokenizer = AutoTokenizer.from_pretrained(like)
@@ -193,7 +193,7 @@ def make_t5(like: Path, folder: Path) -> None:
 
 
 def child(work: Callable[[], None]) -> int:
-    """The id of a process that does the work and exits 0, or 1 with its traceback."""
+    """Fork a process that does the work and exits with 0, or 1 with a traceback; returns its id."""
     process = os.fork()
     if process:
         return process
@@ -206,7 +206,7 @@ def child(work: Callable[[], None]) -> int:
 
 
 def digest(folder: Path) -> str:
-    """Of the stored weights, and what was told of every step but how long it took."""
+    """The digest of the stored weights, and every event without its timing."""
     from brulee.models.bundled import sha256
 
     files = [*folder.glob("adapter/*.safetensors"), *folder.glob("model/*.safetensors")]

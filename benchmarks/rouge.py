@@ -3,8 +3,8 @@
     python benchmarks/rouge.py DIALOGSUM.jsonl
 
 Prints JSON and writes it to benchmarks/results/rouge.json. Short: each summary of DialogSum against
-another one. Long: two documents of 5,000 words drawn from the summaries. Both sides score the same
-pairs in alternating rounds and must agree to 1e-12; the ratio is of the best round of each.
+another. Long: two documents of 5,000 words drawn from the summaries. Both sides score the same
+pairs in alternating rounds and must agree to 1e-12; the ratio compares the best round of each.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def main() -> None:
 
 
 def compared(pairs: list[Pair], rounds: int) -> dict[str, object]:
-    """Rates of both sides over the same pairs."""
+    """The rates of both sides on the same pairs."""
     scorer = RougeScorer(list(TYPES), use_stemmer=True)
     check(pairs, scorer)
     ours: list[float] = []

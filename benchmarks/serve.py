@@ -1,12 +1,12 @@
-"""How fast `brulee serve` answers clients that ask K adapters over one base.
+"""Speed of `brulee serve` for clients that query K adapters over one base.
 
     python benchmarks/serve.py [--clients 8] [--requests 4] [--tokens 64] [--adapters 0,1,4,16]
 
 Prints JSON and writes it to benchmarks/results/serve.json, or to --out. The bundled model in fp32;
-LoRA r8 on all linears, its values drawn at random; each client asks for a summary of one chat of
-bundled/support-chats after another, of the adapters in turn, streamed, greedily, over a socket. All
-K are held by one server and have their turn in every round; K = 0 asks the base alone. A first
-token is the first piece of text; what is shown of a text may lag its tokens by one.
+LoRA r8 with random values on all linear layers; each client requests summaries of one chat of
+bundled/support-chats after another, from the adapters in rotation, streamed, greedily, over a
+socket. One server holds all adapters, and every round measures every K; K = 0 queries the base
+alone. A first token is the first piece of text; the text of a stream may lag its tokens by one.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ RESULT = Path(__file__).parent / "results" / "serve.json"
 
 @dataclass(frozen=True)
 class Answered:
-    """One request: seconds to its first piece and to its end, and the tokens written."""
+    """One request: seconds to its first piece and to its end, and the tokens generated."""
 
     first: float
     all: float
@@ -81,7 +81,7 @@ def arguments() -> argparse.Namespace:
 
 @contextmanager
 def served(folders: dict[str, Path], clients: int, more: Sequence[str] = ()) -> Iterator[str]:
-    """A server of its own process; gives where it listens."""
+    """Run a server in a separate process; yields its URL."""
     pairs = [f"--adapter={name}={folder}" for name, folder in folders.items()]
     options = ["--port", "0", "--json", "--precision", "float32", f"--max-running={clients}"]
     command = [sys.executable, "-m", "brulee", "serve", "bundled", *pairs, *options, *more]
@@ -97,7 +97,7 @@ def served(folders: dict[str, Path], clients: int, more: Sequence[str] = ()) -> 
 def rounds(
     url: str, counts: Sequence[int], names: Sequence[str], asked: argparse.Namespace
 ) -> dict[int, list[tuple[float, list[Answered]]]]:
-    """Seconds and answers of every round, by K; one round before is not counted."""
+    """Seconds and answers of every round, by K, after an uncounted warm-up round."""
     rows = open_source("bundled/support-chats")
     chats = [f"Summarise this chat.\n\n{rows[i]['dialogue']}" for i in range(len(rows))]
     found: dict[int, list[tuple[float, list[Answered]]]] = {k: [] for k in counts}
@@ -120,7 +120,7 @@ async def ask_all(
     requests: int,
     asked: argparse.Namespace,
 ) -> list[Answered]:
-    """Every client asks one request after another; all clients at once."""
+    """Send each client's requests one after another, with all clients in parallel."""
 
     async def client(number: int) -> list[Answered]:
         async with httpx.AsyncClient(base_url=url, timeout=600) as own:
@@ -135,7 +135,7 @@ async def ask_all(
 
 
 async def ask(client: httpx.AsyncClient, model: str, text: str, tokens: int) -> Answered:
-    """One streamed chat completion."""
+    """Request one streamed chat completion."""
     body: dict[str, Any] = {
         "model": model,
         "messages": [{"role": "user", "content": text}],
@@ -158,7 +158,7 @@ async def ask(client: httpx.AsyncClient, model: str, text: str, tokens: int) -> 
 
 
 def summary(found: Sequence[tuple[float, list[Answered]]]) -> dict[str, float]:
-    """The median round's tokens a second; of all requests, medians and 95th percentiles."""
+    """Tokens per second of the median round; medians and 95th percentiles over all requests."""
     speeds = [sum(one.tokens for one in answers) / seconds for seconds, answers in found]
     every = [one for _, answers in found for one in answers]
     firsts, alls = sorted(one.first for one in every), sorted(one.all for one in every)
@@ -173,7 +173,7 @@ def summary(found: Sequence[tuple[float, list[Answered]]]) -> dict[str, float]:
 
 
 def percentile(ordered: Sequence[float], share: float) -> float:
-    """The smallest value that so much of all is not above."""
+    """The smallest value that at least `share` of the values do not exceed."""
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 

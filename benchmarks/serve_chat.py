@@ -1,12 +1,12 @@
-"""How soon `brulee serve` begins to answer each turn of a chat, with and without what is kept.
+"""Time to first token of each turn of a chat in `brulee serve`, with and without its cache.
 
     python benchmarks/serve_chat.py [--chats 4] [--turns 10] [--tokens 24]
 
 Prints JSON and writes it to benchmarks/results/serve-chat.json, or to --out. The bundled model in
-fp32, one client. A chat begins with a system's turn of some 300 tokens, of its own chat of
-bundled/support-chats; a question is a line of it. Two servers are asked every turn one after the
-other, first the one with `--cache 0`; what they write has to be the same. A first token is the
-first piece of text that a stream shows.
+fp32, one client. Each chat begins with a system message of some 300 tokens from a different chat of
+bundled/support-chats; its questions are lines of that chat. Every turn goes to two servers in
+sequence, first to the one with `--cache 0`; their answers must be equal. A first token is the first
+piece of text in a stream.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def main() -> None:
         served({}, 1) as keeping,
         httpx.Client(timeout=600) as client,
     ):
-        chat(client, (plain, keeping), str(rows[-1]["dialogue"]), 2, 4)  # not counted
+        chat(client, (plain, keeping), str(rows[-1]["dialogue"]), 2, 4)  # warm-up, not counted
         found = [
             chat(client, (plain, keeping), str(rows[i]["dialogue"]), asked.turns, asked.tokens)
             for i in range(asked.chats)
@@ -61,9 +61,9 @@ def main() -> None:
 def chat(
     client: httpx.Client, urls: tuple[str, str], dialogue: str, turns: int, tokens: int
 ) -> list[tuple[float, float, int, int]]:
-    """Of every turn: seconds to the first token at both servers, the prompt's tokens, those kept.
+    """Per turn: seconds to the first token from both servers, prompt tokens, cached tokens.
 
-    Raises SystemExit where the servers write different texts.
+    Raises SystemExit if the servers' answers differ.
     """
     said: list[Turn] = [{"role": "system", "content": f"You answer on this chat.\n\n{dialogue}"}]
     lines = [line for line in dialogue.splitlines() if line.strip()]
@@ -83,7 +83,7 @@ def chat(
 def ask(
     client: httpx.Client, url: str, messages: list[Turn], tokens: int
 ) -> tuple[float, str, dict[str, Any]]:
-    """Seconds to the first piece of an answer, the answer, and its usage."""
+    """Seconds to the first piece of an answer, the answer, and its `usage`."""
     body = {
         "model": "bundled",
         "messages": messages,
@@ -107,7 +107,7 @@ def ask(
 
 
 def summary(found: list[tuple[float, float, int, int]]) -> dict[str, float]:
-    """Medians over the chats, and the least and the most that it was sooner."""
+    """Medians over the chats, and the least and the greatest speed-up."""
     ratios = [without / kept for without, kept, _, _ in found]
     return {
         "prompt_tokens": statistics.median(one[2] for one in found),

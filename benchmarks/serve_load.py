@@ -1,11 +1,11 @@
-"""How long writing pauses at most while `brulee serve` loads an adapter.
+"""The longest pause in generation while `brulee serve` loads an adapter.
 
     python benchmarks/serve_load.py [--loads 6]
 
 Prints JSON and writes it to benchmarks/results/serve-load.json, or to --out. The bundled model in
-fp32, on one thread of PyTorch's, writes two answers; LoRA r8 on all linears are loaded one after
-another, each first prepared beside what is computed, as a server does, and then, another time, by
-the thread that computes. A pause is the time between the ends of two steps.
+fp32 generates two answers on one PyTorch thread, while adapters (LoRA r8 on all linear layers) are
+loaded one after another: each first in a background thread, as a server does, then again in the
+compute thread. A pause is the time between the ends of two steps.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def main() -> None:
 
 
 def write(worker: Worker) -> None:
-    """Have two long answers written."""
+    """Submit two requests for long answers."""
     ids = worker.held.encode_text(None, "Once upon a time")
     for number in range(2):
         sampling = Sampling(4000, temperature=1.0, seed=number)
@@ -88,12 +88,12 @@ def write(worker: Worker) -> None:
 
 
 def waited(worker: Worker, work: Callable[[], Any]) -> None:
-    """Have something done by the thread that computes."""
+    """Run `work` in the compute thread and wait for it."""
     worker.call(work).result()
 
 
 def gaps(ends: list[float], work: Callable[[], Any]) -> list[float]:
-    """Seconds between the ends of the steps during which something was done."""
+    """Seconds between the ends of the steps that overlap with `work`."""
     while len(ends) < 3:
         time.sleep(0.01)
     first = len(ends) - 1
@@ -105,7 +105,7 @@ def gaps(ends: list[float], work: Callable[[], Any]) -> list[float]:
 
 
 def summary(seconds: list[float]) -> dict[str, float]:
-    """Median, least, most."""
+    """Median, minimum and maximum."""
     found = (statistics.median(seconds), min(seconds), max(seconds))
     return dict(zip(("median", "least", "most"), (round(one, 3) for one in found), strict=True))
 

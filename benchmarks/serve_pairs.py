@@ -1,14 +1,14 @@
-"""Sixteen requests to an encoder-decoder: joined, and as they were answered before.
+"""Sixteen requests to an encoder-decoder: batched together, and one at a time as before.
 
     python benchmarks/serve_pairs.py [--out FILE]
 
-Prints JSON and writes it to --out, if that is given. A T5 of the sizes of t5-small with weights
-drawn at random, in fp32 on one thread of PyTorch's; K LoRA r8 on all linears, K = 0 being the base
-alone; prompts of 20 to 110 tokens, 32 new tokens each, none of which may end a text. `serve`: all
-come at once to what the server answers with, which before wrote them one by one; `generate`: they
-are known before they are read, and one adapter answered after another, its own in one batch. Each
-way has its turn in each round, and all write the same texts, which is asserted.
-Seconds are the thread's own on a processor, so that other work on the machine hardly counts.
+Prints JSON and writes it to --out, if given. A T5 of t5-small's size with random weights, in fp32
+on one PyTorch thread; K adapters (LoRA r8 on all linear layers), K = 0 being the base alone;
+prompts of 20 to 110 tokens, 32 new tokens each, without end-of-text tokens. `serve`: all requests
+arrive at once at the server's engine, which used to answer them one by one; `generate`: all
+requests are known in advance, and adapters used to answer in turn, each with its requests in one
+batch. Each round runs each way, and all texts are asserted to be equal. Times are the thread's CPU
+time, which other work hardly changes.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ def stored(base: Base, number: int, folder: Path) -> Path:
 
 
 def held(swap: Swap, base: Base, joins: bool) -> MixedEngine:
-    """All adapters; without joining each is apart, as those of an encoder-decoder were before."""
+    """An engine with all adapters; without `joins`, each answers separately, as before."""
     engine = MixedEngine(swap, Engine(base.model, (), 0, decode=str))
     if not joins:
         engine.pairs, engine.router = False, None
@@ -149,7 +149,7 @@ def speed(seconds: list[float]) -> float:
 
 
 def times(ours: list[float], before: list[float]) -> dict[str, float]:
-    """How many times as fast: in the middle of the rounds, at least, at most."""
+    """The speed-up over the rounds: median, minimum, maximum."""
     found = sorted(theirs / own for own, theirs in zip(ours, before, strict=True))
     return {
         "median": round(statistics.median(found), 2),

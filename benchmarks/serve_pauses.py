@@ -1,13 +1,13 @@
-"""How long those who are being answered wait for their next token while others ask for much.
+"""How long streams wait for their next token while other clients send expensive requests.
 
     python benchmarks/serve_pauses.py [--streams 10] [--rounds 3] [--source SRC]
 
 Prints JSON and writes it to benchmarks/results/serve-pauses.json, or to --out. The bundled model in
-fp32, one process on one thread of PyTorch's, asked over a socket. So many clients have a text
-written; while they do, one more asks with a prompt of some 6,000 tokens, another a second later
-with one of some 20, and then one with a text of two million characters, which is refused. A pause
-is the time between two pieces of a stream. `--source` names the `src` folder of another brulee to
-be measured in the same rounds, in turn, as `other`.
+fp32, one process on one PyTorch thread, queried over a socket. While --streams clients receive
+texts, another client sends a prompt of some 6,000 tokens, one a second later a prompt of some 20,
+and one a text of two million characters, which is refused. A pause is the time between two pieces
+of a stream. `--source` names the `src` folder of another version of brulee, measured alternately in
+the same rounds as `other`.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def main() -> None:
 
 @contextmanager
 def served(source: str) -> Iterator[str]:
-    """A server of its own process; gives where it listens."""
+    """Run a server in a separate process; yields its URL."""
     options = ["--port", "0", "--json", "--precision", "float32", "--cache", "0"]
     command = [sys.executable, "-m", "brulee", "serve", "bundled", *options]
     environment = {**os.environ, "PYTHONPATH": source, "OMP_NUM_THREADS": "1"}
@@ -81,7 +81,7 @@ def served(source: str) -> Iterator[str]:
 
 
 async def measured(url: str, streams: int, seed: int) -> dict[str, float]:
-    """The longest pauses of any stream, and how soon those who came were answered."""
+    """The longest pauses of any stream, and the response times of the other clients."""
     heard: list[list[float]] = [[] for _ in range(streams)]
     async with httpx.AsyncClient(base_url=url, timeout=LIMIT) as client:
         writing = [
@@ -108,7 +108,7 @@ async def measured(url: str, streams: int, seed: int) -> dict[str, float]:
 
 
 def body(seed: int, prompt: str, most: int) -> dict[str, Any]:
-    """A request."""
+    """The JSON of a completion request."""
     drawn = {"temperature": 1.0, "seed": seed, "user": f"client {seed}"}
     return {"model": "bundled", "prompt": prompt, "max_tokens": most, **drawn}
 
@@ -116,7 +116,7 @@ def body(seed: int, prompt: str, most: int) -> dict[str, Any]:
 async def write(
     client: httpx.AsyncClient, heard: list[float], seed: int, prompt: str = "Once", most: int = 1000
 ) -> None:
-    """Have a text written, again and again where it is long; when its pieces came."""
+    """Stream a completion, repeatedly unless `most` is 1; adds each line's time to `heard`."""
     while True:
         asked = {**body(seed, prompt, most), "stream": True}
         async with client.stream("POST", "/v1/completions", json=asked) as answer:
@@ -130,20 +130,20 @@ async def write(
 
 
 async def timed(work: Any) -> tuple[float, float]:
-    """When something began and when it was done."""
+    """The times at which `work` began and ended."""
     began = time.monotonic()
     await work
     return began, time.monotonic()
 
 
 def longest(heard: list[list[float]], between: tuple[float, float]) -> float:
-    """The longest pause of any stream that begins or ends between two moments."""
+    """The longest pause of any stream that overlaps with an interval."""
     begin, end = between
     return max(b - a for own in heard for a, b in itertools.pairwise(own) if b > begin and a < end)
 
 
 def summary(rounds: list[dict[str, float]]) -> dict[str, dict[str, float]]:
-    """Median, least, most of every measure."""
+    """Median, minimum and maximum of every measure."""
     found = {key: [one[key] for one in rounds] for key in rounds[0]}
     return {
         key: {"median": statistics.median(own), "least": min(own), "most": max(own)}

@@ -1,10 +1,10 @@
-"""How long the steps take in which a long prompt is read while ten answers are written.
+"""Duration of the steps that read a long prompt while ten answers are generated.
 
     python benchmarks/serve_steps.py [--sentences 380]
 
-Prints JSON and writes it to --out, if that is given. The bundled model in fp32 on one thread of
-PyTorch's; sixteen tokens a sentence. Seconds are the thread's own on a processor, not the clock's,
-so that other work on the machine does not count: a step is what every stream waits for.
+Prints JSON and writes it to --out, if given. The bundled model in fp32 on one PyTorch thread;
+sixteen tokens per sentence. Times are the thread's CPU time, so that other work on the machine does
+not count. Every stream waits for each step.
 """
 
 from __future__ import annotations
@@ -63,14 +63,14 @@ def main() -> None:
 
 
 def step(batch: Continuous) -> float:
-    """The seconds of one step."""
+    """The CPU seconds of one step."""
     began = time.thread_time()
     batch.step()
     return time.thread_time() - began
 
 
 def summary(seconds: list[float]) -> dict[str, float]:
-    """Median, least, most."""
+    """Median, minimum and maximum."""
     found = (statistics.median(seconds), min(seconds), max(seconds))
     return dict(zip(("median", "least", "most"), (round(one, 3) for one in found), strict=True))
 

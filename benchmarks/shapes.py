@@ -1,12 +1,12 @@
-"""Models of a known shape with random weights, for what the bundled model is too small to show.
+"""Models of known shapes with random weights, for measurements that need larger models.
 
     python benchmarks/shapes.py 1b FOLDER [--device cuda]
 
-Llama models, and some of T5's and BART's families, as transformers writes them, in bfloat16, from a
-fixed seed; a folder that is there already is left alone. Weights are drawn with Llama's own spread
-of 0.02 (of a pair those of the head): logits then have a spread of 0.02 times the root of the
-width, and the first loss is a little above that of a uniform guess (`1b`: 11.8 + 0.4). The
-tokenizer holds a place: documents come as token ids.
+Llama models, and some of the T5 and BART families, in transformers' format, in bfloat16, from a
+fixed seed; an existing folder is left alone. Weights have Llama's standard deviation of 0.02 (in
+encoder-decoders only the head's): logits then have one of 0.02 times the root of the width, and the
+first loss is slightly above that of a uniform guess (`1b`: 11.8 + 0.4). The tokenizer is a
+placeholder: documents come as token ids.
 """
 
 from __future__ import annotations
@@ -18,9 +18,8 @@ from typing import Any
 
 SEED, SPREAD = 0, 0.02
 PAD, END, UNKNOWN = SPECIAL = ("<pad>", "</s>", "<unk>")
-# `135m` is SmolLM2-135M, which is the bundled model, `1b` Llama-3.2-1B without the scaling of its
-# rotary angles, `7b` Llama-2-7B; `tiny` has the bundled model's vocabulary, so that its
-# conversations can be tried on it.
+# `135m` is SmolLM2-135M, the bundled model, `1b` Llama-3.2-1B without RoPE scaling, `7b`
+# Llama-2-7B; `tiny` has the bundled model's vocabulary, so that it takes the same conversations.
 SHAPES: dict[str, dict[str, Any]] = {
     "tiny": {
         "vocab_size": 49_152,
@@ -64,7 +63,7 @@ SHAPES: dict[str, dict[str, Any]] = {
         "max_position_embeddings": 4_096,
     },
 }
-# `t5` is FLAN-T5 base, which is T5 1.1 base, and `bart` BART base.
+# `t5` is FLAN-T5 base (T5 1.1 base), `bart` is BART base.
 PAIR_SHAPES: dict[str, dict[str, Any]] = {
     "t5": {
         "model_type": "t5",
@@ -140,7 +139,7 @@ def main() -> None:
 
 
 def write(name: str, folder: Path, device: str) -> None:
-    """Draw a shape's weights and save them; aside first, so that no half of a model is left."""
+    """Draw a shape's weights and save them atomically, so that no partial model is left."""
     import torch
     from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
@@ -151,7 +150,7 @@ def write(name: str, folder: Path, device: str) -> None:
     kind: Any = AutoModelForSeq2SeqLM if name in PAIR_SHAPES else AutoModelForCausalLM
     with torch.device(device):
         model = kind.from_config(config(name), dtype=torch.bfloat16)
-        if name in PAIR_SHAPES:  # T5 draws its head as widely as its embeddings
+        if name in PAIR_SHAPES:  # T5 initialises its head with its embeddings' std
             torch.nn.init.normal_(model.lm_head.weight, std=SPREAD)
     with tempfile.TemporaryDirectory(dir=folder.parent) as aside:
         whole = Path(aside) / name
@@ -161,7 +160,7 @@ def write(name: str, folder: Path, device: str) -> None:
 
 
 def config(name: str) -> Any:
-    """A shape as transformers describes it."""
+    """The transformers configuration of a shape."""
     from transformers import AutoConfig, LlamaConfig
 
     if name in PAIR_SHAPES:

@@ -1,11 +1,11 @@
-"""What replies made up without a model score on every task: right answers, and constant ones.
+"""The scores of right answers and of constant answers on every task, without a model.
 
     python benchmarks/solvers.py --data DATA
 
 DATA holds published files (glue/, superglue/, mmlu/, bbh/); tasks that it lacks are read from the
-fixtures of the tests, in the same formats. Asserts that a constant answer is right as often as the
-most frequent label in the raw file. Prints a line a task, writes benchmarks/results/solvers.json.
-For the published tasks of BIG-bench see bigbench_files.py.
+tests' fixtures, in the same formats. Asserts that the best constant answer is right as often as the
+most frequent label occurs in the raw file. Prints a line per task, writes
+benchmarks/results/solvers.json. For the published tasks of BIG-bench see bigbench_files.py.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ HERE: Final = Path(__file__).parent
 FIXTURES: Final = HERE.parent / "tests" / "fixtures"
 RESULT: Final = HERE / "results" / "solvers.json"
 LIKELY, UNLIKELY = 0.0, -60.0
-# What an answer says about people, which its being right says nothing about.
+# Bias and toxicity scores, which do not depend on whether an answer is right.
 HARMS: Final = ("bias_", "toxic_")
 BEST: Final = {
     "log_likelihood": 0.0, "log_likelihood_per_word": 0.0, "log_likelihood_per_char": 0.0,
@@ -50,9 +50,9 @@ Values = dict[str, float]
 
 @dataclass(frozen=True)
 class Source:
-    """A suite, or a task file of lm-evaluation-harness, and where its tasks are read from.
+    """A suite, or a task file of lm-evaluation-harness, and the source of its tasks.
 
-    `held` are options that name what the fixtures hold.
+    `held` are options that select what the fixtures contain.
     """
 
     suite: str
@@ -77,18 +77,18 @@ SOURCES: Final = (
 
 @dataclass(frozen=True)
 class Row:
-    """One task: where its items come from, and what they score under either solver."""
+    """One task: the source of its items, and their scores under both solvers."""
 
     task: str
     data: str  # published, fixture or bundled
     items: int
     gold: Values
-    best: Values  # the same scores at their best
+    best: Values  # the best possible value of each score
     constant: (
-        Values  # of the constant answer with the best main score; none where nothing is chosen
+        Values  # of the constant answer with the best main score; empty for tasks without choices
     )
-    constants: int = 0  # how many constant answers were tried
-    majority: float | None = None  # the share of the most frequent label, counted in the raw file
+    constants: int = 0  # number of constant answers tried
+    majority: float | None = None  # share of the most frequent label in the raw file
 
 
 def main() -> None:
@@ -111,7 +111,7 @@ def main() -> None:
 
 
 def solved(data: Path | None) -> Iterator[Row]:
-    """Every task of SOURCES, from its published file where that is there."""
+    """Every task of SOURCES, from its published file if available."""
     for source in SOURCES:
         folder = FIXTURES / source.fixtures if source.fixtures else None
         small = opened(source.suite, folder, {**source.options, **source.held})
@@ -145,7 +145,7 @@ def row(name: str, data: str, task: SuiteTask, majority: float | None = None) ->
 
 
 def perfect(row: Row) -> bool:
-    """Whether right answers get the best of every score."""
+    """Whether right answers get the best value of every score."""
     return all(isclose(row.gold[key], row.best[key], abs_tol=1e-9) for key in row.gold)
 
 
@@ -154,7 +154,7 @@ def best_of(task: SuiteTask, key: str) -> float:
 
 
 def scores(task: SuiteTask, examples: Sequence[Example], solver: Solver) -> Values:
-    """A solver's scores, but those of harms."""
+    """A solver's scores, except those of harms."""
     judged = task.join(examples, [task.judge(example, solver(example)) for example in examples])
     found = {}
     for key in task.metrics:
@@ -166,7 +166,7 @@ def scores(task: SuiteTask, examples: Sequence[Example], solver: Solver) -> Valu
 
 
 def gold(task: SuiteTask, example: Example) -> Reply:
-    """The right answer, from what an example knows of it."""
+    """The right answer, from the fields of an example."""
     if not example.choices:
         return Reply(text=written(task, example))
     if isinstance(task, BigBenchTask) and isinstance(task.way, Likely):
@@ -183,8 +183,8 @@ def written(task: SuiteTask, example: Example) -> str:
 
 
 def right_choices(task: SuiteTask, example: Example) -> Sequence[int]:
-    """The numbers of the choices to be found likely."""
-    if len(example.choices) == 1:  # a text whose likelihood is the score
+    """The indices of the choices that should be likely."""
+    if len(example.choices) == 1:  # a text scored by its likelihood
         return [0]
     if isinstance(task, HelmTask):
         return helm_choices(example)
@@ -199,7 +199,7 @@ def right_choices(task: SuiteTask, example: Example) -> Sequence[int]:
 
 
 def helm_choices(example: Example) -> Sequence[int]:
-    if example.question == "Answer:":  # asked without its question: none is likelier
+    if example.question == "Answer:":  # scored without its question: none is likelier
         return []
     if example.about["kind"] == "labels":
         return [example.choices.index(f" {example.references[0]}")]
@@ -211,14 +211,14 @@ def helm_choices(example: Example) -> Sequence[int]:
 
 
 def choosing(chosen: Sequence[int], count: int) -> Reply:
-    """A reply that finds these choices likely."""
+    """A reply in which these choices are likely."""
     return Reply(
         tuple(Likelihood(LIKELY if i in chosen else UNLIKELY, 1, i in chosen) for i in range(count))
     )
 
 
 def constants(task: SuiteTask, examples: Sequence[Example]) -> list[Solver]:
-    """Always the first choice, always the second ...; or always the most frequent right text."""
+    """Solvers that always give the first choice, the second ..., or the most common right text."""
     if not any(example.choices for example in examples) or isinstance(task, HelmTask):
         texts = Counter(gold(task, e).text for e in examples if not e.choices)
         if texts:
@@ -233,7 +233,7 @@ def constants(task: SuiteTask, examples: Sequence[Example]) -> list[Solver]:
 
 
 def always_judging(number: int, example: Example) -> Reply:
-    """MultiRC: yes to every answer of a question, or no."""
+    """For MultiRC: always yes, or always no, to every answer of a question."""
     count = len(example.choices)
     return choosing(range(number, count, 2), count)
 
@@ -246,13 +246,13 @@ def always(number: int, text: str, example: Example) -> Reply:
 
 
 def majority(task: str, data: Path) -> float | None:
-    """The share of the most frequent label; None for a task whose score is no share."""
+    """The share of the most frequent label; None for a task without raw labels."""
     labels = raw_labels(task, data)
     return max(Counter(labels).values()) / len(labels) if labels else None
 
 
 def raw_labels(task: str, data: Path) -> list[str]:
-    """The labels of a published file, read without any of brulee."""
+    """The labels of a published file, read without brulee's code."""
     name = task.partition("/")[2]
     if task == "glue/mrpc":
         lines = (data / "MRPC" / "msr_paraphrase_test.txt").read_text(encoding="utf-8-sig")

@@ -1,13 +1,13 @@
-"""How long it takes to put another adapter in force on the bundled model.
+"""Time to switch to another adapter on the bundled model.
 
     python benchmarks/swap.py
 
-Prints JSON and writes it to benchmarks/results/swap.json. One adapter of each kind, its values
-drawn at random, lies on disk; all are held over one base (`methods.swapping.Swap`). Timed: holding
-one more (files read and checked, modules made), choosing each (`use`), and what else one could do:
-loading the other's tensors into the same modules, and PEFT's `set_adapter` between two LoRAs where
-PEFT is installed. Every choice is checked: the logits are to the bit what they were before, and no
-parameter of the base has been written to but by the mask, which writes its chosen values.
+Prints JSON and writes it to benchmarks/results/swap.json. One adapter of each kind with random
+values is stored on disk; all are held over one base (`methods.swapping.Swap`). Timed: adding an
+adapter (reading and checking files, creating modules), switching to each (`use`), and the
+alternatives: loading the other's tensors into the same modules, and PEFT's `set_adapter` between
+two LoRAs if PEFT is installed. Every switch is checked: logits are bitwise equal to those before,
+and no parameter of the base was written, except by the mask, which writes its selected weights.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def stored(base: Base, way: str, folder: Path) -> Path:
 
 
 def swapped(base: Base, folders: dict[str, Path]) -> dict[str, Any]:
-    """Holding and choosing, and the checks."""
+    """Time adding and switching, with the checks."""
     swap, names = Swap(base), list(folders)
     adding = {name: milliseconds(partial(swap.add, name, folders[name])) for name in names}
     expected: dict[str | None, torch.Tensor] = {n: logits(swap, n) for n in (None, *names)}
@@ -106,12 +106,12 @@ def swapped(base: Base, folders: dict[str, Path]) -> dict[str, Any]:
 
 
 def versions(base: Base) -> dict[str, tuple[int, int]]:
-    """What torch counts up with every write, and where the values lie."""
+    """Each base parameter's version counter, which every write increments, and its address."""
     return {n: (p._version, p.data_ptr()) for n, p in base.model.named_parameters()}
 
 
 def of_a_view(swap: Swap, folder: Path) -> float:
-    """Memory of a smallest adapter held, of which nearly all is the modules around the base."""
+    """Memory in MiB per tiny adapter held, nearly all of it for the modules around the base."""
     before = rss_mib()
     for i in range(VIEWS):
         swap.add(f"one more {i}", folder)
@@ -127,7 +127,7 @@ def logits(swap: Swap, name: str | None) -> torch.Tensor:
 
 
 def reloaded(base: Base, folder: Path) -> dict[str, Any]:
-    """The same modules, the other's tensors copied into them: what one pays without `Swap`."""
+    """The alternative to `Swap`: copying the other's tensors into the same modules."""
     adapter = open_adapter(folder)
     attached = adapter.method().attach(base.model)
     tensors = adapter.tensors()
@@ -138,7 +138,7 @@ def reloaded(base: Base, folder: Path) -> dict[str, Any]:
 
 
 def in_peft(base: Base, folder: Path) -> dict[str, Any] | str:
-    """PEFT's own switch, which also sets every adapter parameter's `requires_grad`."""
+    """PEFT's `set_adapter`, which also sets every adapter parameter's `requires_grad`."""
     try:
         import peft
     except ImportError:

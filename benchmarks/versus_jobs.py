@@ -1,9 +1,9 @@
-"""What both sides of versus_trl.py are given: a model, documents as token ids, how to train.
+"""The input of both sides of versus_trl.py: a model, documents as token ids, training options.
 
     python benchmarks/versus_jobs.py dialogsum.dev.jsonl dialogsum.ids.json
 
-writes the conversations of a JSONL as token ids, for a machine without the bundled model, whose
-tokenizer makes them: `--data dialogsum.ids.json --model 135m` trains on them there.
+writes the conversations of a JSONL as token ids of the bundled model's tokenizer, for a machine
+without that model: `--data dialogsum.ids.json --model 135m` trains on them there.
 """
 
 from __future__ import annotations
@@ -24,22 +24,21 @@ HERE = Path(__file__).parent
 IDS = ".ids.json"
 RATES = {"lora": 1e-3, "full": 1e-4}
 ASK = "Summarize the following conversation.\n\n"
-FIRST_ID = 8  # random ids begin above those that a tokenizer keeps for itself
+FIRST_ID = 8  # random ids begin above a tokenizer's special ones
 
-Document = tuple[Sequence[int], int]  # its ids, and how many of them, at its end, are learned
+Document = tuple[Sequence[int], int]  # ids, and how many of the last ones have loss
 
 
 @dataclass(frozen=True)
 class Pair:
     """A training that both sides run.
 
-    `model` is `bundled` or a shape of shapes.py. Documents are conversations, or of exactly
-    `tokens` random ids, all of them learned but the first. `micro_batch` is the most tokens of one
-    of our passes; `recompute` and `peer_checkpointing` have us and the peer compute activations
-    again. The peer's frozen weights are held as `peer_dtype`; the products of a `bf16` pair are in
-    bfloat16 on both sides. `graphs` is what BRULEE_GRAPHS says on our side; sizes of passes have to
-    come again to be recorded. `steps` are how many on a GPU, and how many of them warm up.
-    `dropout` is that of an encoder-decoder.
+    `model` is `bundled` or a shape of shapes.py. Documents are conversations, or exactly `tokens`
+    random ids, all with loss but the first. `micro_batch` is the maximum of tokens in one of our
+    passes; `recompute` and `peer_checkpointing` turn on activation recomputation for us and for the
+    peer. The peer's frozen weights are held as `peer_dtype`; the matrix products of a `bf16` pair
+    are in bfloat16 on both sides. `graphs` is BRULEE_GRAPHS on our side; only pass sizes that recur
+    are captured. `steps` are (all, warm-up) on a GPU. `dropout` is that of an encoder-decoder.
     """
 
     method: str = "lora"
@@ -62,7 +61,7 @@ PAIRS = {
     "lora-fp32": Pair(bf16=False),
     "full-bf16": Pair("full"),
     "full-fp32": Pair("full", bf16=False),
-    # Encoder-decoders, beside transformers' Seq2SeqTrainer (--against seq2seq).
+    # Encoder-decoders, against transformers' Seq2SeqTrainer (--against seq2seq).
     "t5-lora-bf16": Pair(model="t5"),
     "t5-lora-fp32": Pair(model="t5", bf16=False),
     "t5-full-bf16": Pair("full", model="t5"),
@@ -70,7 +69,7 @@ PAIRS = {
     "bart-lora-bf16": Pair(model="bart"),
     "bart-lora-fp32": Pair(model="bart", bf16=False),
     "bart-lora-fp32-dropout": Pair(model="bart", bf16=False, dropout=0.1),
-    # On one GPU. SFTTrainer holds weights in float32 unless it is told otherwise.
+    # On one GPU. SFTTrainer holds weights in float32 by default.
     "lora-16": Pair(batch_size=16),
     "lora-64": Pair(batch_size=64),
     "lora-16-graphs": Pair(batch_size=16, graphs="1", steps=(120, 90)),
@@ -80,7 +79,7 @@ PAIRS = {
     "lora-1b": Pair(model="1b"),
     "lora-1b-packed": Pair(model="1b", tokens=1024),
     "lora-1b-packed-narrow": Pair(model="1b", tokens=1024, peer_dtype="bfloat16"),
-    # By count the peer would keep some 90 GB of 8,192 tokens without checkpointing.
+    # Without checkpointing, the peer would keep an estimated 90 GB for 8,192 tokens.
     "qlora-7b-packed": Pair(
         model="7b",
         batch_size=4,
@@ -94,14 +93,14 @@ PAIRS = {
 
 
 def changed(pair: Pair, **changes: Any) -> Pair:
-    """The same pair but for what is given and not None."""
+    """The same pair with the changes that are not None."""
     return replace(pair, **{name: value for name, value in changes.items() if value is not None})
 
 
 def job_of(
     pair: Pair, *, steps: int, rank: int, device: str, data: str | None, models: Path, scratch: Path
 ) -> dict[str, Any]:
-    """Everything that a side reads, for JSON; `models` is where shapes are kept."""
+    """Everything that a side reads, ready for JSON; `models` is the folder of shapes."""
     count = pair.batch_size * steps
     documents = _conversations(data, count) if pair.tokens is None else _random(pair, count)
     if pair.model in PAIR_SHAPES:
@@ -116,26 +115,26 @@ def job_of(
         "threads": int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1),
         "device": device,
         "scratch": str(scratch),
-        # Written by our side, which is the first to run: both begin with it.
+        # The initial adapter of both sides, written by ours, which runs first.
         "adapter": str(scratch / "start") if pair.method == "lora" else None,
     }
 
 
 def _folded(ids: Sequence[int], model: str) -> list[int]:
-    """Ids of the bundled tokenizer within a smaller vocabulary, none of them a special one."""
+    """Map ids of the bundled tokenizer into a smaller vocabulary, avoiding special ids."""
     most = PAIR_SHAPES[model]["vocab_size"] - FIRST_ID
     return [FIRST_ID + token % most for token in ids]
 
 
 def told(pair: Pair, data: str | None) -> str:
-    """What the documents of a pair are, for the result file."""
+    """A description of a pair's documents, for the result file."""
     if pair.tokens is not None:
         return f"{pair.tokens} random ids each"
     return Path(data).name if data else "bundled/support-chats"
 
 
 def random_documents(count: int, tokens: int, vocabulary: int) -> list[Document]:
-    """So many documents of exactly so many ids, all learned but the first; always the same."""
+    """`count` documents of exactly `tokens` ids, all with loss but the first; deterministic."""
     draw = random.Random(0)
     ids = range(FIRST_ID, vocabulary)
     return [(draw.choices(ids, k=tokens), tokens - 1) for _ in range(count)]
@@ -149,7 +148,7 @@ def _random(pair: Pair, count: int) -> list[Document]:
 
 
 def _conversations(data: str | None, count: int) -> list[Document]:
-    """Documents of the file's rows in its order, begun again where there are too few."""
+    """Documents of the file's rows in order, repeated if there are too few."""
     if data and data.endswith(IDS):
         known = json.loads(Path(data).read_text())
         return [(ids, learned) for ids, learned in (known[i % len(known)] for i in range(count))]
@@ -167,7 +166,7 @@ def _conversations(data: str | None, count: int) -> list[Document]:
 
 
 def write_ids(data: str, file: Path) -> None:
-    """All conversations of a JSONL as token ids."""
+    """Write all conversations of a JSONL as token ids."""
     from brulee.data.sources import open_source
 
     if not file.name.endswith(IDS):
@@ -176,13 +175,13 @@ def write_ids(data: str, file: Path) -> None:
 
 
 def _folder(model: str, models: Path, device: str) -> Path:
-    """The folder of a model, a shape's written where it is not there yet."""
+    """The folder of a model; a shape is written first if it does not exist."""
     from brulee.models.bundled import bundled_folder
 
     if model == "bundled":
         return bundled_folder()
     folder = models / model
-    # In a process of its own, whose memory on a GPU is given back.
+    # In a separate process, so that its GPU memory is freed.
     command = [sys.executable, str(HERE / "shapes.py"), model, str(folder), "--device", device]
     subprocess.run(command, check=True)
     return folder

@@ -1,11 +1,11 @@
-"""Scoring and generation beside lm-evaluation-harness: same model, same strings, one run.
+"""Scoring and generation against lm-evaluation-harness: same model, same strings, one run.
 
     python3 -m venv .peer && .peer/bin/pip install -r benchmarks/peers/lm-eval.txt
     .venv/bin/python benchmarks/versus_lm_eval.py mmlu --peer .peer/bin/python --data MMLU_FOLDER
     .venv/bin/python benchmarks/versus_lm_eval.py bbh --peer .peer/bin/python --data BBH_FOLDER
 
-Each side is a process of its own, timed from its start to its end, in fp32. Asserted: the same
-choice on every question and log-probabilities within 1e-4 (mmlu), the same text (bbh). Writes
+Each side is a separate process, timed from start to end, in fp32. Asserts the same choice on every
+question and log-probabilities within 1e-4 (mmlu), the same text (bbh). Writes
 benchmarks/results/versus-lm-eval-{mmlu,bbh}.json.
 """
 
@@ -84,7 +84,7 @@ def our_side(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def mmlu_job(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Five shots, the harness's prompt, by the suite itself."""
+    """The suite's own five-shot requests with the harness's prompt."""
     from brulee.evaluation.suites.mmlu import MMLU, Options
 
     options = Options(prompt="harness", subjects=list(SUBJECTS))
@@ -98,7 +98,7 @@ def mmlu_job(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def bbh_job(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Three solved questions with their reasoning, then one to reason about (Suzgun 2022)."""
+    """Requests with three chain-of-thought examples and a question (Suzgun et al. 2022)."""
     items = []
     for task in TASKS:
         text = (arguments.data / "cot-prompts" / f"{task}.txt").read_text(encoding="utf-8")

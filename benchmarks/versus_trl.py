@@ -1,21 +1,21 @@
-"""Training beside TRL + PEFT, Unsloth or Seq2SeqTrainer: one model, token ids and start, one run.
+"""Training against TRL + PEFT, Unsloth or Seq2SeqTrainer: same model, token ids and adapter.
 
     python3 -m venv .peer && .peer/bin/pip install -r benchmarks/peers/trl.txt
     .venv/bin/python benchmarks/versus_trl.py --peer .peer/bin/python --data dialogsum.dev.jsonl
 
-What is trained are pairs of versus_jobs.PAIRS (--pairs); --model, --batch-size, --tokens and
---quantise change them, so that each can be tried in seconds: `--pairs lora-1b-packed --model tiny
---tokens 64`. Conversations come from a JSONL with `dialogue` and `summary`, else from
-bundled/support-chats, in the file's order on both sides. Both begin with the same adapter.
+Runs pairs of versus_jobs.PAIRS (--pairs); --model, --batch-size, --tokens and --quantise change
+them, so that each can be tried in seconds: `--pairs lora-1b-packed --model tiny --tokens 64`.
+Conversations come from a JSONL with `dialogue` and `summary`, else from bundled/support-chats, in
+the file's order on both sides. Both start from the same adapter.
 
 Equal work is asserted: the same number of tokens at every step, losses within 2e-2 of each other at
 each of the first 15 steps and within 1e-1 after, as rounding adds up (1e-1 from the first step on
-where values are dropped by chance), gradient norms above zero.
-What was measured is kept under `unpaired` where the peer fails or the work is not equal. Speed
-leaves the first steps out, which warm up (--warm-up); the seconds of all steps are beside it, and
-the ratio of the middle steps, which one slow step does not move. Memory is the peak from the first
-step on: resident on a CPU; on a GPU what was allocated, and what the allocator had reserved. Each
-pair adds to versus-PEER-DEVICE.json, so that pairs may be run one at a time.
+with dropout), gradient norms above zero.
+If the peer fails or the work is not equal, measurements are kept under `unpaired`. Speed leaves out
+the warm-up steps (--warm-up); the result also has the seconds of all steps, and the ratio of the
+median steps, which one slow step does not affect. Memory is the peak from the first step on:
+resident on a CPU; on a GPU both allocated and reserved. Each pair adds to versus-PEER-DEVICE.json,
+so that pairs can be run one at a time.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ from versus_jobs import PAIRS, Pair, changed, job_of, told
 
 HERE = Path(__file__).parent
 PEERS = ("trl", "unsloth", "seq2seq")
-# Steps in all on a CPU, and how many of them warm up. On a GPU a pair has its own (versus_jobs.py),
-# as kernels are chosen and compiled in them.
+# (all, warm-up) steps on a CPU. On a GPU each pair has its own (versus_jobs.py), as they include
+# kernel selection and compilation.
 CPU_STEPS = (3, 1)
-NEAR, FIRST_STEPS, LATER = 2e-2, 15, 1e-1  # how far losses may be apart
-SAID = 20  # of the last lines that our side said
+NEAR, FIRST_STEPS, LATER = 2e-2, 15, 1e-1  # tolerances of losses, and for how many steps
+SAID = 20  # last lines kept of our side's output
 
 
 def main() -> None:
@@ -104,7 +104,7 @@ def _pair(arguments: argparse.Namespace, name: str, scratch: Path, target: Path)
 
 
 def _steps(arguments: argparse.Namespace, pair: Pair) -> tuple[int, int]:
-    """Steps in all, and those that warm up."""
+    """The number of all steps and of warm-up steps."""
     given = (arguments.steps, arguments.warm_up)
     defaults = pair.steps if arguments.device == "cuda" else CPU_STEPS
     steps, warm_up = (
@@ -135,7 +135,7 @@ def our_side(job: dict[str, Any]) -> dict[str, Any]:
     from brulee.progress import enable
     from brulee.training.bench import measure
 
-    enable()  # what it has to say is kept
+    enable()  # messages are kept in the report
 
     torch.set_num_threads(job["threads"])
     held = torch.bfloat16 if _narrow(job) else torch.float32
@@ -160,7 +160,7 @@ def our_side(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def _narrow(job: dict[str, Any]) -> bool:
-    """Whether frozen weights are held in bfloat16; what is trained is in float32."""
+    """Whether frozen weights are held in bfloat16; trained weights are in float32."""
     return bool(job["bf16"] and job["method"] == "lora")
 
 
@@ -203,7 +203,7 @@ def _attached(model: Any, job: dict[str, Any]) -> Any:
 
 
 def _run(command: list[str], job: dict[str, Any]) -> dict[str, Any]:
-    """Have a side do the job, without a network, and read its report."""
+    """Run a side on the job, without a network, and read its report."""
     scratch = Path(job["scratch"])
     file, report = scratch / "job.json", scratch / "report.json"
     file.write_text(json.dumps({**job, "report": str(report)}))
@@ -223,24 +223,24 @@ def _run(command: list[str], job: dict[str, Any]) -> dict[str, Any]:
 
 
 def _alone(ours: dict[str, Any], warm_up: int) -> dict[str, Any]:
-    """What is known before the peer has run."""
+    """The results of our side alone, before the peer has run."""
     return {"tokens_per_second": {"brulee": speed(ours, warm_up)}, "warm_up": warm_up}
 
 
 def speed(run: dict[str, Any], warm_up: int) -> float:
-    """Real tokens per second of the steps that do not warm up."""
+    """Tokens per second, without padding, over the steps after warm-up."""
     tokens, seconds = (sum(run[key][warm_up:]) for key in ("tokens", "seconds"))
     return float(round(tokens / seconds, 1))
 
 
 def middle(run: dict[str, Any], warm_up: int) -> float:
-    """Real tokens per second of the middle one of these steps."""
+    """Tokens per second, without padding, of the median step after warm-up."""
     steps = list(zip(run["tokens"][warm_up:], run["seconds"][warm_up:], strict=True))
     return float(statistics.median(tokens / seconds for tokens, seconds in steps))
 
 
 def compared(sides: dict[str, dict[str, Any]], warm_up: int) -> dict[str, Any]:
-    """Ratios of our run, the first, to the peer's."""
+    """Ratios of our run (the first side) to the peer's."""
     ours, theirs = sides.values()
     rates = {name: speed(run, warm_up) for name, run in sides.items()}
     found = {
@@ -271,9 +271,9 @@ def assert_equal_work(ours: dict[str, Any], theirs: dict[str, Any], near: float 
 
 
 def _add(target: Path, pair: str, result: dict[str, Any], among: str = "pairs") -> None:
-    """Put a pair into the result file beside the others, and draw the losses of all.
+    """Add a pair to the result file, and draw the losses of all pairs.
 
-    Among the `unpaired` until its work is seen to be equal.
+    It stays under `unpaired` until equal work is verified.
     """
     from brulee.pipeline.origin import machine
 
@@ -290,7 +290,7 @@ def _add(target: Path, pair: str, result: dict[str, Any], among: str = "pairs") 
 
 
 def draw(pairs: dict[str, Any], file: Path) -> None:
-    """The loss curves of both sides, one panel a pair."""
+    """Plot the loss curves of both sides, one panel per pair."""
     import matplotlib
 
     matplotlib.use("Agg")

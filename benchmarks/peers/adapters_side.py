@@ -1,8 +1,8 @@
-"""The side of bottleneck_parity.py that the library `adapters` computes.
+"""The side of bottleneck_parity.py computed by the library `adapters`.
 
-adapters 1.2.0 turns the attention's output of Llama round a second time, so that a model computes
-something else as soon as the library is on it, before it has any adapter. How far that is off is
-reported, and transformers' own attention is put back; the adapters are the library's either way.
+adapters 1.2.0 transposes Llama's attention output a second time, so that its initialisation alone
+changes a model's output, before any adapter is added. This script reports that error and restores
+transformers' own attention; the adapters are the library's either way.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ NAMES = {
 
 
 def theirs(key: str, own: Iterable[str]) -> str:
-    """Our name of a tensor -> theirs: in a layer, that of attention comes first."""
+    """Map our name of a tensor to theirs: within a layer, attention's adapter comes first."""
     layer, place, name = key.rsplit(".", 2)
     end = f"adapters.parity.{NAMES[name]}"
     found = [n for n in own if n.startswith(f"{layer}.") and n.endswith(end)]
@@ -67,7 +67,7 @@ def main() -> None:
 
 @torch.no_grad()
 def put_library_on(model: transformers.PreTrainedModel, inputs: dict[str, torch.Tensor]) -> float:
-    """How far off the model's logits are with the library on it; what makes them so is mended."""
+    """Initialise the library on the model and undo its bug; returns the logits' error before."""
     plain = model(**inputs).logits
     forwards = {n: m.forward for n, m in model.named_modules() if n.endswith(".self_attn")}
     adapters.init(model)

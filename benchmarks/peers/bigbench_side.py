@@ -1,10 +1,10 @@
-"""What the package bigbench itself makes of its tasks: questions, few-shot prompts and scores.
+"""The bigbench package's own view of its tasks: questions, few-shot prompts and scores.
 
     PYTHON benchmarks/peers/bigbench_side.py PACKAGE REPORT [--limit N]
 
 PACKAGE is its unpacked source distribution. It imports TensorFlow to open files and `datasets` for
-BLEURT, neither of which is needed here: a module with an `open` stands in for the first, an empty
-one for the second. T5's metrics, NumPy and scikit-learn are the real ones (see bigbench.txt).
+BLEURT; neither is needed here, so a module with `open` replaces the first and an empty module the
+second. T5's metrics, NumPy and scikit-learn are the real ones (see bigbench.txt).
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from typing import Any
 
 SHOTS = 2
 SCORED = 25
-MOST = 300  # examples of one task
-RIGHT, WRONG = 0.0, -60.0  # log-probabilities of a solver that knows the answers
+MOST = 300  # examples per task
+RIGHT, WRONG = 0.0, -60.0  # log-probabilities from a solver that knows the answers
 
 
 def fraction(*parts: object) -> float:
-    """A number in [0, 1) that depends on these alone."""
+    """A deterministic pseudo-random number in [0, 1) from these values."""
     return int(hashlib.sha256(repr(parts).encode()).hexdigest()[:12], 16) / 16**12
 
 
 def log_probabilities(name: str, number: int, count: int) -> list[float]:
-    """Made-up log-probabilities of so many answers; now and then two are equal."""
+    """Made-up log-probabilities of `count` answers, with occasional ties."""
     found = [-8 * fraction(name, number, k) for k in range(count)]
     return [round(value, 1) if fraction(name, number) < 0.3 else value for value in found]
 
@@ -53,12 +53,12 @@ def response(name: str, number: int, target: str) -> str:
 
 
 def right_log_probabilities(worth: Sequence[float]) -> list[float]:
-    """Those of a solver that knows which choices are worth most."""
+    """Log-probabilities from a solver that knows which choices are worth most."""
     return [RIGHT if one == max(worth) else WRONG for one in worth]
 
 
 def equal_log_probabilities(count: int) -> list[float]:
-    """Right answers that share all the probability there is."""
+    """Log-probabilities of equally likely right answers that sum to probability 1."""
     return [-math.log(count)] * count
 
 
@@ -89,7 +89,7 @@ def main() -> None:
 
 
 def leaves(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The task, or the tasks in the subfolders of one that has no examples."""
+    """The task itself, or if it has no examples, the tasks in its subfolders."""
     name = file.parent.name
     values = json.loads(file.read_text(encoding="utf-8"))
     if "examples" in values:
@@ -102,7 +102,7 @@ def leaves(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 def described(
     name: str, task: Any, json_task: Any, metrics: Any, postprocess: Any
 ) -> dict[str, Any]:
-    """Digests of every question and of a few prompts with shots, and the scores of replies."""
+    """Digests of every question and of a few few-shot prompts, and the scores of replies."""
     samples = task._ds
     shots = json_task.make_nshot_dataset(
         samples, SHOTS, random_seed=42, separator=task.few_shot_example_separator,
@@ -127,7 +127,7 @@ def scores(
     postprocess: Any,
     right: bool = False,
 ) -> dict[str, float]:
-    """The published scores of made-up or right replies; ROUGE's are means of single items'."""
+    """The package's scores of made-up or right replies; ROUGE is the mean over items."""
     import numpy as np
     from scipy.special import logsumexp
 
@@ -156,14 +156,14 @@ def scores(
 
 
 def published(package: Path) -> tuple[Any, Any, Any]:
-    """The package's own modules for tasks, for metrics, and for what follows generation."""
+    """The package's own modules for tasks, metrics and postprocessing."""
     for name in ("tensorflow", "tensorflow.compat", "tensorflow.compat.v1", "tensorflow.compat.v2"):
         sys.modules[name] = types.ModuleType(name)
     datasets = types.ModuleType("datasets")
     datasets.load_metric = None  # type: ignore[attr-defined]
     sys.modules["datasets"] = datasets
     t5 = folder_of("t5")
-    for name in ("t5", "t5.evaluation"):  # whose __init__ imports what trains T5
+    for name in ("t5", "t5.evaluation"):  # whose __init__ imports T5's training code
         module = types.ModuleType(name)
         module.__path__ = [str(t5 / Path(*name.split(".")[1:]))]
         sys.modules[name] = module
@@ -176,7 +176,7 @@ def published(package: Path) -> tuple[Any, Any, Any]:
     from rouge_score import scoring
     from t5.evaluation import metrics as t5_metrics
 
-    # Every resample of one item is that item, so that two will do.
+    # With a single item, every resample is that item, so two are enough.
     few = functools.partial(scoring.BootstrapAggregator, n_samples=2)
     t5_metrics.scoring = types.SimpleNamespace(BootstrapAggregator=few)
     from bigbench.api import json_task, task_metrics
@@ -186,7 +186,7 @@ def published(package: Path) -> tuple[Any, Any, Any]:
 
 
 def folder_of(name: str) -> Path:
-    """Where an installed package lies, without importing it."""
+    """The folder of an installed package, without importing it."""
     found = importlib.util.find_spec(name)
     if found is None or not found.submodule_search_locations:
         raise SystemExit(f"{name} is not installed here; see benchmarks/peers/bigbench.txt")

@@ -1,4 +1,4 @@
-"""What an encoder-decoder drops in training, said to the modules of both sides."""
+"""Set the dropout of an encoder-decoder in the modules of both sides."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from typing import Any
 
 import torch
 
-# What T5's attention, and a layer and an attention of BART's family, hold their shares as.
+# The attributes for dropout in T5's attention, and in layers and attention of the BART family.
 _SHARES = ("dropout", "activation_dropout")
 _KEYS = ("dropout_rate", "dropout", "attention_dropout", "activation_dropout")
 
 
 def drop_share(model: Any, share: float) -> None:
-    """Have a model drop this share wherever it drops any, as its configuration would."""
+    """Set every dropout probability of a model and its configuration to `share`."""
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = share

@@ -1,4 +1,4 @@
-"""What lm-evaluation-harness itself asks, and how it scores, for the task files of the tests.
+"""lm-evaluation-harness's own requests and scores for the task files of the tests.
 
     cd tests/fixtures/harness
     PEER/bin/python ../../../benchmarks/peers/lm_eval_requests.py > requests.json
@@ -31,25 +31,25 @@ SEED = 1234  # evaluator.simple_evaluate's fewshot_random_seed
 
 
 def fraction(*parts: object) -> float:
-    """A number in [0, 1) that depends on these alone."""
+    """A deterministic pseudo-random number in [0, 1) from these values."""
     return int(hashlib.sha256(repr(parts).encode()).hexdigest()[:12], 16) / 16**12
 
 
 def likelihood(task: str, document: int, choice: int) -> tuple[float, bool]:
-    """A made-up log-probability, and whether the choice is what greedy decoding writes."""
+    """A made-up log-probability, and whether greedy decoding would generate the choice."""
     value = fraction(task, document, choice)
     return -9 * value, value < 0.4
 
 
 def text(task: str, document: int, target: str) -> str:
-    """A made-up answer: right, right among other things, wrong, or nearly a right sentence."""
+    """A made-up answer: right, right within other text, wrong, or nearly right."""
     words = target.split(" ")
     found = [f" {target}", f" {target}, not 7", " none", " ".join([*words[:-1], "indeed"])]
     return found[int(fraction(task, document) * len(found))]
 
 
 def report(folder: Path, names: tuple[str, ...] = NAMES) -> dict[str, Any]:
-    """Task -> the arguments of its requests, and the scores of made-up replies."""
+    """Per task, the arguments of its requests and the scores of made-up replies."""
     from lm_eval.tasks import TaskManager
 
     manager = TaskManager(include_path=str(folder), include_defaults=False)
@@ -63,7 +63,7 @@ def report(folder: Path, names: tuple[str, ...] = NAMES) -> dict[str, Any]:
 
 
 def scores(name: str, task: Any) -> dict[str, float]:
-    """Its scores by metric and filter, of the replies that this file makes up."""
+    """A task's scores of this file's made-up replies, by metric and filter."""
     by_document: dict[int, list[Any]] = defaultdict(list)
     for instance in task.instances:
         by_document[instance.doc_id].append(instance)

@@ -1,4 +1,4 @@
-"""lm-evaluation-harness's side of versus_lm_eval.py: its own HF backend on the strings given."""
+"""lm-evaluation-harness's side of versus_lm_eval.py: its own HF backend on the given strings."""
 
 from __future__ import annotations
 

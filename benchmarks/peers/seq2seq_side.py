@@ -1,6 +1,6 @@
-"""transformers' side of versus_trl.py for encoder-decoders: Seq2SeqTrainer, with PEFT on it.
+"""transformers' side of versus_trl.py for encoder-decoders: Seq2SeqTrainer with PEFT.
 
-SFTTrainer trains none of them; this is what FLAN-T5 is tuned with.
+SFTTrainer does not support them; FLAN-T5 is usually tuned this way.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def main() -> None:
 
 
 def row(ids: list[int], learned: int) -> dict[str, list[int]]:
-    """A document in its two halves; what pads labels is left out of the loss by the collator."""
+    """A document as input and labels; the collator excludes label padding from the loss."""
     read = ids[: len(ids) - learned]
     return {"input_ids": read, "attention_mask": [1] * len(read), "labels": ids[-learned:]}
 

@@ -1,6 +1,6 @@
-"""What the peers of versus_trl.py share: trl's SFTTrainer on the job's token ids, timed by steps.
+"""Shared by the peers of versus_trl.py: trl's SFTTrainer on the job's token ids, timed per step.
 
-Unsloth changes trl as it is imported, so its side imports this file after it.
+Unsloth patches trl on import, so its side must import Unsloth before this file.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from usage import usage
 
 
 def job() -> dict[str, Any]:
-    """The job in the file that the command names; refused where its device is not there."""
+    """The job in the file named on the command line; exits if its device is not available."""
     found = json.loads(Path(sys.argv[1]).read_text())
     assert found["device"] == "cpu" or torch.cuda.is_available(), "no GPU here"
     torch.set_num_threads(found["threads"])
@@ -28,7 +28,7 @@ def job() -> dict[str, Any]:
 
 
 class Clock(transformers.TrainerCallback):
-    """The seconds of every step, the device waited for."""
+    """Records the seconds of every step, synchronised with the device."""
 
     def __init__(self, cuda: bool) -> None:
         self.cuda, self.times = cuda, []
@@ -43,7 +43,7 @@ class Clock(transformers.TrainerCallback):
 
 
 def train(model: Any, tokenizer: Any, job: dict[str, Any], *packages: str) -> None:
-    """Train as the job says and write its report, with the versions of these packages."""
+    """Run the job's training and write its report, with the versions of these packages."""
     cuda = job["device"] == "cuda"
     clock = Clock(cuda)
     trainer = trl.SFTTrainer(
@@ -62,7 +62,7 @@ def train(model: Any, tokenizer: Any, job: dict[str, Any], *packages: str) -> No
 def finish(
     trainer: Any, clock: Clock, job: dict[str, Any], used: dict[str, Any], packages: tuple[str, ...]
 ) -> None:
-    """Write the report of a training that has ended."""
+    """Write the report of a finished training."""
     history = [entry for entry in trainer.state.log_history if "loss" in entry]
     size = job["batch_size"]
     lengths = [len(ids) for ids, _ in job["documents"][: size * job["steps"]]]
@@ -79,9 +79,9 @@ def finish(
 
 
 def row(ids: list[int], learned: int) -> dict[str, list[int]]:
-    """A document as the trainer reads it: a mask, so that it builds the labels itself.
+    """A document in the trainer's format: with a mask, from which it builds the labels itself.
 
-    Given labels, Unsloth's trainer would put a collator in the place of its own that pads.
+    Given labels, Unsloth's trainer would replace its own collator by one that pads.
     """
     return {"input_ids": ids, "completion_mask": [0] * (len(ids) - learned) + [1] * learned}
 
@@ -95,7 +95,7 @@ def arguments(job: dict[str, Any]) -> trl.SFTConfig:
 
 
 def settings(job: dict[str, Any]) -> dict[str, Any]:
-    """What every trainer of transformers is told."""
+    """The arguments common to all transformers trainers."""
     return {
         "output_dir": job["scratch"],
         "per_device_train_batch_size": job["batch_size"],
@@ -119,7 +119,7 @@ def settings(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def reset_peak(cuda: bool) -> None:
-    """What loading took is not counted, on either side."""
+    """Exclude the memory of loading from the peak, as on our side."""
     if cuda:
         torch.cuda.reset_peak_memory_stats()
     else:

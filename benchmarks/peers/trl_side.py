@@ -1,4 +1,4 @@
-"""TRL's side of versus_trl.py: SFTTrainer, with PEFT where an adapter is given, on token ids."""
+"""TRL's side of versus_trl.py: SFTTrainer on token ids, with PEFT if an adapter is given."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sft import job, train
 
 
 def load(job: dict[str, Any]) -> Any:
-    """The job's model, its adapter on it; four bits as the QLoRA paper has them."""
+    """The job's model with its adapter; four-bit weights are quantised as in the QLoRA paper."""
     dtype, more = getattr(torch, job["peer_dtype"]), {}
     if job["quantise"]:
         more["device_map"] = {"": job["device"]}

@@ -1,9 +1,9 @@
 """Unsloth's side of versus_trl.py: FastLanguageModel and its LoRA, trained by trl's SFTTrainer.
 
-Unsloth puts its own kernels into the model and its own steps into the trainer, and does without
-padding where `padding_free` is left unset, as here. This file has not run on a GPU yet: it was
-written from the sources of Unsloth 2026.10.9 and tried where there is none, where Unsloth trains by
-transformers and PEFT instead.
+Unsloth puts its own kernels into the model and its own steps into the trainer, and omits padding if
+`padding_free` is unset, as here. This file has not run on a GPU yet: it was written from the
+sources of Unsloth 2026.10.9 and tried without one, where Unsloth falls back to transformers and
+PEFT.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-# What Unsloth generates goes beside the job, not into the working directory.
+# Unsloth's generated code goes next to the job, not into the working directory.
 os.environ["UNSLOTH_COMPILE_LOCATION"] = str(Path(sys.argv[1]).parent / "unsloth")
 
-import unsloth  # isort: skip  # changes transformers, PEFT and TRL: it comes first
+import unsloth  # isort: skip  # patches transformers, PEFT and TRL, so it must come first
 
 import peft
 import torch
@@ -55,7 +55,7 @@ def load(job: dict[str, Any]) -> tuple[Any, Any]:
 
 
 def begin_with(model: Any, folder: Path) -> None:
-    """Copy the adapter's weights in, and see that they, and no others, are there."""
+    """Load the adapter's weights, and check that they are exactly the model's."""
     given = load_file(folder / "adapter_model.safetensors")
     peft.set_peft_model_state_dict(model, given)
     own = peft.get_peft_model_state_dict(model)

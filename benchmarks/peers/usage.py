@@ -1,4 +1,4 @@
-"""What a side of versus_trl.py took of the processor beside its own arithmetic."""
+"""The resource usage of a side of versus_trl.py: user time, system time, page faults."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import resource
 
 
 def usage(since: dict[str, float] | None = None) -> dict[str, float]:
-    """Seconds of all threads in the process and in the kernel for it, and pages that were mapped.
+    """User and system seconds of all threads, and minor page faults.
 
-    So far, or `since` an earlier answer. Memory that is given back and taken again is mapped and
-    zeroed anew, which is the kernel's time.
+    Totals so far, or since an earlier result `since`. Memory that is freed and allocated again is
+    mapped and zeroed again, which counts as system time.
     """
     found = resource.getrusage(resource.RUSAGE_SELF)
     now = {

@@ -1,4 +1,4 @@
-"""`brulee adapters`: what was tuned, looked into, merged, combined, written out and compared."""
+"""`brulee adapters`: inspect, merge, combine, export and compare adapters and tuned models."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`brulee adapters combine`: several adapters of one base as one."""
+"""`brulee adapters combine`: combine several adapters of one base into one."""
 
 from __future__ import annotations
 

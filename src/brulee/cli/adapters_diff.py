@@ -1,4 +1,4 @@
-"""`brulee adapters diff`: how two adapters differ, part by part."""
+"""`brulee adapters diff`: compare two adapters part by part."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`brulee adapters export`: what was tuned as a GGUF file."""
+"""`brulee adapters export`: write an adapter or a tuned model as a GGUF file."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from brulee.cli.output import print_json
 
 
 class Format(StrEnum):
-    """What is written."""
+    """The output format."""
 
     GGUF = "gguf"
     GGUF_LORA = "gguf-lora"
 
 
 class Dtype(StrEnum):
-    """What matrices are held in."""
+    """The number format of the matrices."""
 
     FLOAT32 = "float32"
     BFLOAT16 = "bfloat16"

@@ -1,4 +1,4 @@
-"""`brulee adapters inspect`: what one adapter, or the model of a run tuned whole, holds."""
+"""`brulee adapters inspect`: show what an adapter or a fully tuned model contains."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def _peft(found: Inspected) -> str:
 
 
 def _combined(found: Inspected) -> str:
-    """Each part of a combination with its weight; "" for what is none."""
+    """Each part of a combined adapter with its weight; "" if it was not combined."""
     of = found.record.get("combined", {}).get("of", [])
     parts = [part for part in of if isinstance(part, dict)] if isinstance(of, list) else []
     return ", ".join(f"{p.get('weight')} x {p.get('name')} ({p.get('label')})" for p in parts)

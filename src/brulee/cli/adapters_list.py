@@ -1,4 +1,4 @@
-"""`brulee adapters list`: everything tuned and stored under a folder."""
+"""`brulee adapters list`: list every adapter and tuned model under a folder."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def list_adapters(
 def _described(folder: Path, entry: Entry) -> dict[str, Any]:
     run = entry.stored.run()
     shown = run or entry.stored.folder
-    # The run of an adapter that was named itself lies above what is listed.
+    # If FOLDER is itself an adapter, its run lies above it.
     inside = shown != folder and shown.is_relative_to(folder)
     problem = entry.problem
     try:
@@ -60,7 +60,7 @@ def _described(folder: Path, entry: Entry) -> dict[str, Any]:
 
 
 def _gain(run: Path) -> Comparison | None:
-    """The run's first comparison; None before the run is finished."""
+    """The run's first comparison; None until the run is finished."""
     from brulee.reporting import results
 
     if not (run / results.FILE_NAME).is_file():

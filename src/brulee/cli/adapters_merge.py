@@ -1,4 +1,4 @@
-"""`brulee adapters merge`: an adapter and its base as one ordinary model."""
+"""`brulee adapters merge`: merge an adapter into its base model."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from brulee.cli.output import print_json, print_text
 
 
 class Dtype(StrEnum):
-    """What the merged model is stored in."""
+    """The number format of the merged model."""
 
     AUTO = "auto"
     FLOAT32 = "float32"

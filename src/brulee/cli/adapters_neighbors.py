@@ -1,4 +1,4 @@
-"""`brulee adapters neighbors`: the words that a soft prompt's trained tokens lie next to."""
+"""`brulee adapters neighbors`: the vocabulary tokens nearest to those of a soft prompt."""
 
 from __future__ import annotations
 

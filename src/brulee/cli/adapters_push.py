@@ -1,4 +1,4 @@
-"""`brulee adapters push`: what was tuned, put on the Hub; nothing else here sends anything."""
+"""`brulee adapters push`: upload to the Hub; no other command sends anything."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`brulee bench`: how fast this machine does what brulee does."""
+"""`brulee bench`: measure brulee's speed on this machine."""
 
 from __future__ import annotations
 

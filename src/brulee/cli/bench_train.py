@@ -1,4 +1,4 @@
-"""`brulee bench train`: a recipe's training, timed."""
+"""`brulee bench train`: time a recipe's training."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from brulee.training.bench import Measured
 
 
-# What needs validation rows, of which there are none while steps are timed.
+# Turns off what needs validation rows: the benchmark has none.
 _WITHOUT_VALIDATION = ("train.keep_best=false", "train.patience=null", "train.generate_every=null")
 
 

@@ -1,4 +1,4 @@
-"""`brulee cache`: what is kept beside runs, and clearing it."""
+"""`brulee cache`: list and clear what is stored outside run folders."""
 
 from __future__ import annotations
 

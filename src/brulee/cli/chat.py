@@ -1,4 +1,4 @@
-"""`brulee chat`: a conversation in the terminal, or with a pipe."""
+"""`brulee chat`: a conversation in the terminal or through a pipe."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def chat(
 
 
 class _Talk:
-    """A conversation: what was said, and who is asked next."""
+    """A conversation: its turns, and the model or adapter that answers next."""
 
     def __init__(
         self,
@@ -84,7 +84,7 @@ class _Talk:
         usage: str,
         several: bool = True,
     ) -> None:
-        """`session_of` gives the session of an adapter by its name, and of None the base's."""
+        """`session_of` maps an adapter's name to its session, and None to the base's."""
         self._session_of, self._how, self._as_json = session_of, how, as_json
         self._help, self._several = usage, several
         self._interactive = _is_terminal()
@@ -94,9 +94,9 @@ class _Talk:
         self._turns: list[Message] = []
 
     def go_on(self) -> None:
-        """Read lines and answer them until there are no more."""
+        """Read and answer lines until the input ends."""
         if self._interactive:
-            # Its import gives input() line editing plus a history, where the platform has it.
+            # Importing readline gives input() line editing and a history, where available.
             with suppress(ImportError):
                 import_module("readline")
             _say(self._help)
@@ -129,7 +129,7 @@ class _Talk:
             self._answer(line)
 
     def _answer(self, line: str) -> None:
-        """Answer a line. One that cannot be answered leaves what was talked about as it was."""
+        """Answer a line; on an error, the conversation stays as it was."""
         turns = [*self._turns, {"role": "user", "content": line}]
         who = {"adapter": self._asked} if self._several else {}
         aloud = _Aloud(self._interactive and not self._as_json)
@@ -139,20 +139,20 @@ class _Talk:
 
 
 class _Aloud:
-    """Shows a person what a model thinks before its answer, in dim letters."""
+    """Prints a model's reasoning before its answer, dimmed."""
 
     def __init__(self, on: bool) -> None:
         self._on, self._begun = on, False
         self._dim, self._plain = ("", "") if os.environ.get("NO_COLOR") else (_DIM, _PLAIN)
 
     def think(self, piece: str) -> None:
-        """Show more of the thoughts."""
+        """Print the next piece of the reasoning."""
         if self._on and piece:
             self._begun = True
             print(f"{self._dim}{piece}{self._plain}", end="", flush=True)
 
     def parted(self, pieces: Iterator[str]) -> Iterator[str]:
-        """The answer's pieces, with a line between the thoughts and the first."""
+        """Yield the answer's pieces, after a blank line if reasoning was printed."""
         for piece in pieces:
             if self._begun:
                 print("\n")
@@ -161,12 +161,12 @@ class _Aloud:
 
 
 def _is_terminal() -> bool:
-    """Whether a person is there, and no pipe."""
+    """Whether stdin and stdout are both a terminal."""
     return sys.stdin.isatty() and sys.stdout.isatty()
 
 
 def _ask(prompt: str) -> str | None:
-    """The next line; None when there is no more. Ctrl-C only throws the line away."""
+    """The next line; None at the end of the input. On a terminal, Ctrl-C discards the line."""
     while True:
         try:
             return input(prompt)
@@ -183,7 +183,7 @@ def _ask(prompt: str) -> str | None:
 
 
 def _shown(stream: Iterator[str], as_json: bool, who: dict[str, str | None]) -> str:
-    """The whole of an answer, shown as it is written, or as JSON with `who` gave it."""
+    """Print an answer as it is generated, or as JSON with the keys of `who`; return its text."""
     pieces: list[str] = []
     try:
         for piece in stream:
@@ -191,14 +191,14 @@ def _shown(stream: Iterator[str], as_json: bool, who: dict[str, str | None]) -> 
             if not as_json:
                 print(piece, end="", flush=True)
     except KeyboardInterrupt:
-        # What was said so far stays in the conversation, as the person has read it.
+        # The user has read the partial answer, so it stays in the conversation.
         _say(" (stopped)")
     answer = "".join(pieces)
     if as_json:
         print_lines([{"role": "assistant", "content": answer, **who}])
     else:
         print()
-    # Whoever talks through a pipe waits for the answer before writing on.
+    # A program at the other end of a pipe waits for the answer before it writes the next line.
     sys.stdout.flush()
     return answer
 

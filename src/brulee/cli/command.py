@@ -1,4 +1,4 @@
-"""What every subcommand is: typer's, with a help text that names no Python types."""
+"""The class of every subcommand: typer's, without Python types in the help text."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, final
 
 from typer.core import TyperCommand
 
-# An argument that takes several values, as typer shows its type.
+# How typer shows the type of an argument that takes several values.
 _LIST = re.compile(r"<list\[(\w+)\]>")
 
 
@@ -16,7 +16,7 @@ class Command(TyperCommand):
     """A subcommand whose help shows `<path> ...` where typer shows `<list[Path]>`."""
 
     def get_help(self, ctx: Any) -> str:
-        """The help text; what is shorter than before is filled up, since it stands in columns."""
+        """The help text; replacements are padded to the old width, as they stand in columns."""
 
         def said(found: re.Match[str]) -> str:
             return f"<{found[1].lower()}> ...".ljust(len(found[0]))

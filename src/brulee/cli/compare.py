@@ -1,4 +1,4 @@
-"""`brulee compare`: several runs side by side."""
+"""`brulee compare`: show several runs side by side."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def compare(
 
 
 def _told_apart(runs: list[Path], found: list[Results]) -> list[Results]:
-    """Runs of one name go by their paths; a suite asked otherwise than by default says how."""
+    """Rename runs that share a name to their paths, and append a suite's non-default options."""
     names = [one.run for one in found]
     called = [
         str(path) if names.count(one.run) > 1 else one.run

@@ -1,4 +1,4 @@
-"""`brulee data`: what a recipe's data is, before anything is trained."""
+"""`brulee data`: inspect a recipe's data before training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`brulee data contamination`: which test rows the training rows hold, and what that does."""
+"""`brulee data contamination`: find test rows in the training rows, and the effect on scores."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _WORST = 5
 _SUITE_SET = "--suite-set"
-_SPAN = 160  # characters of a span that are shown
+_SPAN = 160  # characters shown of a span
 
 
 def contamination(
@@ -133,14 +133,14 @@ def _items(suite: str | None, data: Path | None, settings: Sequence[str]) -> lis
 
 
 def _worst(found: Iterable[list[Match]]) -> list[Match]:
-    """Of several forms of the same items, for each that with most in common."""
+    """For each item, the match of the form that overlaps most with the training rows."""
     return [min(forms, key=_badness) for forms in zip(*found, strict=True)]
 
 
 def _scores(
     run: Path, spec: Recipe, corpus: Corpus, matches: dict[str, list[Match]]
 ) -> Iterator[Scored]:
-    """The run's scores on the tasks of a recipe, which may be some of the run's own."""
+    """The run's scores on the tasks of a recipe, which may be a subset of the run's tasks."""
     from brulee.data.corpus import number_of
     from brulee.evaluation.contaminated import check_rows, run_scores
     from brulee.pipeline.asked import asked_of
@@ -164,7 +164,7 @@ def _suite_scores(
     items: Sequence[SuiteTexts],
     matches: dict[str, list[Match]],
 ) -> Iterator[Scored]:
-    """The scores of a suite that a run has, on the items of the tasks that were looked for."""
+    """The run's scores on a suite, over the items that were searched for."""
     from brulee.pipeline.contaminated_suites import suite_scores
 
     dirty: dict[str, dict[str, bool]] = {}
@@ -198,7 +198,7 @@ def _asked(spec: Recipe, corpus: Corpus, tested: Sequence[RowTexts]) -> dict[str
     trained = {f"{path}/test": trained_texts(corpus.tasks[path], path) for path in corpus.trained}
     found = {}
     for one in tested:
-        # Rows of the same source where there are any: those of another differ for other reasons.
+        # Prefer training rows of the same task: those of other tasks differ for other reasons.
         near = [trained[one.name]] if one.name in trained else list(trained.values())
         reference = [text for source in near for text in source.joined()]
         found[one.name] = familiarity(engine, encoder, one.joined(), reference)

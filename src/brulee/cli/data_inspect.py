@@ -1,4 +1,4 @@
-"""`brulee data inspect`: what the model will see of a recipe's data."""
+"""`brulee data inspect`: show what the model will see of a recipe's data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`brulee data lint`: the mistakes in a recipe's data."""
+"""`brulee data lint`: find mistakes in a recipe's data."""
 
 from __future__ import annotations
 
@@ -56,13 +56,13 @@ def _findings(spec: Recipe) -> list[Finding]:
         corpus = open_corpus(spec, preview=False)
         found = lint_data(spec, corpus, inspect(spec, corpus, encoder, rows=0))
     except InputError as error:
-        # The run would stop here as well; a machine gets it in the same form as the rest.
+        # A run would stop here as well; --json shows it in the same form as other findings.
         return [Finding("unusable", "error", str(error), spec.source.at(("data",)))]
     return [*_not_judged(spec, corpus, encoder), *found]
 
 
 def _not_judged(spec: Recipe, corpus: Corpus, encoder: Encoder) -> list[Finding]:
-    """What keeps the recipe's metrics from judging its rows, if anything does."""
+    """Why the recipe's metrics cannot score its rows; empty if they can."""
     from brulee.data.finding import Finding
     from brulee.evaluation.answering import how_calls_are_written
     from brulee.pipeline.asked import asked_of

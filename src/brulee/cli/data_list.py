@@ -1,4 +1,4 @@
-"""`brulee data list`: the data sets that come with brulee."""
+"""`brulee data list`: list the data sets that come with brulee."""
 
 from __future__ import annotations
 

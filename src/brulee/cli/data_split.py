@@ -1,4 +1,4 @@
-"""`brulee data split`: how a recipe's rows are split, and whether the splits leak."""
+"""`brulee data split`: show how a recipe's rows are split, and whether the splits leak."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def split(
     tasks = open_corpus(spec, preview=False).tasks
     found: dict[str, SplitSummary] = {}
     plain: dict[str, Any] = {}
-    # One task has a bar of its own for its rows.
+    # With one task, the splitting of its rows already shows a progress bar.
     watched = (
         progress.bar("Comparing splits", len(tasks), "tasks")
         if len(tasks) > 1

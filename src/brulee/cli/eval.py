@@ -1,4 +1,4 @@
-"""`brulee eval`: a benchmark on a run, an adapter or a model."""
+"""`brulee eval`: run a benchmark on a run, an adapter or a model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every failure that a person can mend, turned into one line on stderr plus an exit code."""
+"""Turn every failure that a user can fix into one line on stderr and an exit code."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _FORBIDDEN = {errno.EROFS, errno.EACCES, errno.EPERM}
 
 @contextmanager
 def sentences() -> Iterator[None]:
-    """Run a command; a failure of its input, its disk or its reader ends the process quietly.
+    """Run a command; bad input, disk errors and closed pipes exit without a traceback.
 
-    Everything else is a bug of ours and keeps its traceback.
+    Everything else is a bug in brulee and keeps its traceback.
     """
     try:
         yield
@@ -31,7 +31,7 @@ def sentences() -> Iterator[None]:
     except KeyboardInterrupt:
         _leave("interrupted", BAD_INPUT)
     except BrokenPipeError:
-        # The reader has left; without this the interpreter complains when it flushes at exit.
+        # stdout is a closed pipe; without this, the interpreter's flush at exit fails.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(1) from None
     except OSError as error:
@@ -57,6 +57,6 @@ def _disk_sentence(error: OSError) -> str:
 
 
 def _leave(message: str, code: int) -> NoReturn:
-    # Plain print: a message may hold brackets or a long path, and neither is markup or to be cut.
+    # Not rich: it would take brackets for markup and break long paths.
     print(printable(message), file=sys.stderr, flush=True)
     raise SystemExit(code)

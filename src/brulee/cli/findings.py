@@ -1,4 +1,4 @@
-"""Findings of a linter as lines for people, one each."""
+"""A linter's findings as text, one line each."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def print_findings(found: list[Finding]) -> None:
-    """Print where, how bad, what of and why, then how many there are of each kind."""
+    """Print each finding's place, severity, kind and reason, then the count of each severity."""
     for finding in found:
         place = f"{finding.where}: " if finding.where else ""
         name = "/".join(filter(None, (finding.family, finding.template)))

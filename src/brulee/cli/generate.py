@@ -1,4 +1,4 @@
-"""`brulee generate`: completions for given prompts."""
+"""`brulee generate`: generate completions for given prompts."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def generate(
 
     Prompts come from --prompt, from --file, or as one text from stdin.
     """
-    # Read before torch is imported, so that a mistyped file costs no wait.
+    # Before torch is imported, so that a mistyped option fails at once.
     targets = named(adapter, base)
     schema = _schema(json_schema, json_object)
     prompts, places, asked = _prompts(prompt, file, list(targets))
@@ -98,7 +98,7 @@ def generate(
 
 
 def _schema(file: Path | None, any_object: bool) -> Schema | None:
-    """What completions are to be valid by, checked as far as that goes without the model."""
+    """The schema of the completions, checked as far as possible without the model."""
     if file is None and not any_object:
         return None
     need_llguidance("--json-object" if any_object else "--json-schema")
@@ -111,7 +111,7 @@ def _schema(file: Path | None, any_object: bool) -> Schema | None:
 
 
 def _say_cut(answers: list[str]) -> None:
-    """Say how many completions are not whole."""
+    """Report how many completions are incomplete JSON."""
     cut = 0
     for answer in answers:
         try:
@@ -127,7 +127,7 @@ def _say_cut(answers: list[str]) -> None:
 
 
 def _say_unended(answers: list[str], thinks: list[bool]) -> None:
-    """Say how many completions, of those who think, are thoughts that did not end."""
+    """Report how many completions of reasoning models were cut off during the reasoning."""
     pairs = zip(answers, thinks, strict=True)
     if unended := sum(thinking and not answer for answer, thinking in pairs):
         print(
@@ -140,7 +140,7 @@ def _say_unended(answers: list[str], thinks: list[bool]) -> None:
 def _show(
     prompts: list[str], answers: list[str], as_json: bool, asked: list[str | None] | None = None
 ) -> None:
-    """The answers, with who gave them where several were asked."""
+    """Print the answers, with the adapter's name if several models answered."""
     pairs: list[dict[str, str | None]]
     pairs = [{"prompt": p, "completion": a} for p, a in zip(prompts, answers, strict=True)]
     if asked is None:
@@ -158,7 +158,7 @@ def _show(
 def _prompts(
     prompt: str | None, file: Path | None, adapters: list[str]
 ) -> tuple[list[str], list[str], list[str | None]]:
-    """The prompts, where each stands if that is in a file, and who is asked."""
+    """The prompts, their places if they come from a file, and the adapter to answer each."""
     if prompt is not None and file is not None:
         raise InputError("give either --prompt or --file, not both.")
     if file is not None:
@@ -182,7 +182,7 @@ def _asked(record: Record, adapters: list[str]) -> str | None:
 
 
 def _text(prompt: str | None) -> str:
-    """The one prompt of the command line, or of stdin."""
+    """The single prompt, from the command line or stdin."""
     if prompt is not None:
         return prompt
     if sys.stdin.isatty():

@@ -1,4 +1,4 @@
-"""`brulee helm`: the table of one model that was evaluated on HELM, or of several."""
+"""`brulee helm`: the HELM results of one or more models as a table."""
 
 from __future__ import annotations
 

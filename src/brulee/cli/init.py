@@ -1,4 +1,4 @@
-"""`brulee init`: a recipe to begin with."""
+"""`brulee init`: write a recipe to start from."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def _started(source: str, model: str, out: Path | None, as_json: bool) -> None:
         from brulee.models.tokenizers import load_encoder
         from brulee.recipe import recipe_from_dict
 
-        # Whatever their length: a template that leaves tools out could not be trained on.
+        # A huge max_length, so that rows fit: this only checks that the template renders tools.
         values: dict[str, Any] = {
             "model": model,
             "data": {"source": source},
@@ -81,7 +81,7 @@ def _started(source: str, model: str, out: Path | None, as_json: bool) -> None:
         values = {"recipe": str(file), "described": found.described, "guessed": found.guessed}
         print_json(values | {"rows": found.rows, "test_rows": found.test})
         return
-    if found.guessed:  # a format is told when its rows are opened
+    if found.guessed:  # a detected format is reported when its rows are opened
         print(printable(found.described))
         print(f"The prompt is a guess: look over data.templates in {file}.")
     print(f"Wrote {file}. Next: brulee data inspect {file}, then brulee run {file}")

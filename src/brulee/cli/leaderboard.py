@@ -1,4 +1,4 @@
-"""`brulee leaderboard`: models by suites, from finished files."""
+"""`brulee leaderboard`: compare models by suites, from result files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Importing PyTorch and what is built on it, which takes seconds."""
+"""Import PyTorch and the libraries built on it, which takes seconds."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from brulee import progress
 
 @contextmanager
 def loading_pytorch() -> Iterator[None]:
-    """Say on a terminal that it is loaded, and look for no garbage meanwhile.
+    """Show on a terminal that PyTorch is loading, with garbage collection off meanwhile.
 
-    Hundreds of thousands of objects are made that stay; looking through them again and again takes
-    a tenth of the time.
+    The imports create hundreds of thousands of long-lived objects; scanning them repeatedly takes a
+    tenth of the time.
     """
     collecting = gc.isenabled()
     gc.disable()

@@ -63,12 +63,12 @@ GROUPS: Final[dict[str, typer.Typer]] = {
 
 
 def build_app() -> typer.Typer:
-    """The typer application over the two tables."""
+    """The typer application, built from the two tables."""
     app = typer.Typer(
         name="brulee",
         no_args_is_help=True,
         add_completion=False,
-        rich_markup_mode=None,  # plain help: rich would double the time until it shows
+        rich_markup_mode=None,  # plain help: rich would double the time to show it
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
@@ -83,7 +83,7 @@ def build_app() -> typer.Typer:
 
 
 def main() -> None:
-    """Run the command line; exits 0 done, 1 failed work, 2 bad usage or input."""
+    """Run the command line; exits with 0 for success, 1 for a failure, 2 for bad usage or input."""
     open_streams()
     hush()
     _share_cores()
@@ -91,10 +91,10 @@ def main() -> None:
 
 
 def _share_cores() -> None:
-    """Have threads that wait for another soon sleep, before OpenMP is loaded with PyTorch.
+    """Make waiting OpenMP threads sleep sooner; must run before PyTorch loads OpenMP.
 
-    Where others compute too, one that spins takes the core from the thread that it waits for
-    (docs/performance.md). What the environment says goes.
+    On a shared machine, a spinning thread takes the core from the thread that it waits for
+    (docs/performance.md). Settings in the environment take precedence.
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "10000")

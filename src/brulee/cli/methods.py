@@ -1,4 +1,4 @@
-"""`brulee methods`: the tuning methods by name."""
+"""`brulee methods`: list the tuning methods and count what they train."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`brulee methods count`: what each method trains on a model, and what it takes."""
+"""`brulee methods count`: the parameters and bytes of each method on a model."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def count(
 
 
 def _base(model: str) -> tuple[str, str | None, MethodSpec | None]:
-    """A base and its revision; of a recipe, or of a run's, the base it names, and its method."""
+    """A base, its revision and the method; given a recipe or a run, those that it names."""
     inside = Path(model) / "recipe.yaml"
     if not inside.is_file() and not model.endswith((".yaml", ".yml")):
         return model, None, None
@@ -129,7 +129,7 @@ def _print(counts: list[Count]) -> None:
 
 
 def _print_arithmetic(sides: tuple[int, int], counts: list[Count]) -> None:
-    """The sum written out: what it is made of, and how much less than the whole weight it is."""
+    """Print each method's count as a sum, and how much smaller it is than the full weight."""
     whole = prod(sides)
     for c in counts:
         if not c.trained or c.trainable == whole:

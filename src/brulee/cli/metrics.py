@@ -1,4 +1,4 @@
-"""`brulee metrics`: the scores by name."""
+"""`brulee metrics`: list the metrics."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`brulee models`: where a model lies on disk."""
+"""`brulee models`: list models and find them on disk."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What other libraries may print while a command runs: errors only."""
+"""Limit what other libraries print during a command to errors."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 
-# Read when the libraries are imported, hence set before; a value the user chose stays.
+# The libraries read these on import, so set them before; the user's own values stay.
 _QUIET = {
     "TRANSFORMERS_VERBOSITY": "error",
     "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1",
@@ -20,13 +20,13 @@ _QUIET = {
 
 
 def hush() -> None:
-    """Ask transformers, datasets and the Hub client for errors only, with no bars of their own.
+    """Make transformers, datasets and the Hub client print only errors and no progress bars.
 
-    Of several processes that torchrun started, only the first prints results.
+    Under torchrun, only the first process prints results.
     """
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
-    # It reads no variable, and warns of kernels that it did not find on the Hub.
+    # It has no environment variable, and warns of kernels that it did not find on the Hub.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     if os.environ.get("RANK", "0") != "0":
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,4 +1,4 @@
-"""Arguments that several commands share, with one wording each."""
+"""Options that several commands share, each with one wording."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How results leave a command: JSON for machines, tables for people, both on stdout."""
+"""Print results on stdout: JSON for machines, tables for people."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def print_lines(values: Iterable[Any]) -> None:
 
 
 def print_table(headers: Sequence[str], rows: Iterable[Sequence[Cell]]) -> None:
-    """Print a table whose cells are plain text, so that brackets in them are no markup.
+    """Print a table of plain text, in which brackets are not markup.
 
-    Nothing is cut: on a terminal what is too long goes on in the next line of its cell, and columns
-    that have no room stand below; elsewhere every row is one line.
+    Nothing is cut: on a terminal, long cells wrap, and columns that do not fit follow in a second
+    table below; elsewhere every row is one line.
     """
     from brulee.reporting.tables import parts
 
@@ -43,9 +43,9 @@ def print_table(headers: Sequence[str], rows: Iterable[Sequence[Cell]]) -> None:
 
 
 def print_text(text: str) -> None:
-    """Print a sentence: on a terminal broken between words, elsewhere one line.
+    """Print a sentence, on a terminal wrapped between words, elsewhere on one line.
 
-    Not for a path that is to be copied, which stays in one piece.
+    Do not use it for a path to be copied, which must not wrap.
     """
     from rich.text import Text
 
@@ -55,14 +55,14 @@ def print_text(text: str) -> None:
 
 
 def console() -> Console:
-    """Standard output, as wide as its terminal; without one, as wide as what is printed."""
+    """Standard output, as wide as its terminal; otherwise wide enough never to wrap."""
     from rich.console import Console
 
     return Console(width=None if sys.stdout.isatty() else _UNLIMITED)
 
 
 def print_run(folder: Path, as_json: bool) -> None:
-    """Print what a finished run measured, followed by where its report lies."""
+    """Print a finished run's measurements and the path of its report."""
     from brulee.reporting import results
 
     found = results.read(folder / results.FILE_NAME)
@@ -77,8 +77,8 @@ def print_run(folder: Path, as_json: bool) -> None:
 
 
 def print_trained(folder: Path, as_json: bool) -> None:
-    """Print where a training without evaluation left its weights."""
-    # Full fine-tuning leaves a model, every other method an adapter.
+    """Print where a training without evaluation stored its weights."""
+    # Full fine-tuning stores a model, every other method an adapter.
     weights = next(p for p in (folder / "adapter", folder / "model") if p.is_dir())
     if as_json:
         print_json({"run": str(folder), weights.name: str(weights)})

@@ -1,4 +1,4 @@
-"""Adapters that a command line names: --adapter NAME=TARGET."""
+"""Parse the adapters of a command line: --adapter NAME=TARGET."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from brulee.errors import InputError
 
 
 def named(adapters: Sequence[str] | None, base: str | None = None) -> dict[str, str]:
-    """Targets of adapters by name.
+    """Map each adapter's name to its target.
 
-    Raises InputError for a pair that is none, a name twice, and a `base` (--base) beside adapters.
+    Raises InputError for a malformed pair, a repeated name, or adapters together with `base`
+    (--base).
     """
     found: dict[str, str] = {}
     for pair in adapters or ():

@@ -1,4 +1,4 @@
-"""`brulee plan`: memory, time and disk before they are spent."""
+"""`brulee plan`: predict memory, time and disk space before training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Texts read from a file: one per line of .txt, one per JSON value of .jsonl."""
+"""Read texts from a file: one per line of .txt, one per JSON value of .jsonl."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from brulee.errors import InputError
 
 @dataclass(frozen=True)
 class Record:
-    """One value of a file; `place` says where it stood, for messages."""
+    """One value of a file; `place` is its file and line, for messages."""
 
     place: str
     value: Any
@@ -23,7 +23,7 @@ class Record:
 def read_records(path: Path) -> list[Record]:
     """The lines of a .txt file as strings, or the values of a .jsonl file.
 
-    A blank line is an empty text in .txt, since line N must answer line N elsewhere, and is
+    A blank line is an empty text in .txt, since line N must match line N of another file, and is
     skipped in .jsonl. Raises InputError for a missing or empty file, another suffix, bytes that
     are not UTF-8, or a malformed line (by number).
     """
@@ -50,12 +50,12 @@ def read_records(path: Path) -> list[Record]:
 
 
 def texts(records: Sequence[Record], keys: Sequence[str]) -> list[str]:
-    """One text per record: the string itself, or what stands under the first of `keys` it has."""
+    """One text per record: the string itself, or the value of the first of `keys` it has."""
     return [_text(record.place, _pick(record, keys)) for record in records]
 
 
 def text_lists(records: Sequence[Record], keys: Sequence[str]) -> list[list[str]]:
-    """One list of texts per record; a single text is a list of one."""
+    """One list of texts per record; a single text becomes a list of one."""
     found = []
     for record in records:
         value = _pick(record, keys)

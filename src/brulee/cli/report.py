@@ -1,4 +1,4 @@
-"""`brulee report`: report.html, written anew."""
+"""`brulee report`: rebuild report.html."""
 
 from __future__ import annotations
 

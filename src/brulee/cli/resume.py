@@ -1,4 +1,4 @@
-"""`brulee resume`: a stopped run, carried on."""
+"""`brulee resume`: continue a stopped run."""
 
 from __future__ import annotations
 

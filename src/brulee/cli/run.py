@@ -1,4 +1,4 @@
-"""`brulee run`: the whole line from recipe to report."""
+"""`brulee run`: the whole pipeline from recipe to report."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def run(
     """
     from brulee.recipe import load_recipe
 
-    # Read before torch is imported, so that a mistyped key costs no wait.
+    # Before torch is imported, so that a mistyped key fails at once.
     spec = load_recipe(recipe, overrides or ())
     progress.enable(not quiet)
     with loading_pytorch():

@@ -1,4 +1,4 @@
-"""`brulee score`: metrics of given texts, without a model."""
+"""`brulee score`: score given texts, without a model."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _WORTH_A_BAR: Final = 2_000  # items
 
 
 class Placed(NamedTuple, Generic[Value]):
-    """A value of a file, and where it stands, for messages."""
+    """A value of a file, and its place there, for messages."""
 
     place: str
     value: Value
@@ -108,7 +108,7 @@ def score(
         found = [{"metric": key, **s._asdict()} for key, s in scores.items()]
         print_json({"scores": found} | ({"groups": count} if of else {}))
     else:
-        # Groups are those of all texts, of which a score may be of some.
+        # `count` covers all texts, so it holds only for scores over all of them.
         each = {key: count if s.n == len(predicted) else None for key, s in scores.items()}
         shown = [(key, *_cells(s, each[key])) for key, s in scores.items()]
         print_table(["metric", "score", "95% interval", "items"], shown)
@@ -123,7 +123,7 @@ def _predicted(file: Path) -> list[Placed[str]]:
 def _matching(
     predictions: Path, predicted: list[Placed[str]], file: Path, key: str
 ) -> list[Placed[list[str]]]:
-    """The texts of another file, as many as there are predictions."""
+    """The texts of another file, which must have as many as there are predictions."""
     records = read_records(file)
     found = text_lists(records, [f"{key}s", key])
     if len(predicted) != len(found):
@@ -166,14 +166,14 @@ def _score(
 
 
 def _groups(named: list[Placed[list[str]]]) -> list[str]:
-    """The group of each text; one without a name is alone."""
+    """The group of each text; a text without a group's name is its own group."""
     return [f"group {one.value[0]}" if one.value[0] else one.place for one in named]
 
 
 def _statistics(
     measure: Metric, prediction: Placed[str], against: Placed[list[str]]
 ) -> dict[str, Array]:
-    """What a metric counts of one item; an error names the lines that it came from."""
+    """A metric's statistics of one item; an error names the lines of both texts."""
     try:
         return measure.statistics(prediction.value, against.value)
     except InputError as error:

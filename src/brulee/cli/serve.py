@@ -1,4 +1,4 @@
-"""`brulee serve`: many adapters over one base, by HTTP, as clients of OpenAI ask."""
+"""`brulee serve`: serve many adapters over one base through an OpenAI-compatible HTTP API."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def serve(
         adapter_bytes=max_adapter_mb * 2**20,
         rank=max_rank,
     )
-    with bind(host, port) as bound:  # before the model is loaded: a taken port costs no wait
+    with bind(host, port) as bound:  # before the model is loaded, so a taken port fails at once
         opened = open_served(target, adapters, device, precision, base)
         where = opened.held.engine.engines[None].device
         limits = replace(limits, kept_bytes=kept_bytes(cache, where))
@@ -150,7 +150,7 @@ def _warn(host: str, key: str | None) -> None:
 
 
 def _key(file: Path | None) -> str | None:
-    """The key, from a file or from the environment; None where none is wanted."""
+    """The API key from a file or the environment; None if neither gives one."""
     if file is None:
         key, place = os.environ.get(_KEY), _KEY
         if key is None:

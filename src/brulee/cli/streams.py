@@ -1,4 +1,4 @@
-"""Standard input, output and errors that every command can use, whatever the shell gave it."""
+"""Make standard input, output and error usable, whatever the shell set up."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from pathlib import Path
 
 
 def open_streams() -> None:
-    """Read a closed input as an empty one, and escape what the output's encoding does not have.
+    """Read a closed input as empty, and escape characters that the output's encoding lacks.
 
-    A stream that was closed (`<&-`) is None in Python. A locale without UTF-8 makes an output that
-    refuses most letters; they are written as a backslash and their number instead.
+    A closed stream (`<&-`) is None in Python. Without UTF-8 in the locale, the output refuses most
+    letters; they are written as a backslash and their code point instead.
     """
     nowhere = Path(os.devnull)
     sys.stdin = sys.stdin or nowhere.open(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""`brulee suites`: the benchmarks by name."""
+"""`brulee suites`: list the benchmarks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`brulee sweep`: settings of a recipe tried, one chosen by validation rows."""
+"""`brulee sweep`: try settings of a recipe and choose one by the validation rows."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def sweep(
     from brulee.recipe import load_recipe
     from brulee.recipe.axes import split_axes
 
-    # Read before torch is imported, so that a mistyped key costs no wait.
+    # Before torch is imported, so that a mistyped key fails at once.
     axes, fixed = split_axes(settings or ())
     spec = load_recipe(recipe, fixed)
     seconds = None if timeout is None else _seconds(timeout)

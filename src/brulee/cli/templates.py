@@ -1,4 +1,4 @@
-"""`brulee templates`: the phrasings that turn a row into a prompt with its completion."""
+"""`brulee templates`: the templates that turn a row into a prompt and a completion."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`brulee train`: the line up to the adapter."""
+"""`brulee train`: the pipeline up to the adapter."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def train(
         from brulee.reporting import curve
 
         curve.check_picture(plot)
-    # Read before torch is imported, so that a mistyped key costs no wait.
+    # Before torch is imported, so that a mistyped key fails at once.
     spec = load_recipe(recipe, overrides or ())
     progress.enable(not quiet)
     with loading_pytorch():
@@ -63,6 +63,6 @@ def _print_found(found: Found, plot: Path | None, as_json: bool) -> None:
     else:
         print(curve.as_text(found.rates, found.losses, found.suggestion))
         print(f"suggested: --set train.learning_rate={found.suggestion:.1e}", flush=True)
-    # Last, as a disk may refuse it after all.
+    # Last, as writing the picture can still fail.
     if plot:
         curve.as_picture(found.rates, found.losses, found.suggestion, plot)

@@ -1,1 +1,1 @@
-"""What was gained, what it cost, what was lost: the one schema, the page, the terminal."""
+"""Report what a run gained, cost and forgot: results.json, the HTML page, the terminal."""

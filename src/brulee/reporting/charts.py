@@ -13,9 +13,9 @@ from brulee.reporting.results import Forgetting, Score
 
 Point = tuple[float, float]
 
-NARROW = 480  # below this width, labels stand above their row instead of beside it
-_LABEL = 40  # characters of a row's label
-_MOST_POINTS = 300  # a longer curve is drawn as the means of this many stretches
+NARROW = 480  # pixels; in narrower charts, labels stand above their rows, not to the left
+_LABEL = 40  # most characters of a row's label
+_MOST_POINTS = 300  # a longer curve is averaged over at most this many windows
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Scale:
 
 @dataclass(frozen=True)
 class Dot:
-    """A value with its interval; `kind` names the style: base, tuned, kept, forgot ..."""
+    """A value with its interval; `kind` is its CSS class: base, tuned, kept, forgot ..."""
 
     value: float
     low: float
@@ -53,7 +53,7 @@ def ticks(low: float, high: float, count: int = 5) -> list[float]:
 
 
 def loss_curve(events: Sequence[Mapping[str, Any]], width: int = 720) -> str:
-    """Training loss per step, its moving mean, the validation points; "" without finite losses."""
+    """Training loss per step, its moving mean, validation losses; "" without finite losses."""
     train, validation = losses(events, "step"), losses(events, "validation")
     if not train and not validation:
         return ""
@@ -73,7 +73,7 @@ def loss_curve(events: Sequence[Mapping[str, Any]], width: int = 720) -> str:
 
 
 def score_chart(rows: Sequence[tuple[str, Sequence[Score]]], width: int = 720) -> str:
-    """Base and tuned scores of each labelled row as dots with their 95% intervals, from zero on."""
+    """Base and tuned scores per labelled row, with 95% intervals; the axis includes zero."""
     everything = [score for _, scores in rows for score in scores]
     high = max((score.high for score in everything), default=1.0) or 1.0
     low = min(0.0, *(score.low for score in everything))
@@ -101,13 +101,13 @@ def losses(events: Sequence[Mapping[str, Any]], kind: str) -> list[Point]:
 
 
 def moving_mean(points: Sequence[Point], window: int) -> list[Point]:
-    """The mean of the `window` points around each one, of those that exist near the ends."""
+    """The mean of the `window` points around each point, of fewer near the ends."""
     sums = [0.0]
     for _, value in points:
         sums.append(sums[-1] + value)
     half, smoothed = window // 2, []
     for i, (step, _) in enumerate(points):
-        # Near an end the window stays lopsided rather than tiny, so the last points are not noise.
+        # Near an end the window is asymmetric rather than tiny, so the last points are not noise.
         reach = max(min(half, i, len(points) - 1 - i), half // 2)
         first, last = max(0, i - reach), min(len(points), i + reach + 1)
         smoothed.append((step, (sums[last] - sums[first]) / (last - first)))
@@ -123,7 +123,7 @@ def _thin(points: list[Point]) -> list[Point]:
 
 
 def padded(values: Sequence[float], start: float, end: float, share: float) -> Scale:
-    """A scale of the values' range and a share of it more at each end."""
+    """A scale over the values' range, extended by `share` of it at each end."""
     low, high = min(values), max(values)
     if high == low:
         low, high = low - 0.5, high + 0.5
@@ -162,7 +162,7 @@ def _forest(
 
 
 def x_axis(x: Scale, y: float, integers: bool = False, grid_top: float | None = None) -> str:
-    """The axis at a height with its ticks, and grid lines from it up to `grid_top`."""
+    """The axis at height `y` with its ticks, and grid lines from it up to `grid_top`."""
     marks = ticks(x.low, x.high, max(3, round((x.end - x.start) / 90)))
     marks = [m for m in marks if not integers or float(m).is_integer()]
     shown = _tick_labels(marks)
@@ -184,7 +184,7 @@ def _y_axis(y: Scale, left: float, width: float) -> str:
 
 
 def _tick_labels(marks: Sequence[float]) -> list[str]:
-    """The same number of decimals on every tick, as few as tell them apart."""
+    """The ticks' labels, all with the fewest decimals that show every tick exactly."""
     decimals = 0
     while decimals < 6 and any(abs(round(m, decimals) - m) > 1e-9 for m in marks):
         decimals += 1
@@ -241,13 +241,13 @@ def _line(points: Sequence[Point], x: Scale, y: Scale, kind: str) -> str:
 
 
 def rule(x1: float, y1: float, x2: float, y2: float, kind: str) -> str:
-    """A straight line; `kind` names its style."""
+    """A straight line; `kind` is its CSS class."""
     ends = f'x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"'
     return f'<line class="{kind}" {ends}/>'
 
 
 def words(x: float, y: float, text: str, kind: str) -> str:
-    """Text at a place; `kind` names its style."""
+    """Text at a position; `kind` is its CSS class."""
     return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}">{escape(text)}</text>'
 
 
@@ -256,7 +256,7 @@ def _short(text: str, longest: int) -> str:
 
 
 def svg(width: float, height: float, label: str, parts: Sequence[str]) -> str:
-    """The whole drawing; `label` is what a screen reader says of it."""
+    """The whole drawing; `label` is its text for screen readers."""
     return (
         f'<svg role="img" aria-label="{escape(label)}" viewBox="0 0 {width:.0f} {height:.0f}" '
         f'width="{width:.0f}" height="{height:.0f}">{"".join(parts)}</svg>'

@@ -1,4 +1,4 @@
-"""A curve over a logarithmic axis, as text and as a picture."""
+"""Draw a curve over a logarithmic axis, as text or as a picture."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _FORMATS = (".png", ".svg", ".pdf", ".jpg")
 
 
 def as_text(xs: Sequence[float], ys: Sequence[float], mark: float) -> str:
-    """The curve in a grid of characters; `|` stands at the marked x."""
+    """The curve in a grid of characters; `|` marks the x nearest to `mark`."""
     low, high = min(ys), max(ys)
     left, right = math.log(xs[0]), math.log(xs[-1])
 
@@ -32,7 +32,7 @@ def as_text(xs: Sequence[float], ys: Sequence[float], mark: float) -> str:
 
 
 def check_picture(file: Path) -> None:
-    """Raise InputError for a picture that could not be drawn: no such folder, unknown format."""
+    """Raise InputError if the picture's folder does not exist or its format is unknown."""
     if not file.parent.is_dir():
         raise InputError(f"{file}: there is no folder {file.parent} to draw it in; make it first.")
     if file.is_dir():
@@ -44,7 +44,7 @@ def check_picture(file: Path) -> None:
 
 
 def as_picture(xs: Sequence[float], ys: Sequence[float], mark: float, file: Path) -> None:
-    """The curve as a picture of the format that the file's ending names."""
+    """Write the curve as a picture, in the format of the file's suffix."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 4), layout="constrained")

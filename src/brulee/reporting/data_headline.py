@@ -1,4 +1,4 @@
-"""An inspection in one sentence, followed by what else to know, the alarming first."""
+"""An inspection in one sentence, followed by further facts, alarms first."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _MANY = 0.01
 
 @dataclass(frozen=True)
 class Clause:
-    """One thing to know; an alarm wants to be acted on."""
+    """One fact; an alarm calls for action."""
 
     text: str
     alarm: bool = False
 
 
 def headline(found: Inspection) -> str:
-    """How much there is to train on, and how long it is."""
+    """The amount of training data and its length."""
     trained = [task for task in found.tasks if not task.held_out]
     rows = sum(task.counts["train"] for task in trained)
     of = f" of {len(trained)} tasks" if len(trained) > 1 else ""
@@ -33,7 +33,7 @@ def headline(found: Inspection) -> str:
 
 
 def clauses(found: Inspection) -> list[Clause]:
-    """Cuts, tokens with loss, batches, splits, repeats, odd epochs, framing."""
+    """Clauses on cuts, tokens with loss, batches, splits, repeats, odd epochs and framing."""
     said = [
         *_pieces(found),
         *_cut(found),
@@ -48,7 +48,7 @@ def clauses(found: Inspection) -> list[Clause]:
 
 
 def _pieces(found: Inspection) -> list[Clause]:
-    """What plain texts are divided into."""
+    """How many pieces the plain texts are divided into."""
     said = []
     for task in (task for task in found.tasks if task.pieces):
         texts, pieces = sum(task.counts.values()), sum(task.pieces.values())

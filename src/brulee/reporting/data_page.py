@@ -31,7 +31,7 @@ _ALARM = ' class="alarm"'
 
 
 def write_data_page(found: Inspection, file: Path) -> Path:
-    """Write the page in one step; its folder has to exist."""
+    """Write the page atomically and return its path; its folder must exist."""
     temporary = file.with_name(f".{file.name}.{os.getpid()}")
     temporary.write_text(render(found), encoding="utf-8")
     temporary.replace(file)
@@ -39,7 +39,7 @@ def write_data_page(found: Inspection, file: Path) -> Path:
 
 
 def render(found: Inspection) -> str:
-    """The whole page as text; every value that came from data is escaped."""
+    """The whole page as text; every value from the data is escaped."""
     sections = (
         _figures(found),
         _lengths(found),

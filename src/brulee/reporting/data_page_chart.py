@@ -11,7 +11,7 @@ _CHARACTER = 7.5  # pixels
 
 
 def histogram(found: Lengths, name: str, width: int, cut: int | None = None) -> str:
-    """Rows per bin of lengths; `cut` is the max_length to draw a line at, bars past it in red."""
+    """Rows per bin of lengths; draws a line at max_length `cut`, with bars past it in red."""
     tall = 260 if width >= NARROW else 210
     left, right, top, floor = 52, width - 12, 54, tall - 44
     x = Scale(0, found.bin_width * len(found.bins), left, right)
@@ -75,7 +75,7 @@ def _axis(x: Scale, floor: float, found: Lengths) -> str:
 def _quantile(x: Scale, top: float, floor: float, value: int, name: str) -> str:
     if value >= x.high:
         return ""
-    # Each label has a height of its own, so that none can run into another.
+    # The labels are at different heights, so that they cannot overlap.
     head = top - (4 if name == "p50" else 18)
     return _upright(x(value), head, floor, "quantile") + _beside(
         x, value, head, f"{name} {value:,}"
@@ -93,7 +93,7 @@ def _upright(x: float, y1: float, y2: float, kind: str) -> str:
 
 
 def _beside(x: Scale, value: int, y: float, text: str, kind: str = "") -> str:
-    """A label to the right of its line where there is room for it, else to the left."""
+    """A label to the right of its line if it fits there, else to the left."""
     left = x(value) + _CHARACTER * len(text) > x.end
     side = "end" if left else "start"
     return _text(x(value) + (-6 if left else 6), y, text, side + kind)

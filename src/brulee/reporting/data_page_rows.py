@@ -1,4 +1,4 @@
-"""Rendered rows on the data page: learned tokens coloured, beside them the prompt at inference."""
+"""Rendered rows on the data page: tokens with loss coloured, next to the prompt at inference."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LEGEND = (
 
 
 def rendered_rows(found: Inspection) -> str:
-    """Every shown row, folded by task, then by template; the first template stands open."""
+    """Every shown row, folded by task, then by template; the first template is open."""
     if not found.rows:
         return ""
     many = len(found.tasks) > 1

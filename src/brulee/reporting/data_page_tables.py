@@ -24,7 +24,7 @@ _ROWS_SHOWN = 40
 
 
 def spreads(found: Inspection) -> str:
-    """Mean, median, p95, longest of prompt, completion, both."""
+    """Mean, median, p95 and maximum length of the prompt, the completion and both."""
     named = (("Whole", found.total), ("Prompt", found.prompt), ("Completion", found.completion))
     rows = [
         [name, f"{one.mean:,.1f}", f"{one.p50:,}", f"{one.p95:,}", f"{one.max:,}", f"{one.total:,}"]
@@ -35,7 +35,7 @@ def spreads(found: Inspection) -> str:
 
 
 def truncation(found: Inspection) -> str:
-    """What each length would cut; completions are never cut, and plain texts are divided."""
+    """What each max_length would cut; completions are never cut, plain texts are divided."""
     if all(task.pieces for task in found.tasks):
         return ""
     rows = []
@@ -71,7 +71,7 @@ def truncation(found: Inspection) -> str:
 
 
 def batches(found: Inspection) -> str:
-    """How full batches are, packed as well as padded."""
+    """How full batches are, packed and padded."""
     packing = found.packing
     facts = [
         ("Tokens with loss", wording.percent(found.learned_share)),
@@ -90,8 +90,8 @@ def batches(found: Inspection) -> str:
 
 
 def mix(found: Inspection) -> str:
-    """What training draws of every task, then of every template."""
-    # Of many tasks, those that need a look come first.
+    """What training draws from each task, then from each template."""
+    # Tasks that need attention come first.
     ranked = sorted(found.mix, key=lambda one: not one.odd)
     rows = [_task_row(one, found) for one in ranked]
     heads = ("Task", "Rows in use", "Epochs", "Draws", "Stated", "Of draws", "Of tokens")
@@ -114,7 +114,7 @@ def mix(found: Inspection) -> str:
 
 
 def splits(found: Inspection) -> str:
-    """Rows of every split, what was left out, what splits share."""
+    """The rows of each split, the rows left out, and overlaps between splits."""
     rows = []
     for task in found.tasks:
         left = [f"{count:,} {escape(reason)}" for reason, count in task.dropped.items()]
@@ -134,7 +134,7 @@ def splits(found: Inspection) -> str:
 
 
 def labels(found: Inspection) -> str:
-    """Label counts per split, of every task that has labels."""
+    """Label counts per split for each task that has labels."""
     shown = [_labels(task, task.texts.labels) for task in found.tasks if task.texts.labels]
     if not shown:
         return ""
@@ -207,7 +207,7 @@ def _labels(task: TaskFacts, found: Labels | None) -> str:
 
 
 def _folded(caption: str, heads: Sequence[str], rows: Sequence[Sequence[str]], most: int) -> str:
-    """A table whose further rows are folded away."""
+    """A table whose rows after the first `most` are folded."""
     if len(rows) <= most + 5:
         return table(caption, heads, rows)
     rest = table(f"{caption}, continued", heads, rows[most:])

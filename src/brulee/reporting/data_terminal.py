@@ -29,9 +29,9 @@ _PREVIEW = 1200
 
 
 def show(found: Inspection, console: Console, rows: int | None, page: Path | None = None) -> None:
-    """Print the inspection with `rows` rows per template; `page` is where to read all of it.
+    """Print the inspection with `rows` rows per template; `page` is the full report's path.
 
-    None shows one row of each of the first tasks.
+    With `rows=None`, shows one row of each of the first tasks.
     """
     console.print()
     console.print(Text(f"{headline(found)}.", style="bold"))
@@ -39,7 +39,7 @@ def show(found: Inspection, console: Console, rows: int | None, page: Path | Non
         console.print(Text(f"· {clause.text}", style="bold red" if clause.alarm else ""))
     console.print()
     console.print(_histogram(found))
-    # Of plain texts nothing is cut, at any length.
+    # Plain texts are divided, so no max_length cuts anything.
     cuts = [] if all(task.pieces for task in found.tasks) else [_cuts(found)]
     parts = (_spreads(found), *cuts, _mix(found), _splits(found), *_labels(found))
     for table in parts:
@@ -47,12 +47,12 @@ def show(found: Inspection, console: Console, rows: int | None, page: Path | Non
     _rows(found, console, rows)
     console.print()
     where = f"Page: {page}" if page else "--html FILE writes all of it as a page to browse."
-    # A path is one word to copy: never wrapped, whatever the width.
+    # Paths are for copying, so they never wrap.
     console.print(Text(where, style="" if page else "dim"), soft_wrap=True)
 
 
 def _histogram(found: Inspection) -> Text:
-    """Bars of whole documents' lengths; those past the cut line are red."""
+    """A histogram of whole documents' lengths; bars past max_length are red."""
     bins, width = _merged(found.total)
     most, drawn = max(bins), Text("tokens\n", style="dim")
     cut = found.max_length
@@ -75,7 +75,7 @@ def _histogram(found: Inspection) -> Text:
 
 
 def _merged(found: Lengths) -> tuple[list[int], int]:
-    """At most twelve bins out of the histogram's thirty."""
+    """Merge the histogram's thirty bins into at most twelve; returns them and their width."""
     step = -(-len(found.bins) // _BARS)
     bins = [sum(found.bins[i : i + step]) for i in range(0, len(found.bins), step)]
     return bins, found.bin_width * step
@@ -92,7 +92,7 @@ def _spreads(found: Inspection) -> Rows:
 
 def _sparkline(bins: Sequence[int]) -> str:
     most = max(bins)
-    # A bin that is not empty never looks empty.
+    # A non-empty bin never looks empty.
     return "".join(_BLOCKS[max(bool(n), round(n / most * 8))] for n in bins)
 
 
@@ -111,7 +111,7 @@ def _cuts(found: Inspection) -> Rows:
 
 
 def _mix(found: Inspection) -> Rows:
-    """By task where there are several, by template where there is one."""
+    """The mix by task, or by template if there is only one task."""
     if len(found.mix) == 1:
         read = f" of the first {found.measured:,}" if found.measured < found.draws else ""
         table = Rows((f"Template{read}", "Draws", "Of draws", "Tokens", "Of tokens"))
@@ -120,7 +120,7 @@ def _mix(found: Inspection) -> Rows:
             table.add(one.template, f"{one.draws:,}", drawn, f"{one.tokens:,}", learned)
         return _more(table, len(found.templates) - _TASKS)
     table = Rows(("Task", "Rows", "Epochs", "Draws", "Stated", "Of draws", "Of tokens"))
-    # Of many tasks, those that need a look come first.
+    # Tasks that need attention come first.
     for one in sorted(found.mix, key=lambda one: not one.odd)[:_TASKS]:
         epochs = Text(f"{one.epochs or 0:,.2f}", style="bold red" if one.odd else "")
         shares = [wording.percent(s) for s in (one.stated or 0, one.share, one.token_share)]
@@ -150,7 +150,7 @@ def _labels(found: Inspection) -> list[Rows]:
         first = next(iter(counts))
         ranked = sorted(counts[first], key=lambda label: -counts[first][label])
         table = Rows((f"{task.path}: {len(ranked)} labels", *(name for name in counts)))
-        # Where there are many, the most and the least frequent say enough.
+        # Of many labels, show only the most and the least frequent.
         half = _LABELS // 2
         brief = ranked if len(ranked) <= _LABELS + 2 else [*ranked[:half], "", *ranked[-half:]]
         for label in brief:
@@ -175,7 +175,7 @@ def _rows(found: Inspection, console: Console, rows: int | None) -> None:
 
 
 def _chosen(shown: Sequence[Shown], rows: int | None) -> list[Shown]:
-    """So many per template; or, where nobody said, one of each of the first tasks."""
+    """The first `rows` of each template; if None, one of each of the first tasks."""
     key = attrgetter("task") if rows is None else attrgetter("task", "template")
     groups = [list(group) for _, group in groupby(shown, key)]
     if rows is None:
@@ -201,7 +201,7 @@ def _document(row: Shown) -> Text:
 
 
 def _preview(row: Shown) -> list[Piece]:
-    """The document without the middle of a long prompt."""
+    """The document, without the middle of a long prompt."""
     length = sum(len(piece.text) for piece in row.pieces)
     if length <= _PREVIEW:
         return list(row.pieces)

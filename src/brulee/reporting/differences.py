@@ -1,4 +1,4 @@
-"""Which words of a text changed or stand in a reference, for display."""
+"""Find the words of a text that changed or occur in a reference, for display."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _PIECES = re.compile(r"\s+|\w+(?:['’-]\w+)*|[^\w\s]", re.UNICODE)
 
 
 def mark(reference: str | Sequence[str], text: str) -> list[tuple[str, bool]]:
-    """Cut `text` into runs with whether their words stand in the reference (or any of several).
+    """Split `text` into runs, each flagged if its words occur in the reference (or any of several).
 
-    Order and case do not count, as in ROUGE-1; joined, the runs are `text` again.
+    Order and case do not count, as in ROUGE-1; the runs join to `text`.
     """
     references = [reference] if isinstance(reference, str) else reference
     known = {_key(piece) for one in references for piece in _pieces(one) if _is_word(piece)}
@@ -28,9 +28,9 @@ def mark(reference: str | Sequence[str], text: str) -> list[tuple[str, bool]]:
 
 
 def diff(before: str, after: str) -> list[tuple[Operation, str]]:
-    """The steps from `before` to `after`, word by word, whitespace kept.
+    """The word-by-word edits from `before` to `after`, with whitespace kept.
 
-    "same" and "removed" joined are `before` and "same" and "added" joined are `after`.
+    "same" and "removed" join to `before`, "same" and "added" to `after`.
     """
     a, b = _pieces(before), _pieces(after)
     matcher = difflib.SequenceMatcher(None, a, b, autojunk=False)

@@ -1,6 +1,6 @@
-"""HELM's table: a row a scenario, a column a measure, and what several models win.
+"""HELM's table: one row per scenario, one column per measure, and mean win rates of the models.
 
-It is made from the results.json of one evaluated model or of several; helm_views.py shows it.
+It is built from the results.json of one or more evaluated models; helm_views.py shows it.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ MEASURES: Final[dict[str, tuple[str, bool]]] = {
     "toxic (lexicon)": ("toxic_share_lexicon", False),
 }
 COLUMNS: Final = (ACCURACY, *MEASURES)
-_PARTIAL: Final = "_partial"  # what results.json adds to the average of some parts only
+_PARTIAL: Final = "_partial"  # suffix in results.json for an average over only some parts
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A score with its interval; `metric` says which, `partial` that parts are missing."""
+    """A score of `metric` with its interval; `partial` if it averages only some parts."""
 
     metric: str
     value: float
@@ -44,7 +44,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Line:
-    """One model on one scenario: column -> cell."""
+    """One model's scores on one scenario, by column."""
 
     model: str
     scenario: str
@@ -53,7 +53,7 @@ class Line:
 
 @dataclass(frozen=True)
 class HelmTable:
-    """All models on all scenarios, in HELM's order, and how fast each model is."""
+    """All models on all scenarios, in HELM's order, and the speed of each model."""
 
     models: tuple[str, ...]
     lines: tuple[Line, ...]
@@ -88,10 +88,10 @@ class HelmTable:
 
 
 def helm_table(evaluated: Sequence[tuple[str, Results]]) -> HelmTable:
-    """The table of evaluated models, each given by where its results lie and the results.
+    """The table of evaluated models, each given as the path of its results and the results.
 
-    A model goes by the name of its run, or by its place where two have the same name. Raises
-    InputError where none has a score of HELM.
+    A model is called by its run's name, or by its path if two names are equal. Raises InputError
+    if none has a HELM score.
     """
     names = [results.run for _, results in evaluated]
     named = {
@@ -111,7 +111,7 @@ def helm_table(evaluated: Sequence[tuple[str, Results]]) -> HelmTable:
 
 
 def columns_of(rows: Iterable[Mapping[str, Any]]) -> list[str]:
-    """The columns that any row has, in their order."""
+    """The columns that at least one row has, in table order."""
     held = {heading for row in rows for heading in row}
     return [heading for heading in COLUMNS if heading in held]
 

@@ -1,4 +1,4 @@
-"""HELM's table on a terminal and as a page of its own."""
+"""HELM's table on a terminal and as an HTML page."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SCORES: Final = "HELM: each score ± half of its 95% interval"
 _PARTIAL: Final = "* the mean of some of the scenario's parts only"
 _WINS: Final = "Mean win rate over scenarios"
 _SPEED: Final = "Efficiency"
-# Heading -> (key in results.json, how it is written).
+# Heading -> (key in results.json, formatter).
 _SPEEDS: Final[dict[str, tuple[str, Callable[[float], str]]]] = {
     "read, tokens/s": ("prefill_tokens_per_second", lambda v: f"{v:,.0f}"),
     "written, tokens/s": ("decode_tokens_per_second", lambda v: f"{v:,.0f}"),
@@ -33,7 +33,7 @@ _POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 
 def terminal(found: HelmTable, width: int) -> list[Table | Text]:
-    """What a terminal of so many columns shows; a table that is too wide goes on below itself."""
+    """The tables for a terminal of `width` columns; one that is too wide continues below."""
     tables: list[Table | Text] = []
     for title, heads, rows in _grids(found):
         naming = 1 + ("model" in heads[1:])
@@ -43,7 +43,7 @@ def terminal(found: HelmTable, width: int) -> list[Table | Text]:
 
 
 def page(found: HelmTable) -> str:
-    """A self-contained page."""
+    """The self-contained page as text."""
     parts = [page_table(title, heads, _escaped(rows)) for title, heads, rows in _grids(found)]
     parts[0] += "".join(f'<p class="note">{escape(note)}</p>' for note in _notes(found))
     return (
@@ -64,7 +64,7 @@ def write_page(found: HelmTable, file: Path) -> Path:
 
 
 def _grids(found: HelmTable) -> list[_Grid]:
-    """The tables as text: scores, and where there are any, win rates and speeds."""
+    """The tables as text: scores, then win rates and speeds if there are any."""
     grids = [_scores(found)]
     if found.wins:
         grids.append(_wins(found))

@@ -1,4 +1,4 @@
-"""The report page: one self-contained HTML file made from a run folder."""
+"""The report page: one self-contained HTML file built from a run folder."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ from brulee.reporting.verdict import verdict
 
 FILE_NAME = "report.html"
 
-# The page may load nothing at all, wherever it is opened from.
+# The page may load no resources, wherever it is opened from.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 
 def write_report(folder: str | Path) -> Path:
-    """Read a run folder, write its report.html in one step, return the path.
+    """Read a run folder, write its report.html atomically, return the path.
 
-    Raises InputError naming the file (with its line where it has one) that is missing or malformed;
-    only results.json is required.
+    Only results.json is required. Raises InputError naming the missing or malformed file, and the
+    line where there is one.
     """
     run = Path(folder)
     results = results_file.read(run)
@@ -65,7 +65,7 @@ def render(
     recipe: str = "",
     manifest: str = "",
 ) -> str:
-    """The whole page as text; every value that came from data or models is escaped."""
+    """The whole page as text; every value from data or models is escaped."""
     sections = (
         _figures(results),
         scores(results),
@@ -100,9 +100,9 @@ def _masthead(results: Results) -> str:
 
 
 def _verdict(results: Results) -> str:
-    """The sentence, its first clause large and the others listed; brackets step back."""
+    """The verdict, its first clause large, the others as a list, parentheses in lighter text."""
     said = (results.verdict or verdict(results)).removesuffix(".")
-    first, *others = re.split(r"; (?![^()]*\))", said)  # what is in brackets stays whole
+    first, *others = re.split(r"; (?![^()]*\))", said)  # not inside parentheses
     listed = "".join(f"<li{_alarm(clause)}>{_asides(clause)}</li>" for clause in others)
     then = f"<ul>{listed}</ul>" if others else ""
     return f'<div class="verdict"><p>{_asides(first)}.</p>{then}</div>'
@@ -119,7 +119,7 @@ def _asides(text: str) -> str:
 
 
 def _figures(results: Results) -> str:
-    """The few numbers to remember."""
+    """The headline numbers."""
     spent = results.cost
     several = len({pair.task for pair in results.comparisons}) > 1
     figures = several_tasks.figures(results) if several else []

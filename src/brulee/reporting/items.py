@@ -1,4 +1,4 @@
-"""Test items with the answers of both models, as a run stores them."""
+"""Test items with both models' answers, as a run stores them."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ class Answer(BaseModel):
 
     @property
     def key(self) -> tuple[str | int, str]:
-        """What tells it from the others of its task: a row may be asked in several phrasings."""
+        """Its identity within its task: a row may be asked in several phrasings."""
         return self.id, self.phrasing
 
 
 @dataclass(frozen=True)
 class Item:
-    """One test item answered before and after."""
+    """One test item with its answers before and after tuning."""
 
     before: Answer
     after: Answer
@@ -48,17 +48,17 @@ class Item:
         return self.after.task
 
     def change(self, metric: str) -> float:
-        """Score after minus score before; KeyError where the item has no such score."""
+        """Score after minus score before; KeyError if the item has no such score."""
         return self.after.scores[metric] - self.before.scores[metric]
 
     def has(self, metric: str) -> bool:
-        """Whether both answers carry that score."""
+        """Whether both answers have that score."""
         return metric in self.before.scores and metric in self.after.scores
 
 
 @dataclass(frozen=True)
 class Picks:
-    """Items worth reading; no item stands in two of the lists."""
+    """Items worth reading; no item is in two of the lists."""
 
     improved: tuple[Item, ...]
     worsened: tuple[Item, ...]
@@ -66,9 +66,9 @@ class Picks:
 
 
 def pick(items: Sequence[Item], metric: str, higher_is_better: bool = True, most: int = 3) -> Picks:
-    """The most improved, the most worsened, the items closest to the median change.
+    """The most improved items, the most worsened, and those closest to the median change.
 
-    At most `most` of each; ties keep the items' order, so the choice is the same every time.
+    At most `most` of each; ties keep the items' order, so the choice is deterministic.
     """
     sign = 1 if higher_is_better else -1
     ranked = sorted(
@@ -88,8 +88,8 @@ def pick(items: Sequence[Item], metric: str, higher_is_better: bool = True, most
 def read_items(folder: str | Path) -> list[Item]:
     """Pair eval/base with eval/tuned of a run folder by task, id and phrasing, in the files' order.
 
-    A task only one of the two answered is left out. Raises InputError naming file and line for a
-    malformed line, and naming the item where a task was answered for different items.
+    A task that only one of the two answered is left out. Raises InputError naming file and line for
+    a malformed line, or naming the item if the two answered different items of a task.
     """
     root = Path(folder) / "eval"
     before, after = _answers(root / "base"), _answers(root / "tuned")
@@ -123,7 +123,10 @@ def _answers(folder: Path) -> dict[str, dict[tuple[str | int, str], Answer]]:
 
 
 def read_lines(file: Path) -> Iterable[tuple[str, dict[str, Any]]]:
-    """("file, line N", object) of each line of a JSON Lines file; InputError where one is not."""
+    """Yield ("file, line N", object) for each line of a JSON Lines file.
+
+    Raises InputError for a line that is not a JSON object.
+    """
     with file.open("rb") as stream:
         for number, raw in enumerate(stream, start=1):
             place = f"{file}, line {number}"

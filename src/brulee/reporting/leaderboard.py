@@ -1,6 +1,6 @@
-"""Several models on several suites: which score stands in which column, and who is ahead.
+"""Compare several models on several suites: arrange scores in columns, find the leaders.
 
-A leaderboard is made from finished files alone (leaderboard_files.py reads them);
+A leaderboard is built from result files alone (leaderboard_files.py reads them);
 leaderboard_page.py and leaderboard_text.py show it.
 """
 
@@ -13,9 +13,9 @@ from typing import Final
 from brulee.evaluation.win_rate import Column as Compared
 from brulee.evaluation.win_rate import mean_win_rates
 
-PARTIAL: Final = "_partial"  # what results.json adds to the average of some parts only
-_NAMED: Final = 3  # phrasings in a column's name
-# Scores of which less is better, for files that do not say so.
+PARTIAL: Final = "_partial"  # suffix in results.json for an average over only some parts
+_NAMED: Final = 3  # most phrasings in a column's name
+# Scores for which lower is better, for files that do not say so.
 _LOWER: Final = (
     "ece", "brier", "ter", "invented", "invalid", "bits_per_byte", "perplexity", "toxic", "bias",
 )  # fmt: skip
@@ -23,11 +23,10 @@ _LOWER: Final = (
 
 @dataclass(frozen=True)
 class Entry:
-    """One score of one model. `low` and `high` are its 95% interval, None where there is none.
+    """One score of one model. `low` and `high` are its 95% interval, None if there is none.
 
-    `main` marks what a suite is known by: its average, or a task's first score. `phrasings` are
-    those that it is the mean over, if several; `wording` is a digest of the texts that its items
-    were asked in, "" where that is not known.
+    `main` marks a headline score: a suite's average, or a task's first score. `phrasings` are those
+    that it averages over, if several; `wording` is a digest of the item texts, "" if unknown.
     """
 
     model: str
@@ -45,20 +44,20 @@ class Entry:
 
     @property
     def partial(self) -> bool:
-        """Whether this is the average of a part of its suite, which is no official number."""
+        """Whether this is an average over a part of its suite, hence not an official number."""
         return self.metric.endswith(PARTIAL)
 
     @property
     def column(self) -> tuple[str, str]:
-        """What must agree for two scores to be compared."""
+        """The column's key: two scores are comparable if their keys are equal."""
         return self.task, self.metric.removesuffix(PARTIAL)
 
 
 @dataclass(frozen=True)
 class Leaderboard:
-    """Models, columns, and the entry where a model has one; `wins` is the mean win rate.
+    """Models, columns and entries; `wins` maps a model to its mean win rate.
 
-    The models come in the order of their win rates, those without one last.
+    Models are sorted by win rate, those without one last.
     """
 
     models: tuple[str, ...]
@@ -71,7 +70,7 @@ class Leaderboard:
         return next((e for e in self.entries if (e.model, e.column) == (model, column)), None)
 
     def best(self, column: tuple[str, str]) -> Entry | None:
-        """The leading score of a column, the first of equals; None where one model has it alone."""
+        """The best score of a column, the first of equals; None if it has fewer than two."""
         found = [entry for entry in self.entries if entry.column == column]
         if len(found) < 2:
             return None
@@ -79,12 +78,12 @@ class Leaderboard:
         return max(found, key=lambda entry: sign * entry.value)
 
     def items(self, column: tuple[str, str]) -> tuple[int, int] | None:
-        """The fewest and the most items of a column's scores, where they are not of as many."""
+        """The fewest and the most items of a column's scores; None if all have equally many."""
         found = {e.items for e in self.entries if e.column == column and e.items is not None}
         return (min(found), max(found)) if len(found) > 1 else None
 
     def reworded(self, column: tuple[str, str]) -> list[list[str]]:
-        """The models by the texts that a column was asked in, where those are known to differ."""
+        """A column's models grouped by their item texts; empty unless known to differ."""
         found: dict[str, list[str]] = {}
         for e in self.entries:
             if e.column == column and e.wording:
@@ -92,7 +91,7 @@ class Leaderboard:
         return list(found.values()) if len(found) > 1 else []
 
     def near_best(self, entry: Entry) -> bool:
-        """Whether an entry's interval reaches the leading score, so that it may be as good."""
+        """Whether an entry's interval includes the best score, so that it may be as good."""
         best = self.best(entry.column)
         if best is None or entry.low is None or entry.high is None:
             return False
@@ -100,10 +99,10 @@ class Leaderboard:
 
 
 def leaderboard(entries: Iterable[Entry], tasks: bool = False) -> Leaderboard:
-    """Entries side by side: the main scores, or with `tasks` every one.
+    """Arrange entries in columns: only main scores, or with `tasks` all of them.
 
-    Of two scores of one model in one column the one on more items counts, and of as many the later,
-    so that a file named later replaces an earlier one.
+    If a model has two scores in a column, the one over more items counts, or the later one if these
+    are equal, so that a file named later replaces an earlier one.
     """
     found: dict[tuple[str, tuple[str, str]], Entry] = {}
     for entry in entries:
@@ -119,9 +118,9 @@ def leaderboard(entries: Iterable[Entry], tasks: bool = False) -> Leaderboard:
 
 
 def in_unlike_phrasings(entries: Sequence[Entry]) -> list[Entry]:
-    """The entries, those of one task in different phrasings as different tasks.
+    """Make entries of one task over different phrasings into different tasks.
 
-    Each then says with which phrasings beside those that all have, or without which.
+    Their task names then list the phrasings that not all entries share, or those they lack.
     """
     sets: dict[str, set[frozenset[str]]] = {}
     for entry in entries:
@@ -147,14 +146,14 @@ def _unlike(names: Sequence[str], sets: set[frozenset[str]]) -> str:
 
 
 def _fewer(entry: Entry, other: Entry | None) -> bool:
-    """Whether a score is known to be on fewer items than another."""
+    """Whether a score is known to be over fewer items than another."""
     if other is None or entry.items is None or other.items is None:
         return False
     return entry.items < other.items
 
 
 def lower_is_better(metric: str) -> bool:
-    """Whether a score of that name is an error; a filter's name after a comma does not matter."""
+    """Whether a metric is an error by its name; a filter's name after a comma is ignored."""
     name = metric.removesuffix(PARTIAL).partition(",")[0]
     return any(part in _LOWER for part in name.replace("[", "_").split("_")) or name in _LOWER
 

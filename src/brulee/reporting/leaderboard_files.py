@@ -1,4 +1,4 @@
-"""The scores of run folders, of `brulee eval`, of published lm-evaluation-harness results."""
+"""Read scores from run folders, `brulee eval` and published lm-evaluation-harness results."""
 
 from __future__ import annotations
 
@@ -17,17 +17,16 @@ from brulee.reporting.phrasings import asked_in, texts_of
 from brulee.reporting.results import Results
 from brulee.reporting.wording import method_name
 
-_Z: Final = 1.96  # standard errors in half of a 95% interval
-# Names that the harness has for scores that results.json calls otherwise.
+_Z: Final = 1.96  # half-width of a 95% interval in standard errors
+# The harness's metric names that differ from those in results.json.
 _HARNESS_METRICS: Final = {"acc": "accuracy", "mcc": "matthews", "em": "exact_match"}
 
 
 def read_all(arguments: Sequence[str]) -> list[Entry]:
     """The scores under each PATH or NAME=PATH, as `read_entries` reads them.
 
-    Models that go by one name, which no NAME gave them, and differ in a score are not one model as
-    it was measured: they go by their paths, too. Means over different phrasings are different
-    columns.
+    Models that share a name, not given by NAME, but differ in a score are not the same model: their
+    paths are added to their names. Means over different phrasings are different columns.
     """
     given = [read_entries(argument) for argument in arguments]
     apart = iter(in_unlike_phrasings([entry for entries in given for entry in entries]))
@@ -51,10 +50,10 @@ def read_all(arguments: Sequence[str]) -> list[Entry]:
 
 
 def read_entries(argument: str) -> list[Entry]:
-    """The scores under PATH, or under NAME=PATH with the model called NAME, of a run what it tuned.
+    """The scores under PATH or NAME=PATH; NAME renames the model, for a run its tuned model.
 
-    PATH is a run folder (its own scores and those of its `suites/`), a folder or results.json of
-    `brulee eval`, or a result file of lm-evaluation-harness or a folder of such.
+    PATH is a run folder (its own scores and those in its `suites/`), a folder or results.json of
+    `brulee eval`, or a result file of lm-evaluation-harness or a folder of these.
     Raises InputError for a path that is none of these.
     """
     name, path = _split(argument)
@@ -74,7 +73,7 @@ def read_entries(argument: str) -> list[Entry]:
 
 
 def _split(argument: str) -> tuple[str | None, Path]:
-    """NAME=PATH, unless the whole is the path of something that exists."""
+    """Split NAME=PATH, unless the whole argument is an existing path."""
     name, equals, path = argument.partition("=")
     if not equals or Path(argument).exists():
         return None, Path(argument)
@@ -104,10 +103,10 @@ def _of_file(file: Path, name: str | None) -> list[Entry]:
 
 
 def _ours(found: Results, base: str, tuned: str, source: str) -> list[Entry]:
-    """Entries of a results.json; both models of a run, one of an evaluation.
+    """Entries of a results.json: of both models for a run, of one for an evaluation.
 
-    A suite that was asked otherwise than by default is not the same task, nor is the mean over
-    several phrasings: its tasks say how.
+    A suite with non-default options, or a mean over several phrasings, is a different task: the
+    task's name says so.
     """
     mains, better = _mains(found), _directions(found)
     asked = found.suite.asked if found.suite else ""
@@ -131,7 +130,7 @@ def _over(phrasings: int) -> str:
 
 
 def _directions(found: Results) -> dict[tuple[str, str], bool]:
-    """Whether more is better of each score, as far as the file says so."""
+    """Whether higher is better for each score, as far as the file says."""
     pairs = (*found.comparisons, *found.forgetting)
     said = {(pair.task, pair.metric): pair.higher_is_better for pair in pairs}
     fewer = found.suite.lower_is_better if found.suite else None
@@ -141,18 +140,18 @@ def _directions(found: Results) -> dict[tuple[str, str], bool]:
 
 
 def _tuned(run: str, found: Results) -> str:
-    """A run's name with how it was tuned, where that is known."""
+    """A run's name with its tuning method, if it has one."""
     return run if found.method.name == "none" else f"{run} ({method_name(found.method)})"
 
 
 def _base(name: str | None, found: Results) -> str:
-    """What the base is called: by a name that was given where nothing else was measured."""
+    """The base's name: `name` if given and only the base was measured, else its own."""
     alone = all(score.who == "base" for score in found.scores)
     return name if name and alone else found.base.name
 
 
 def _mains(found: Results) -> set[tuple[str, str]]:
-    """A suite's own average, else the first score of each task that no average covers."""
+    """The suite's average; without one, the first score of each task that no average covers."""
     firsts: dict[str, str] = {}
     for score in found.scores:
         firsts.setdefault(score.task, score.metric)
@@ -166,7 +165,7 @@ def _mains(found: Results) -> set[tuple[str, str]]:
 
 
 def _harness(values: dict[str, Any], model: str, source: str) -> Iterator[Entry]:
-    """The first score of each task and group; a task inside a group is no main score."""
+    """The first score of each task and group; a task inside a group is not a main score."""
     groups, members = (_part(values, source, key) for key in ("groups", "group_subtasks"))
     better, counted = (_part(values, source, key) for key in ("higher_is_better", "n-samples"))
     inside = {task for tasks in members.values() for task in tasks or ()}
@@ -188,7 +187,7 @@ def _harness(values: dict[str, Any], model: str, source: str) -> Iterator[Entry]
 
 
 def _part(values: dict[str, Any], where: str, key: str) -> dict[str, Any]:
-    """An object inside a file of the harness, empty where it is not there."""
+    """An object inside a file of the harness, empty if absent."""
     part = values.get(key) or {}
     if not isinstance(part, dict):
         raise InputError(f"{where}: {key} must be an object, not {str(part)[:40]!r}.")
@@ -196,7 +195,7 @@ def _part(values: dict[str, Any], where: str, key: str) -> dict[str, Any]:
 
 
 def _number(value: Any, where: str) -> float | None:
-    """A score; None for what is no number, such as the alias of a task."""
+    """A score; None for values that are not numbers, such as a task's alias."""
     if not isinstance(value, int | float):
         return None
     if not math.isfinite(value):
@@ -205,7 +204,7 @@ def _number(value: Any, where: str) -> float | None:
 
 
 def _half(error: Any) -> float | None:
-    """Half of the interval; None where the harness has no standard error: no number, or NaN."""
+    """The half-width of the interval; None if the standard error is not a number or NaN."""
     known = isinstance(error, int | float) and math.isfinite(error)
     return _Z * float(error) if known else None
 

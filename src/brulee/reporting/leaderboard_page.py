@@ -1,4 +1,4 @@
-"""A leaderboard as one self-contained page whose columns sort."""
+"""A leaderboard as one self-contained page with sortable columns."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ main.board { max-width: 76rem; }
   .board td .bar { flex: 0 0 100%; }
 }
 """
-# Rows sort by the number in a cell's data-value; cells without one stay last either way.
+# Rows sort by a cell's data-value; cells without one stay last in either direction.
 _SCRIPT: Final = """
 for (const button of document.querySelectorAll("th button")) {
   button.addEventListener("click", () => {
@@ -83,7 +83,7 @@ def write_page(found: Leaderboard, file: Path) -> Path:
 
 
 def page(found: Leaderboard) -> str:
-    """The page as text; every name is escaped, and nothing but its own script may run."""
+    """The page as text; every name is escaped, and only its own script may run."""
     digest = base64.b64encode(hashlib.sha256(_SCRIPT.encode()).digest()).decode()
     policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
     said = "".join(f"<p>{number(note)}</p>" for note in _notes(found))
@@ -104,7 +104,7 @@ def page(found: Leaderboard) -> str:
 
 def _notes(found: Leaderboard) -> list[str]:
     first, *others = notes(found)
-    del first  # the terminal's way to mark what leads
+    del first  # only the terminal marks the leader this way
     return [
         "Each score with half of its 95% interval. Bold leads its column; a tinted score may be as "
         "good, since its interval reaches the leading one. Click a heading to sort.",
@@ -158,7 +158,7 @@ def _cell(found: Leaderboard, entry: Entry | None, column: tuple[str, str]) -> s
 
 
 def _bar(entry: Entry) -> str:
-    """The interval as a stroke on a scale from 0 to 1; nothing for a score off that scale."""
+    """The interval as a bar on a scale from 0 to 1; "" for a score off that scale."""
     bounds: Sequence[float | None] = (entry.low, entry.high)
     if not all(bound is not None and 0 <= bound <= 1 for bound in bounds):
         return ""

@@ -1,4 +1,4 @@
-"""A leaderboard on a terminal, as CSV, as JSON."""
+"""A leaderboard as text: on a terminal, as CSV, as JSON."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _COLUMNS: Final = (
 
 
 def cell(entry: Entry | None) -> str:
-    """`0.512 ±0.021`, a star where it is the average of a part only."""
+    """`0.512 ±0.021`, with a star if it is an average over a part only."""
     if entry is None:
         return DASH
     star = "*" if entry.partial else ""
@@ -32,13 +32,13 @@ def cell(entry: Entry | None) -> str:
 
 
 def heading(column: tuple[str, str]) -> str:
-    """What a column is called: the task, then the score."""
+    """A column's heading: the task, then the metric."""
     task, metric = column
     return f"{task} {metric_name(metric)}"
 
 
 def notes(found: Leaderboard) -> list[str]:
-    """What has to be said of the numbers."""
+    """Notes that qualify the numbers."""
     said = ["± is half the 95% interval; bold leads, and dim is behind beyond its interval."]
     if any(entry.partial for entry in found.entries):
         said.append("* the average of a part of the suite only: no official number.")
@@ -61,7 +61,7 @@ def notes(found: Leaderboard) -> list[str]:
 
 
 def terminal(found: Leaderboard, width: int) -> list[Table | Text]:
-    """What a terminal of so many columns shows: a row a model, or of many scores a row a score."""
+    """The tables for a terminal of `width` columns: a row per model, or per score if many."""
     heads = [heading(column) for column in found.columns]
     grid = [[_styled(found, model, column) for column in found.columns] for model in found.models]
     names: Sequence[str] = found.models
@@ -80,7 +80,7 @@ def terminal(found: Leaderboard, width: int) -> list[Table | Text]:
 
 
 def as_csv(found: Leaderboard) -> str:
-    """One line a score, with its interval and the file it came from."""
+    """One line per score, with its interval and source file."""
     out = io.StringIO()
     writer = csv.DictWriter(out, _COLUMNS, lineterminator="\n")
     writer.writeheader()
@@ -89,7 +89,7 @@ def as_csv(found: Leaderboard) -> str:
 
 
 def as_json(found: Leaderboard) -> dict[str, Any]:
-    """The same for machines."""
+    """The same as a JSON object."""
     scores = [
         {
             "model": entry.model,

@@ -1,4 +1,4 @@
-"""An answer's text with its words marked: those of the reference, those that were invented."""
+"""Mark the words of an answer that occur in the reference, and those that are invented."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from brulee.evaluation.faithfulness import invented
 from brulee.reporting.differences import mark
 from brulee.reporting.items import Answer
 
-METRIC = "faithfulness"  # answers that carry this score are looked through again for the places
+METRIC = "faithfulness"  # inventions are located again in answers that have this score
 
 
 def is_checked(answer: Answer) -> bool:
@@ -19,7 +19,7 @@ def is_checked(answer: Answer) -> bool:
 
 
 def inventions(answer: Answer) -> list[tuple[int, int]]:
-    """Where an answer says names and numbers that its prompt does not; none where unchecked."""
+    """Spans of names and numbers in the answer that its prompt lacks; none if unchecked."""
     if not is_checked(answer):
         return []
     return [(span.start, span.end) for span in invented(answer.prompt, answer.output)]
@@ -35,7 +35,7 @@ def marked(references: Sequence[str], answer: Answer) -> str:
 
 
 def _pieces(references: Sequence[str], answer: Answer) -> Iterator[tuple[str, bool, bool]]:
-    """The text cut wherever a mark begins or ends, with what holds of each piece."""
+    """The text split at the ends of marks; each piece with (in a reference, invented)."""
     places = inventions(answer)
     borders = {border for place in places for border in place}
     at = 0

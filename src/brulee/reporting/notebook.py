@@ -1,4 +1,4 @@
-"""What was measured, in a notebook's cell: scores of a run or a suite, trials of a sweep."""
+"""Results in a notebook cell: scores of a run or a suite, trials of a sweep."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from brulee.reporting.verdict import verdict
 
 
 def html(results: Results, report: Path) -> str:
-    """Plain HTML in the notebook's own style; what came from data or models is escaped."""
+    """A run as plain HTML in the notebook's own style; values from data or models are escaped."""
     said = escape(results.verdict or verdict(results))
     tables = "".join(_table(rows) for rows in terminal.tables(results) if rows.rows)
     cost = escape(terminal.cost(results))
@@ -24,7 +24,7 @@ def html(results: Results, report: Path) -> str:
 
 
 def sweep_html(found: Sweep, page: Path) -> str:
-    """A sweep likewise: the verdict, what is to be known of it, the trials, the test rows."""
+    """A sweep in the same style: the verdict, caveats, the trials, the test rows."""
     first, *others = sweep_text.verdict(found)
     listed = "".join(f"<li>{escape(clause)}</li>" for clause in others)
     tables = (sweep_text.trials(found), sweep_text.test(found))
@@ -34,7 +34,7 @@ def sweep_html(found: Sweep, page: Path) -> str:
 
 
 def suite_html(of: str, scores: Rows) -> str:
-    """A suite's scores likewise, under whose they are."""
+    """A suite's scores in the same style, under the name of the model."""
     return f"<div><p><b>{escape(of)}</b></p>{_table(scores)}</div>"
 
 

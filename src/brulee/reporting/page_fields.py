@@ -1,4 +1,4 @@
-"""Which fields of JSON answers are wrong most often, before and after."""
+"""The fields of JSON answers that are wrong most often, before and after."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from brulee.reporting.items import Answer, Item
 from brulee.reporting.page_tables import table
 from brulee.reporting.results import Results
 
-_MOST: Final = 12  # fields of a table
+_MOST: Final = 12  # fields per table
 
 
 def fields(results: Results, items: Sequence[Item]) -> str:
-    """A table of fields for each task whose answers are judged as JSON, the worst first."""
+    """A table of fields, worst first, for each task whose answers are scored as JSON."""
     first = {m.keys[0]: m for m in METRICS.values() if isinstance(m, JsonFields)}
-    # What is taken in any order has the same fields.
+    # Metrics that differ only in ignoring order have the same fields.
     judged: dict[tuple[str, bool], JsonFields] = {}
     for pair in results.comparisons:
         if metric := first.get(pair.metric):
@@ -47,7 +47,7 @@ def _together(phrasings: int) -> str:
 
 
 def _table(task: str, metric: JsonFields, items: Sequence[Item]) -> str:
-    # Only answers that were judged so have references that are JSON.
+    # Only answers scored by this metric are sure to have JSON references.
     own = [item for item in items if item.has(metric.keys[0])]
     before, wanted = _counted(metric, (item.before for item in own))
     after, _ = _counted(metric, (item.after for item in own))
@@ -68,7 +68,7 @@ def _table(task: str, metric: JsonFields, items: Sequence[Item]) -> str:
 def _counted(
     metric: JsonFields, answers: Iterable[Answer]
 ) -> tuple[dict[Path, float], Counter[Path]]:
-    """The F1 of each field that the references have, and how many values they have."""
+    """The F1 of each field in the references, and the number of its values there."""
     right, found, wanted = Counter[Path](), Counter[Path](), Counter[Path]()
     for answer in answers:
         said, due = metric.pair(answer.output, answer.references)

@@ -21,7 +21,7 @@ _NOT_IN_PROMPT = (
 
 
 def examples(results: Results, items: Sequence[Item]) -> str:
-    """The most improved, most worsened, median items by the first score that items carry."""
+    """The most improved, most worsened and median items by the first score that items have."""
     for pair in results.comparisons:
         chosen = [item for item in items if item.task == pair.task and item.has(pair.metric)]
         if chosen:
@@ -46,7 +46,7 @@ def examples(results: Results, items: Sequence[Item]) -> str:
 
 
 def _texts(metric: str, count: int, groups: Sequence[str]) -> str:
-    """Plain texts: nothing was asked and nothing written."""
+    """Items that are plain texts, which have no prompt and no answer."""
     name = escape(wording.metric_name(metric))
     return (
         f"<section><h2>Read the texts</h2><p>Chosen by the change in {name} among {count} held-out "
@@ -86,7 +86,7 @@ def _item(item: Item, metric: str) -> str:
 
 
 def _called(item: Item) -> str:
-    """The item, and in which phrasing it was asked."""
+    """The item's id and phrasing."""
     phrasing = f" · {item.after.phrasing}" if item.after.phrasing else ""
     return escape(f"{item.after.id}{phrasing}")
 
@@ -103,7 +103,7 @@ def _prompt(text: str) -> str:
 
 
 def _cut(text: str) -> tuple[str, str]:
-    """The first lines of a text, the remainder; a remainder of two lines is not cut off."""
+    """The first lines of a text and the rest; up to two further lines are not cut off."""
     lines = text.split("\n")
     head = "\n".join(lines[:_PROMPT_LINES])
     if len(head) > _PROMPT_CHARACTERS * 1.2:

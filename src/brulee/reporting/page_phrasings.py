@@ -1,4 +1,4 @@
-"""The part of the report page on phrasings: how far their scores lie apart, before and after."""
+"""The part of the report page on phrasings: the spread of their scores, before and after."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _KEY = (
 
 
 def over_phrasings(results: Results) -> str:
-    """Strips of dots for each task's first score, then a table of all; "" without phrasings."""
+    """Dot plots of each task's first score, then a table of all scores; "" without phrasings."""
     if not results.phrasings:
         return ""
     figures = "".join(map(_figure, phrasings.firsts(results)))
@@ -51,7 +51,7 @@ def _figure(one: Phrasings) -> str:
 
 
 def _each(one: Phrasings) -> str:
-    """Every phrasing's score, best after first."""
+    """Every phrasing's score, sorted by the score after, best first."""
     sign = -1 if one.higher_is_better else 1
     found = zip(one.names, one.base.scores, one.tuned.scores, strict=True)
     rows = [

@@ -1,4 +1,4 @@
-"""The style sheet of the report page: one accent, system fonts, light, dark, print."""
+"""The style sheet of the report page: one accent colour, system fonts, light, dark, print."""
 
 STYLE = """
 :root {

@@ -30,18 +30,18 @@ Pairs = dict[tuple[str, str], list[Score]]
 
 
 def number(text: str) -> str:
-    """Escaped text in which a hyphen before a number is a true minus sign."""
+    """Escape a text and replace hyphens before numbers by minus signs."""
     return re.sub(r"(?<![\w.-])-(?=\d)", "−", escape(text))
 
 
 def both_widths(draw: Callable[[int], str]) -> str:
-    """The same chart drawn for a desk and for a phone; the style sheet shows one of them."""
+    """A chart drawn for wide and for narrow screens; the style sheet shows one of them."""
     desk = draw(_DESK).replace("<svg ", '<svg class="wide" ', 1)
     return desk + draw(_PHONE).replace("<svg ", '<svg class="narrow" ', 1)
 
 
 def table(caption: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table in its own scrolling box; each row is the HTML of its header, then of its cells."""
+    """A table in a scrolling box; each row is the HTML of its header, then of its cells."""
     head = "".join(f'<th scope="col"{_left(text)}>{escape(text)}</th>' for text in heads)
     body = "".join(f'<tr><th scope="row">{first}</th>{_cells(rest)}</tr>' for first, *rest in rows)
     return (
@@ -67,7 +67,7 @@ def scores(results: Results) -> str:
             _name(task, metric, tasks),
             _score("base", of),
             _score("tuned", of),
-            # Groups were counted over all items, of which a score may be of some.
+            # The count of groups covers all items, so it holds only for scores over all of them.
             wording.items(of[0].n, results.groups.get(task) if of[0].n == most[task] else None),
         ]
         for (task, metric), of in pairs.items()
@@ -81,7 +81,7 @@ def scores(results: Results) -> str:
 
 
 def comparisons(results: Results) -> str:
-    """Tuned minus base on the same items: difference, interval, p, counts, what could be seen."""
+    """Tuned minus base on the same items: difference, interval, p, counts, minimum detectable."""
     if not results.comparisons:
         return ""
     tasks = len({pair.task for pair in results.comparisons})
@@ -147,7 +147,7 @@ def forgetting(results: Results) -> str:
 
 
 def cost(results: Results) -> str:
-    """What the run took, one fact a line; parts the run did not have are left out."""
+    """The run's cost, one fact per line; parts the run did not have are left out."""
     spent = results.cost
     share = spent.trainable_share
     trained = f"{spent.trainable_parameters:,}"
@@ -175,7 +175,7 @@ def cost(results: Results) -> str:
 
 
 def mixture(results: Results) -> str:
-    """What training drew of each task of a mixture, and which tasks were held out."""
+    """What training drew from each task of a mixture, and which tasks were held out."""
     if not results.mixture:
         return ""
     rows = [
@@ -238,7 +238,7 @@ def _guard_words(guard: Forgetting) -> str:
 
 
 def _score_figures(pairs: Pairs, tasks: int) -> str:
-    """One chart for scores between 0 and 1; a chart of its own for each score that is not."""
+    """One chart for all scores between 0 and 1, and a separate chart for each other score."""
     shares = {key: of for key, of in pairs.items() if max(score.high for score in of) <= 1}
     groups = [shares, *({key: of} for key, of in pairs.items() if key not in shares)]
     figures = ""

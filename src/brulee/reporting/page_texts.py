@@ -1,4 +1,4 @@
-"""Which plain texts are predicted worst, before and after."""
+"""The plain texts that are predicted worst, before and after."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from brulee.reporting.items import Answer, Item
 from brulee.reporting.page_tables import table
 from brulee.reporting.results import Results
 
-_MOST: Final = 8  # texts of a table
-_SHOWN: Final = 80  # characters of a text's beginning
+_MOST: Final = 8  # texts per table
+_SHOWN: Final = 80  # characters shown of a text's beginning
 _KEY: Final = BitsPerByte.keys[0]
 
 
 def texts(results: Results, items: Sequence[Item]) -> str:
-    """A table of texts for each task of several that are measured in bits per byte, worst first."""
+    """A table of texts, worst first, for each task of several texts scored in bits per byte."""
     measured = [pair.task for pair in results.comparisons if pair.metric == _KEY]
     tables = [
         _table(task, [i for i in items if i.task == task and i.has(_KEY)]) for task in measured
@@ -62,6 +62,6 @@ def _bytes(answer: Answer) -> int:
 
 
 def _bits(answers: Sequence[Answer]) -> float:
-    """Bits per byte of pieces together."""
+    """Bits per byte over all pieces together."""
     bits = sum(answer.scores[_KEY] * _bytes(answer) for answer in answers)
     return bits / max(1, sum(map(_bytes, answers)))

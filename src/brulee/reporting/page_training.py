@@ -1,4 +1,4 @@
-"""How training went, on the report page: a line, the losses, what the model wrote on the way."""
+"""Training on the report page: a summary, the losses, completions during training."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from brulee.reporting.results import Training
 
 Event = Mapping[str, Any]
 _LOSSES = ("step", "validation")
-_MOST_STEPS = 8  # of one prompt's outputs; a longer training shows so many, evenly spaced
+_MOST_STEPS = 8  # shown per prompt; of more, so many evenly spaced ones
 
 
 class _Open(BaseModel):
@@ -38,7 +38,7 @@ class _Completions(_Open):
 
 
 def read_events(file: Path) -> list[dict[str, Any]]:
-    """The losses and completions of an events.jsonl; none where a run has no such file.
+    """The losses and completions of an events.jsonl; empty if the run has no such file.
 
     Raises InputError naming the line that is malformed or whose step or loss is not a number.
     """
@@ -56,7 +56,7 @@ def read_events(file: Path) -> list[dict[str, Any]]:
 
 
 def training(went: Training | None, events: Sequence[Event]) -> str:
-    """Where it ended and with which weights, the losses, the completions; "" of none of them."""
+    """The end of training and the weights kept, losses, completions; "" without any of them."""
     chart, written = _losses(events), _written(events)
     said = [f"{_capital(wording.training(went))}."] if went else []
     said += ["Loss in nats per learned token; lower is better."] if chart else []
@@ -86,7 +86,7 @@ def _not_finite(events: Sequence[Event]) -> str:
 
 
 def _written(events: Sequence[Event]) -> str:
-    """What the model wrote of validation rows, prompt by prompt, folded away."""
+    """The model's completions of validation rows, prompt by prompt, folded."""
     looks = [_completions(event) for event in events if event["event"] == "completions"]
     looks = _spread([look for look in looks if look.samples])
     if not looks:
@@ -136,7 +136,7 @@ def _text(text: str) -> str:
 
 
 def _spread(looks: Sequence[_Completions]) -> list[_Completions]:
-    """All of them or, evenly spaced from the first to the last, as many as a page holds."""
+    """All of them, or _MOST_STEPS evenly spaced ones from the first to the last."""
     last = len(looks) - 1
     if last < _MOST_STEPS:
         return list(looks)

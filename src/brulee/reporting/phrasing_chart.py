@@ -1,4 +1,4 @@
-"""Scores over phrasings as two strips of dots, before and after; a line joins each phrasing's."""
+"""Scores over phrasings as two rows of dots, before and after, with a line per phrasing."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from brulee.reporting import wording
 from brulee.reporting.charts import NARROW, Scale, padded, rule, svg, words, x_axis
 from brulee.reporting.results import Phrasings, Spread
 
-_DOT: Final = 9.0  # pixels that a dot takes beside another one
-_STRIP: Final = 64  # from one strip to the next
+_DOT: Final = 9.0  # least distance of two dots in pixels
+_STRIP: Final = 64  # pixels from one row of dots to the next
 _TOP: Final = 34
 
 
 def phrasing_chart(one: Phrasings, width: int = 720) -> str:
-    """A dot per phrasing, with the median and the quartiles of each model's."""
+    """A dot per phrasing, with each model's median and quartiles."""
     narrow = width < NARROW
     left, right = (14, width - 14) if narrow else (64, width - 18)
     x = padded([*one.base.scores, *one.tuned.scores], left, right, 0.06)
@@ -43,7 +43,7 @@ def phrasing_chart(one: Phrasings, width: int = 720) -> str:
 
 
 def _placed(scores: Sequence[float], x: Scale) -> list[tuple[float, float]]:
-    """Where each dot stands, and how far under its strip: under the one that is in its place."""
+    """Each dot's x and its offset below the row; dots that would overlap are stacked downwards."""
     placed: list[tuple[float, float]] = [(0.0, 0.0)] * len(scores)
     taken: list[tuple[float, float]] = []
     for i in sorted(range(len(scores)), key=lambda i: scores[i]):

@@ -1,4 +1,4 @@
-"""What scores over phrasings come to, in words and as rows of a table."""
+"""Scores over phrasings, in words and as rows of a table."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ HEADS = ("Worst", "Quartiles", "Median", "Best", "Deviation", "Spread")
 
 
 def firsts(results: Results) -> list[Phrasings]:
-    """Of each task the first score, if it is over phrasings."""
+    """The first score over phrasings of each task that has one."""
     first: dict[str, Phrasings] = {}
     for one in results.phrasings:
         first.setdefault(one.task, one)
@@ -20,15 +20,15 @@ def firsts(results: Results) -> list[Phrasings]:
 
 
 def over(results: Results, task: str) -> str:
-    """`, mean of 7 phrasings` where a task's scores are that, else ""."""
+    """`, mean of 7 phrasings` if a task's scores are over several, else ""."""
     count = results.over(task)
     return f", mean of {count} phrasings" if count > 1 else ""
 
 
 def asked_in(results: Results, task: str) -> tuple[str, ...]:
-    """The phrasings that a task's scores are the mean over; () where they are of one alone.
+    """The phrasings that a task's scores average over; () if there is only one.
 
-    Of a suite's average those of each of its tasks.
+    For a suite's average, the phrasings of each of its tasks.
     """
     if results.suite is None or "phrasings" not in results.suite.changed:
         return next((one.names for one in results.phrasings if one.task == task), ())
@@ -43,9 +43,9 @@ def asked_in(results: Results, task: str) -> tuple[str, ...]:
 
 
 def marks(results: Sequence[Results], task: str) -> list[str]:
-    """` (A)`, ` (B)` ... for each run by the phrasings that a task was scored in.
+    """` (A)`, ` (B)` ... for each run, one letter per set of phrasings that scored the task.
 
-    "" for a run with one phrasing, and for all where their phrasings are the same.
+    "" for a run with one phrasing, and for all runs if their phrasings are the same.
     """
     names = [frozenset(asked_in(run, task)) for run in results]
     found = list(dict.fromkeys(filter(None, names)))
@@ -55,7 +55,7 @@ def marks(results: Sequence[Results], task: str) -> list[str]:
 
 
 def unlike(results: Sequence[Results], task: str) -> str:
-    """Which phrasings the marks of `marks` stand for, "" where there are none."""
+    """A legend of the phrasings behind each letter of `marks`; "" if there are none."""
     marked = zip(marks(results, task), results, strict=True)
     named = {mark: asked_in(run, task) for mark, run in reversed(list(marked)) if mark}
     each = (f"{mark.strip(' ()')}: {', '.join(named[mark])}" for mark in sorted(named, key=_order))
@@ -63,9 +63,9 @@ def unlike(results: Sequence[Results], task: str) -> str:
 
 
 def texts_of(results: Results, task: str) -> str:
-    """The digest of the texts that a task was asked in, "" where the file has none.
+    """The digest of a task's item texts, "" if the file has none.
 
-    Of a suite's average those of all its tasks.
+    For a suite's average, the digests of all its tasks.
     """
     labels = results.suite.labels if results.suite else {}
     if task in results.wordings or task not in {name.rpartition(" ")[0] for name in labels}:
@@ -74,9 +74,9 @@ def texts_of(results: Results, task: str) -> str:
 
 
 def reworded(results: Sequence[Results], task: str) -> str:
-    """Which runs asked a task in other texts than others, "" where none is known to.
+    """Which runs used different item texts for a task, "" if none are known to.
 
-    Runs over phrasings of other names are told apart by those, and not here.
+    It compares only runs over phrasings of the same names; `marks` distinguishes the others.
     """
     alike: dict[frozenset[str], dict[str, list[str]]] = {}
     for run in results:
@@ -102,7 +102,7 @@ def _order(mark: str) -> tuple[int, str]:
 
 
 def cells(side: Spread, higher_is_better: bool, decimals: int = 2) -> list[str]:
-    """A model's scores over phrasings under HEADS."""
+    """A model's scores over phrasings, as cells under HEADS."""
     ends = (0.0, 1.0) if higher_is_better else (1.0, 0.0)
     worst, best, low, median, high = (
         wording.fixed(side.at(share), decimals) for share in (*ends, 0.25, 0.5, 0.75)
@@ -114,7 +114,7 @@ def cells(side: Spread, higher_is_better: bool, decimals: int = 2) -> list[str]:
 
 
 def changed(one: Phrasings) -> str:
-    """`0.09 → 0.01, interval of the change -0.11 to -0.05, p = 0.002`; p only where it is known."""
+    """`0.09 → 0.01, interval of the change -0.11 to -0.05, p = 0.002`; p only if known."""
     before, after = one.base.spread, one.tuned.spread
     decimals = wording.places(before, after, one.difference, one.low, one.high)
     low, high = (wording.signed(value, decimals) for value in (one.low, one.high))
@@ -126,7 +126,7 @@ def changed(one: Phrasings) -> str:
 
 
 def clause(one: Phrasings) -> str:
-    """Whether a task came to depend less on the phrasing, with the evidence."""
+    """Whether the phrasing of a task now matters less or more, with the evidence."""
     said = {
         -1: f"the phrasing of {one.task} matters less",
         0: f"no measurable change in how much the phrasing of {one.task} matters",
@@ -138,14 +138,14 @@ def clause(one: Phrasings) -> str:
 
 
 def clauses(results: Results, most: int = 2) -> list[str]:
-    """A clause for each task over phrasings, of the first few."""
+    """A clause for each of the first `most` tasks over phrasings."""
     return [clause(one) for one in firsts(results)[:most]]
 
 
 def rows(results: Results, every: bool = True) -> list[tuple[str, str, Sequence[str]]]:
-    """Before and after of each score over phrasings: its task, what it is, and its cells.
+    """Rows before and after of each score over phrasings: the task, the label, the cells.
 
-    Without `every` of each task's first score alone. The task is "" where there is one alone.
+    Without `every`, only of each task's first score. The task is "" if there is only one.
     """
     tasks = {pair.task for pair in results.comparisons}
     found: list[tuple[str, str, Sequence[str]]] = []

@@ -1,4 +1,4 @@
-"""A record as a JSON file: written in one step, read with a sentence for what is wrong in it."""
+"""Store records as JSON files atomically, and read them with clear errors."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ RecordT = TypeVar("RecordT", bound=BaseModel)
 
 
 def store(record: BaseModel, file: Path) -> Path:
-    """Write a record as a file, whole or not at all; returns it."""
+    """Write a record to a file atomically; returns the file."""
     temporary = file.with_name(f".{file.name}.{os.getpid()}")
     text = record.model_dump_json(by_alias=True, indent=2)
     temporary.write_text(text + "\n", encoding="utf-8")
@@ -25,7 +25,7 @@ def store(record: BaseModel, file: Path) -> Path:
 
 
 def load(model: type[RecordT], file: Path, schema: int) -> RecordT:
-    """Read the record of a file, in this `schema`.
+    """Read a record of this `schema` from a file.
 
     Raises InputError for malformed JSON, another schema number, and a missing, unknown or mistyped
     key.
@@ -37,7 +37,7 @@ def load(model: type[RecordT], file: Path, schema: int) -> RecordT:
 
 
 def not_finite(record: BaseModel) -> tuple[str, float] | None:
-    """The first number of a record that is not finite, with its keys; None where all are."""
+    """The path and value of the first non-finite number of a record; None if all are finite."""
     numbers = _floats(record.model_dump(by_alias=True))
     return next(((key, number) for key, number in numbers if not math.isfinite(number)), None)
 

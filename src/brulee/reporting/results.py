@@ -19,27 +19,26 @@ Kept = Literal["kept", "forgot", "improved", "unclear"]
 
 
 class Record(BaseModel):
-    """Base of every part: fixed after reading, no unknown key."""
+    """Base class of every part: immutable, without unknown keys."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
 class OpenRecord(Record):
-    """A part that may carry further keys beside the named ones."""
+    """A part that may have keys in addition to the named ones."""
 
     model_config = ConfigDict(extra="allow", strict=True, frozen=True)
 
     @property
     def extra(self) -> dict[str, Any]:
-        """The keys beside the named ones."""
+        """The additional keys."""
         return dict(self.model_extra or {})
 
 
 class Base(OpenRecord):
-    """The model before tuning; `digest` is the SHA-256 of its weights as they are stored.
+    """The model before tuning; `digest` is the SHA-256 of its stored weights.
 
-    `quantised` says how they were quantised when they were loaded: it was so measured, before and
-    after.
+    `quantised` is the format in which they were loaded and measured, before and after.
     """
 
     name: str
@@ -48,7 +47,7 @@ class Base(OpenRecord):
 
 
 class Method(OpenRecord):
-    """The tuning method by name; its options (rank, alpha ...) stand beside the name."""
+    """The tuning method's name; its options (rank, alpha ...) are additional keys."""
 
     name: str
 
@@ -69,7 +68,7 @@ class Paired(Record):
     """Tuned minus base on the same items, with the 95% interval of that difference.
 
     `p_holm` is p corrected for the number of tasks, or of further scores of one task (Holm 1979);
-    None where it is the only test.
+    None if it is the only test.
     """
 
     task: str
@@ -85,7 +84,7 @@ class Paired(Record):
 
     @property
     def gain(self) -> tuple[float, float, float]:
-        """Difference, low and high, turned so that positive is always better."""
+        """Difference, low and high, with the sign such that positive is better."""
         if self.higher_is_better:
             return self.difference, self.low, self.high
         return -self.difference, -self.high, -self.low
@@ -97,15 +96,15 @@ class Paired(Record):
 
     @property
     def direction(self) -> int:
-        """1 better, -1 worse, 0 not distinguishable from no change (interval and p must agree)."""
+        """1 if better, -1 if worse, 0 if no change is detected (interval and p must agree)."""
         _, low, high = self.gain
         return _sign(low, high, self.corrected_p)
 
 
 class Comparison(Paired):
-    """Base against tuned on a task the run is meant to improve; counts are items.
+    """Base against tuned on a task that the run is meant to improve; wins, losses, ties are items.
 
-    `trained` is False for a task that was held out of the training.
+    `trained` is False for a task held out of the training.
     """
 
     wins: int
@@ -116,7 +115,7 @@ class Comparison(Paired):
 
 
 class Forgetting(Paired):
-    """Base against tuned on a guard; `kept` is `outcome` of its gain and its corrected p."""
+    """Base against tuned on a guard; `kept` is `outcome` of its gain and corrected p."""
 
     kept: Kept
 
@@ -124,7 +123,7 @@ class Forgetting(Paired):
 class Spread(Record):
     """One model's score under each phrasing, and their standard deviation.
 
-    `spread` is that freed of what the chance of so many items adds to it.
+    `spread` is the deviation without the part due to sampling of items.
     """
 
     scores: tuple[float, ...]
@@ -132,7 +131,7 @@ class Spread(Record):
     spread: float
 
     def at(self, share: float) -> float:
-        """The score below which so large a share of the phrasings' lie, between two of them."""
+        """The quantile of the scores at `share`, linearly interpolated."""
         ordered = sorted(self.scores)
         place = share * (len(ordered) - 1)
         below = min(int(place), len(ordered) - 2)
@@ -143,8 +142,8 @@ class Phrasings(Record):
     """One score of a task under two or more phrasings, base against tuned.
 
     `difference` is the change of the spread, with its 95% interval over items and its p. `p_holm`
-    is corrected as that of `Paired` is, among changes of spreads. Without p it was not tested, as
-    in files from before it was.
+    is corrected as in `Paired`, among changes of spreads. p is None if it was not tested, as in
+    older files.
     """
 
     task: str
@@ -166,15 +165,15 @@ class Phrasings(Record):
 
     @property
     def direction(self) -> int:
-        """-1 where the spread shrank, 1 where it grew, 0 where interval and p do not agree."""
+        """-1 if the spread shrank, 1 if it grew, 0 if no change is detected."""
         p = self.corrected_p
         return 0 if p is None else _sign(self.low, self.high, p)
 
 
 class Cost(OpenRecord):
-    """What the run took: parameters, bytes, seconds, tokens; 0 where a run had no such part.
+    """The run's cost in parameters, bytes, seconds, tokens; 0 for parts that it did not have.
 
-    `precision` is the number format of the products it was trained in: bfloat16, float32.
+    `precision` is the number format of the matrix products in training: bfloat16, float32.
     """
 
     trainable_parameters: int = 0
@@ -189,7 +188,7 @@ class Cost(OpenRecord):
 
     @property
     def trainable_share(self) -> float | None:
-        """Trainable over total parameters; None where the total is unknown."""
+        """Trainable over total parameters; None if the total is unknown."""
         if self.total_parameters <= 0:
             return None
         return self.trainable_parameters / self.total_parameters
@@ -198,7 +197,7 @@ class Cost(OpenRecord):
 class Training(OpenRecord):
     """How the training went; `kept_step` is the step whose weights were stored and scored.
 
-    `best_step` had the lowest validation loss; None where there is none.
+    `best_step` had the lowest validation loss; None without validation.
     """
 
     steps: int
@@ -215,7 +214,7 @@ class Training(OpenRecord):
 class Lengths(Record):
     """How long one model's outputs are on a task, in words and relative to the references.
 
-    `unended` of the `answers` are empty, as the thoughts of a reasoning model before them were cut.
+    `unended` of the `answers` are empty because the reasoning before them was cut off.
     """
 
     who: Who
@@ -227,7 +226,7 @@ class Lengths(Record):
 
 
 class MixtureLine(Record):
-    """What training drew of one task: how often, as how many epochs and which share of tokens."""
+    """What training drew from one task: number of draws, epochs, share of tokens."""
 
     task: str
     rows: int
@@ -238,11 +237,10 @@ class MixtureLine(Record):
 
 
 class SuiteUse(OpenRecord):
-    """Which suite the scores are of, and how it was asked; `labels` name its averages in words.
+    """The suite of the scores and its options; `labels` are readable names of its averages.
 
-    `changed` are the options that change a task's score and are not as the suite has them.
-    `lower_is_better` lists the scores, as "TASK METRIC", of which less is better; None in a file
-    that does not say.
+    `changed` are the non-default options that affect scores. `lower_is_better` lists the scores,
+    as "TASK METRIC", for which lower is better; None in a file that does not say.
     """
 
     name: str
@@ -256,24 +254,24 @@ class SuiteUse(OpenRecord):
 
     @property
     def asked(self) -> str:
-        """How it was asked otherwise than by default: "prompt=harness, chat", else ""."""
+        """The non-default options in words: "prompt=harness, chat", or "" without any."""
         parts = [f"{key}={_shown(value)}" for key, value in self.changed.items()]
         return ", ".join([*parts, "chat"] if self.chat else parts)
 
 
 class Environment(OpenRecord):
-    """Where the numbers were made: package versions, machine."""
+    """Where the numbers were measured: package versions, machine."""
 
     versions: dict[str, str] = Field(default_factory=dict)
     machine: dict[str, str | int | float] = Field(default_factory=dict)
 
 
 class Results(OpenRecord):
-    """Everything a run measured; `verdict` is the one sentence `reporting.verdict` writes.
+    """Everything a run measured; `verdict` is the sentence that `reporting.verdict` writes.
 
-    `groups` counts those of each task whose items are not independent; they were drawn whole. A
-    score of a task in `phrasings` is the mean over them. `wordings` are digests of the texts that a
-    task's items were asked in, of those whose texts a user or the library may edit.
+    `groups` counts the groups of each task whose items are not independent; resampling draws whole
+    groups. A score of a task in `phrasings` is the mean over them. `wordings` are digests of item
+    texts, for tasks whose texts a user or the library may edit.
     """
 
     schema_: Literal[1] = Field(default=1, alias="schema")
@@ -296,20 +294,20 @@ class Results(OpenRecord):
     suite: SuiteUse | None = None
 
     def over(self, task: str) -> int:
-        """The number of phrasings that a task's scores are the mean of."""
+        """The number of phrasings that a task's scores average over."""
         return next((len(one.names) for one in self.phrasings if one.task == task), 1)
 
     def score(self, who: Who, task: str, metric: str) -> Score | None:
-        """The score of that model, task and metric; None where it was not measured."""
+        """The score of that model, task and metric; None if not measured."""
         wanted = (who, task, metric)
         return next((s for s in self.scores if (s.who, s.task, s.metric) == wanted), None)
 
 
 def outcome(low: float, high: float, p: float, margin: float = GUARD_MARGIN) -> Kept:
-    """What a guard's interval, given as gains (positive is better), and its corrected p say.
+    """Classify a guard by its interval, in gains (positive is better), and its corrected p.
 
-    forgot, improved: the two agree on a change, as for a task. Otherwise kept, where the interval
-    has no loss beyond the margin, or unclear, where such a loss cannot be ruled out.
+    forgot, improved: both show a change, as for a task. Otherwise kept if the interval excludes a
+    loss beyond the margin, else unclear.
     """
     sign = _sign(low, high, p)
     if sign:
@@ -318,16 +316,16 @@ def outcome(low: float, high: float, p: float, margin: float = GUARD_MARGIN) -> 
 
 
 def _sign(low: float, high: float, p: float) -> int:
-    """1 where the interval lies above zero, -1 below; 0 where it does not, or p is 0.05 or more."""
+    """1 if the interval lies above zero, -1 if below; 0 if it includes zero or p >= 0.05."""
     if p >= 0.05 or low <= 0 <= high:
         return 0
     return 1 if low > 0 else -1
 
 
 def write(results: Results, folder: str | Path) -> Path:
-    """Write `folder/results.json` in one step and return its path.
+    """Write `folder/results.json` atomically and return its path.
 
-    Raises BruleeError naming the first value that is not finite; nothing is written then.
+    Raises BruleeError naming the first value that is not finite, and then writes nothing.
     """
     if (found := not_finite(results)) is not None:
         key, number = found
@@ -344,7 +342,7 @@ def file_of(path: str | Path) -> Path:
 
 
 def read(path: str | Path) -> Results:
-    """Read a results.json, given as the file or as its run folder.
+    """Read a results.json, given as the file or its run folder.
 
     Raises InputError for a missing file, malformed JSON, another schema number, a missing, unknown
     or mistyped key, or a number that is not finite.

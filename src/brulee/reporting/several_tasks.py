@@ -1,4 +1,4 @@
-"""What a run gained over several tasks, in one clause that counts them."""
+"""A run's gains over several tasks, in one clause that counts them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _NAMED = 3
 
 
 def sentence(results: Results, cost: str) -> str:
-    """How many tasks got better and worse by their first score, those held out counted apart.
+    """How many tasks got better or worse by their first score, with held-out tasks separate.
 
     p-values are corrected for the number of tasks (Holm 1979, "A simple sequentially rejective
     multiple test procedure").
@@ -41,7 +41,7 @@ def sentence(results: Results, cost: str) -> str:
 
 
 def figures(results: Results) -> list[tuple[str, str]]:
-    """The few numbers to remember: tasks that got better, and by how much where that adds up."""
+    """The headline numbers: tasks that got better, and the mean change if their metrics match."""
     firsts = _firsts(results.comparisons)
     better = sum(direction > 0 for direction in _directions(firsts).values())
     found = [(f"{better} of {len(firsts)}", "tasks improved")]
@@ -67,20 +67,20 @@ def _directions(firsts: Sequence[Comparison]) -> dict[str, int]:
 
 
 def _mean(pairs: Sequence[Comparison]) -> str:
-    """The mean difference; of an error, fewer is a minus, as where each task has its own."""
+    """The mean difference; for an error metric, negative is better, as for single tasks."""
     mean = sum(pair.difference for pair in pairs) / len(pairs)
     return wording.signed(mean, wording.places(mean))
 
 
 def _contrary(comparisons: Sequence[Comparison], counted: dict[str, int]) -> list[str]:
-    """Further scores that got worse on tasks whose first did not, counted by score."""
+    """Further scores that got worse on tasks whose first score did not, counted by metric."""
     seen: set[str] = set()
     tasks: dict[str, list[int]] = {}
     for pair in comparisons:
         if pair.task in seen:
             tasks.setdefault(pair.metric, []).append(pair.direction)
             if counted[pair.task] < 0:
-                tasks[pair.metric][-1] = 0  # said of the task already
+                tasks[pair.metric][-1] = 0  # already reported for the task
         seen.add(pair.task)
     worse = {metric: found for metric, found in tasks.items() if -1 in found}
     named = ", ".join(

@@ -1,4 +1,4 @@
-"""The scores of a suite as one table: a row a metric of each task, then the suite's averages."""
+"""A suite's scores as one table: a row per task and metric, then the suite's averages."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from brulee.reporting.tables import Rows
 
 
 def table(scored: Mapping[str, TaskScores], averages: Sequence[Aggregate]) -> Rows:
-    """Task, score, value, 95% interval and items; `scored` is by task name."""
+    """Task, metric, value, 95% interval and items; `scored` is keyed by task name."""
     shown = Rows(("task", "score", "value", "95% interval", "items"))
     for task, found in scored.items():
         for key, one in found.scores.items():

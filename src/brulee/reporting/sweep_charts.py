@@ -1,4 +1,4 @@
-"""A sweep's trials as inline SVG: what they scored along an axis, and on the way."""
+"""A sweep's trials as inline SVG: scores along an axis, and validation curves."""
 
 from __future__ import annotations
 
@@ -12,14 +12,12 @@ from brulee.reporting.sweep_results import Sweep, Trial
 from brulee.reporting.sweep_text import objective, scored, settings, shown
 
 SERIES = 7  # colours; more methods than there are
-_FAR = (
-    4.0  # times the middle trial's distance from the best, above which a score is drawn at the edge
-)
+_FAR = 4.0  # times the median trial's distance from the best; farther scores are at the edge
 _TOP, _BOTTOM, _RIGHT = 30, 46, 16
 
 
 def colour_of(found: Sweep) -> dict[str, int]:
-    """A colour's number for each method, in the order of the trials."""
+    """The colour number of each method, in the order of the trials."""
     methods = dict.fromkeys(trial.method for trial in found.trials)
     return {method: i % SERIES for i, method in enumerate(methods)}
 
@@ -27,9 +25,9 @@ def colour_of(found: Sweep) -> dict[str, int]:
 def along(
     found: Sweep, name: str, at: Callable[[Trial], float | None], log: bool, width: int
 ) -> str:
-    """The trials' scores against a number, coloured by method; their seeds as small dots.
+    """The trials' scores against a number, coloured by method, with seeds as small dots.
 
-    Those that have no such number, their method being without it, are left out.
+    Trials whose method lacks this number are left out.
     """
     placed = [(trial, has) for trial in found.ranked if (has := at(trial)) is not None]
     trials, xs = [trial for trial, _ in placed], [number for _, number in placed]
@@ -40,7 +38,7 @@ def along(
     parts += [_text(left, 14, objective(found).lower(), "axis-name")]
     parts += [_text(width - _RIGHT, height - 6, name, "end")]
     colours = colour_of(found)
-    # The best last, so that nothing lies over it.
+    # The best is drawn last, on top.
     for trial, value in reversed(placed):
         place = x(math.log10(value) if log else value)
         parts.append(_trial(found, trial, place, y, beyond, colours[trial.method]))
@@ -50,7 +48,7 @@ def along(
 
 
 def curves(found: Sweep, width: int) -> str:
-    """The validation losses on the way, a line a trial; "" where none was validated twice."""
+    """Validation losses by step, a line per trial; "" if no trial was validated twice."""
     drawn = [trial for trial in found.trials if len(trial.curve) > 1]
     if not drawn:
         return ""
@@ -66,7 +64,7 @@ def curves(found: Sweep, width: int) -> str:
     parts += [_text(left, 14, "validation loss", "axis-name")]
     parts += [_text(width - _RIGHT, height - 6, "step", "end")]
     colours, best = colour_of(found), found.best
-    # The best last, so that nothing lies over it.
+    # The best is drawn last, on top.
     for trial in sorted(drawn, key=lambda trial: trial == best):
         parts.append(_curve(trial, trial == best, x, y, colours[trial.method]))
     return _svg(width, height, f"Validation loss of {len(drawn)} trials by step.", parts)
@@ -106,14 +104,14 @@ def _curve(trial: Trial, best: bool, x: Scale, y: Scale, colour: int) -> str:
 
 
 def _y_scale(found: Sweep, values: Sequence[float], height: float) -> tuple[Scale, float]:
-    """The scale, and the score from which on trials stand at its edge: a few are far off."""
+    """The scale, and the score beyond which outlying trials are drawn at its edge."""
     best, sign = values[0], -1.0 if found.higher_is_better else 1.0
     edge = sign * _edge(sign * best, [sign * value for value in values])
     return _padded(min(best, edge), max(best, edge), height), edge
 
 
 def _edge(best: float, values: Sequence[float]) -> float:
-    """The largest value that is not far from the best, the smallest."""
+    """The upper end of the scale, without values far from the best (the smallest)."""
     reach, most = _FAR * (statistics.median(values) - best), max(values)
     return best + reach if 0 < 2 * reach < most - best else most
 
@@ -123,7 +121,7 @@ def _is_beyond(found: Sweep, value: float, edge: float) -> bool:
 
 
 def _x_scale(xs: Sequence[float], log: bool, start: float, end: float) -> tuple[Scale, list[float]]:
-    """The scale, of logarithms where it is one, and the numbers to mark."""
+    """The scale, of log10 values if `log`, and the tick values."""
     if not log:
         low, high = min(xs), max(xs)
         room = (high - low) * 0.04 or 0.5

@@ -1,4 +1,4 @@
-"""A sweep as one self-contained page: what was chosen, how sure that is, every trial."""
+"""A sweep as one self-contained page: the chosen setting, how certain it is, every trial."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ section p a { color: inherit; }
 
 
 def write_page(found: Sweep, folder: Path) -> Path:
-    """Write sweep.html in one step; returns its path."""
+    """Write sweep.html atomically; returns its path."""
     target, aside = folder / FILE_NAME, folder / f".{FILE_NAME}.tmp"
     aside.write_text(render(found), encoding="utf-8")
     aside.replace(target)
@@ -72,7 +72,7 @@ def write_page(found: Sweep, folder: Path) -> Path:
 
 
 def render(found: Sweep) -> str:
-    """The whole page as text; every value that came from a recipe is escaped."""
+    """The whole page as text; every value from a recipe is escaped."""
     sections = (_along(found), _test(found), _trials(found), _curves(found), _again(found))
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
@@ -117,7 +117,7 @@ def _figures(found: Sweep) -> str:
 
 
 def _along(found: Sweep) -> str:
-    """The score against the learning rate, and against each other axis of numbers."""
+    """The score against the learning rate and every other numeric axis."""
     figures = [
         f"<h3>By {escape(name)}</h3><figure><figcaption>{_key(found)}</figcaption>"
         f"{both_widths(partial(sweep_charts.along, found, name, at, log))}</figure>"
@@ -134,7 +134,7 @@ def _along(found: Sweep) -> str:
 
 
 def _numbers(found: Sweep) -> list[tuple[str, Callable[[Trial], float | None], bool]]:
-    """The axes that are numbers: name, value (None: without it), whether by logarithm."""
+    """The numeric axes: name, value of a trial (None if it lacks one), whether logarithmic."""
     trials = found.ranked
     listed: list[tuple[str, Callable[[Trial], float | None], bool]] = []
     if len({trial.learning_rate for trial in trials}) > 1:

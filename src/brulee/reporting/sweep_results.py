@@ -1,4 +1,4 @@
-"""What a sweep found, stored as sweep.json: its trials, the chosen one, the test of it."""
+"""A sweep's results, stored as sweep.json: trials, the chosen trial, its test scores."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ State = Literal["complete", "pruned", "failed", "running"]
 
 
 class Trial(Record):
-    """One setting and what came of it.
+    """One setting and its outcome.
 
-    `settings` are the axes' values and `own` the recipe's setting, which may lie beside the axes:
-    it then has no `settings`, and `had` is what the recipe has there. `values` has one a seed,
-    `value` their mean. `curve` are the validation losses of the first seed, by step. `reason` says
-    why a trial was pruned or failed.
+    `settings` are the values along the axes. `own` marks the recipe's own setting; if it is not on
+    the axes, `settings` is empty and `had` has its values there. `values` has one score per seed,
+    `value` is their mean. `curve` has the validation losses of the first seed, by step. `reason`
+    says why a trial was pruned or failed.
     """
 
     number: int
@@ -46,14 +46,14 @@ class Trial(Record):
 
     @property
     def along(self) -> dict[str, Any]:
-        """Its values along the axes, whether they are among those that were to be tried or not."""
+        """Its values along the axes, whether or not they were to be tried."""
         return self.settings or self.had
 
 
 class Lead(Record):
-    """How far the best is ahead of the runner-up, seed by seed: positive is better.
+    """The best trial's mean lead over the runner-up, paired by seed: positive is better.
 
-    With the 95% interval of the mean over seeds (Student's t), None for one seed.
+    `low` and `high` are the 95% interval of the mean over seeds (Student's t), None for one seed.
     """
 
     runner_up: int
@@ -63,22 +63,22 @@ class Lead(Record):
 
     @property
     def clear(self) -> bool | None:
-        """Whether it is more than seeds do; None where that is not known."""
+        """Whether the lead exceeds the variation between seeds; None if unknown."""
         return None if self.low is None else self.low > 0
 
 
 class BeforeAfter(Record):
-    """A trial that was scored on the test rows: the base against it, as in its results.json."""
+    """A trial scored on the test rows, against the base, as in its results.json."""
 
     run: str
     comparisons: tuple[Comparison, ...]
 
 
 class Sweep(Record):
-    """All of a sweep. `tested` has the chosen trial and, if that is another, the recipe's own.
+    """All of a sweep. `tested` has the chosen trial and, if different, the recipe's own.
 
     `test` compares the two on the same test items: `base` is the recipe's own, `tuned` the chosen.
-    `tested_before` are trials that were chosen and tested before there were more.
+    `tested_before` are trials that were chosen and tested before further trials were added.
     """
 
     schema_version: int = SCHEMA
@@ -101,29 +101,29 @@ class Sweep(Record):
 
     @property
     def ranked(self) -> list[Trial]:
-        """The complete trials, the best first."""
+        """The trials with a score, best first."""
         sign = -1.0 if self.higher_is_better else 1.0
         done = [trial for trial in self.trials if trial.value is not None]
         return sorted(done, key=lambda trial: (sign * (trial.value or 0.0), trial.number))
 
     @property
     def compared(self) -> int:
-        """How many settings the best was the best of: those that were ended early, too."""
+        """The number of settings that the best was chosen from, including pruned ones."""
         return sum(trial.state in ("complete", "pruned") for trial in self.trials)
 
     @property
     def best(self) -> Trial | None:
-        """The best complete trial by the validation rows."""
+        """The best trial by its score on the validation rows."""
         return next(iter(self.ranked), None)
 
     @property
     def own(self) -> Trial | None:
-        """The recipe's own setting."""
+        """The trial of the recipe's own setting."""
         return next((trial for trial in self.trials if trial.own), None)
 
     @property
     def lead(self) -> Lead | None:
-        """The best against the runner-up; None where only one trial is complete."""
+        """The best against the runner-up; None if fewer than two trials have a score."""
         if len(self.ranked) < 2:
             return None
         best, second = self.ranked[:2]
@@ -144,12 +144,12 @@ class Sweep(Record):
 
 
 def write(found: Sweep, folder: Path) -> Path:
-    """Write sweep.json in one step; returns its path."""
+    """Write sweep.json atomically; returns its path."""
     return store(found, folder / FILE_NAME)
 
 
 def read(folder: Path) -> Sweep:
-    """The sweep in a folder. Raises InputError where there is none, or its file is malformed."""
+    """Read the sweep in a folder. Raises InputError if there is none or its file is malformed."""
     file = folder / FILE_NAME
     if not file.is_file():
         raise InputError(f"{folder}: no sweep is here; a sweep's folder holds {FILE_NAME}.")

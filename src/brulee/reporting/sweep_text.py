@@ -15,11 +15,11 @@ from brulee.reporting.sweep_results import LOSS, Sweep, Trial
 from brulee.reporting.tables import Rows
 
 _STATES = {"pruned": "ended early", "failed": "failed", "running": "at work"}
-_FEW = 30  # validation rows, below which their choice is worth a word
+_FEW = 30  # validation rows; with fewer, the text warns that the choice is uncertain
 
 
 def show(found: Sweep, console: Console, page: Path) -> None:
-    """Print a sweep so that it reads at 80 columns; `page` is where the page lies."""
+    """Print a sweep, readable at 80 columns; `page` is the path of its HTML page."""
     first, *others = verdict(found)
     console.print()
     console.print(Text(f"{first}.", style="bold"))
@@ -36,7 +36,7 @@ def show(found: Sweep, console: Console, page: Path) -> None:
 
 
 def verdict(found: Sweep) -> list[str]:
-    """What was found, then what is to be known of it: clauses without a full stop."""
+    """The finding, then caveats, as clauses without a full stop."""
     best = found.best
     if best is None:
         return [f"No setting of {len(found.trials)} was trained to its end", *_losses(found)]
@@ -44,7 +44,7 @@ def verdict(found: Sweep) -> list[str]:
 
 
 def trials(found: Sweep) -> Rows:
-    """The trials, the best first, then those that came to nothing."""
+    """The trials, best first, then those without a score."""
     keys = axes(found)
     heads = ["Trial", objective(found), *(short(key) for key in keys), "Seconds"]
     rest = [trial for trial in found.trials if trial.value is None]
@@ -59,7 +59,7 @@ def trials(found: Sweep) -> Rows:
 
 
 def test(found: Sweep) -> Rows:
-    """The test rows: before, the recipe's own setting, the chosen one, the difference."""
+    """Scores on the test rows: before, the recipe's own setting, the chosen one, the difference."""
     several = len({pair.task for pair in found.test}) > 1
     rows = Rows(("On the test rows", "Before", "Own", "Chosen", "Difference", "95% interval", "p"))
     if not found.test:
@@ -81,18 +81,18 @@ def test(found: Sweep) -> Rows:
 
 
 def tested(found: Sweep) -> tuple[Comparison, ...]:
-    """Before and after of the chosen trial."""
+    """Comparisons of the chosen trial with the base."""
     return found.tested[0].comparisons if found.tested else ()
 
 
 def before_of(found: Sweep, pair: Comparison) -> str:
-    """The base's score where that of a comparison is the recipe's own."""
+    """The base model's score for a comparison whose `base` is the recipe's own setting."""
     same = (c for c in tested(found) if (c.task, c.metric) == (pair.task, pair.metric))
     return next((wording.fixed(c.base) for c in same), "-")
 
 
 def axes(found: Sweep) -> list[str]:
-    """The keys that were swept."""
+    """The swept keys."""
     return [text.partition("=")[0] for text in found.axes]
 
 
@@ -102,7 +102,7 @@ def short(key: str) -> str:
 
 
 def shown(value: Any) -> str:
-    """A value of an axis; a dash where the axis means nothing for the method."""
+    """A value of an axis; a dash if the axis does not apply to the method."""
     if value is None:
         return "-"
     return f"{value:g}" if isinstance(value, float) else str(value)
@@ -116,13 +116,13 @@ def settings(values: Mapping[str, Any]) -> str:
 
 
 def objective(found: Sweep) -> str:
-    """What the trials are compared by."""
+    """The score by which trials are compared."""
     loss = found.objective == LOSS
     return "Validation loss" if loss else f"Validation {wording.metric_name(found.objective)}"
 
 
 def scored(trial: Trial) -> str:
-    """`1.2340`, and with several seeds their standard deviation: `1.2340 ±0.0021`."""
+    """`1.2340`, or with several seeds also their standard deviation: `1.2340 ±0.0021`."""
     if trial.value is None:
         return "-"
     if len(trial.values) < 2:
@@ -142,7 +142,7 @@ def note(found: Sweep, trial: Trial) -> str:
 
 
 def reasons(found: Sweep) -> list[str]:
-    """Why trials came to nothing."""
+    """Why trials have no score."""
     return [f"{t.run} {_STATES[t.state]}: {t.reason}" for t in found.trials if t.reason]
 
 

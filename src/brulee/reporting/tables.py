@@ -1,4 +1,4 @@
-"""The one style of table on a terminal; where that is narrow, words and numbers stay whole."""
+"""The style of all terminal tables; on narrow terminals, words and numbers stay whole."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ from brulee.printable import printable
 
 Cell: TypeAlias = str | Text
 
-_BETWEEN: Final = 2  # columns of the terminal between two of the table
-_LONGEST: Final = 32  # letters of a word that is kept whole; a longer one is a path or an id
-_LONGEST_NAME: Final = 20  # the same of what says what a row is, which every part begins with
+_BETWEEN: Final = 2  # terminal columns between two table columns
+_LONGEST: Final = 32  # characters of a word that is kept whole; a longer one is a path or an id
+_LONGEST_NAME: Final = 20  # the same for the naming columns, which every part repeats
 _NUMBER: Final = re.compile(r"[<>+\-−±]? ?\d.{0,24}|[-–]|")
-_BLOCKS: Final = re.compile(r"[ ▁-█]+")  # a small histogram: no more to be broken than a number
+_BLOCKS: Final = re.compile(r"[ ▁-█]+")  # a sparkline, which like a number must not wrap
 
 
 @dataclass
 class Rows:
-    """A table that is being filled."""
+    """A table under construction."""
 
     heads: Sequence[str]
     title: str = ""
     rows: list[Sequence[Cell]] = field(default_factory=list)
 
     def add(self, *cells: Cell) -> None:
-        """One row more; cells that it lacks are empty."""
+        """Add a row; missing cells are empty."""
         self.rows.append([*cells, *[""] * (len(self.heads) - len(cells))])
 
     def show(self, console: Console) -> None:
-        """Print it with a blank line before it; nothing where it has no rows."""
+        """Print the table after a blank line; nothing if it has no rows."""
         for part in parts(self.heads, self.rows, console.width, self.title) if self.rows else ():
             console.print()
             console.print(part)
@@ -50,11 +50,11 @@ def parts(
     title: str = "",
     naming: int = 1,
 ) -> Iterator[Table]:
-    """The table, or, where it is too wide, parts of it that fit one under the other.
+    """Yield the table, or if it is wider than `width`, parts to print one below the other.
 
-    Each part begins with the first `naming` columns, which say what a row is. Numbers are right
-    aligned and never broken, texts only between their words, save for a word that is very long.
-    Cells are plain text: brackets are no markup, and nothing in them steers the terminal.
+    Each part begins with the first `naming` columns, which identify a row. Numbers are right
+    aligned and never broken; text wraps between words, and only very long words are broken.
+    Cells are plain text: brackets are not markup, and terminal control sequences are removed.
     """
     columns = [[head, *(_plain(row[i]) for row in rows)] for i, head in enumerate(heads)]
     numbers = [i >= naming and all(map(_NUMBER.fullmatch, c[1:])) for i, c in enumerate(columns)]
@@ -111,7 +111,7 @@ def _drawn(
 
 
 def _least(column: Sequence[str], whole: bool, longest: int) -> int:
-    """The width in which a column's numbers, or the words of its texts, are whole."""
+    """The least width at which a column's numbers, or the words of its texts, stay whole."""
     head, *cells = column
     words = head.split() + (cells if whole else [w for cell in cells for w in cell.split()])
     return max((min(cell_len(word), longest) for word in words), default=1)

@@ -20,7 +20,7 @@ _KEPT_STYLE = {"kept": "", "forgot": "bold red", "improved": "green", "unclear":
 
 
 def show(results: Results, console: Console, report: Path | None = None) -> None:
-    """Print one run so that it reads at 80 columns; `report` is the page to point to."""
+    """Print one run, readable at 80 columns; `report` is the path of its page."""
     console.print()
     console.print(Text(results.verdict or verdict(results), style="bold"))
     for table in tables(results):
@@ -33,27 +33,26 @@ def show(results: Results, console: Console, report: Path | None = None) -> None
         console.print()
         console.print(Text(spent, style="dim"))
     if report is not None:
-        # A path is one word to copy: never wrapped, whatever the width.
+        # Paths are for copying, so they never wrap.
         console.print(Text(f"Report: {report}"), soft_wrap=True)
 
 
 def printed(show: Callable[[Console], None]) -> str:
-    """What `show` prints, as plain text of 80 columns, for objects that are printed in Python."""
+    """What `show` prints, as plain text of 80 columns, for `print(...)` in Python."""
     out = io.StringIO()
     show(Console(file=out, width=80, color_system=None, force_jupyter=False))
     return out.getvalue().strip("\n")
 
 
 def tables(results: Results) -> tuple[Rows, Rows, Rows]:
-    """The scores, each task's first over phrasings, the guards; no rows where there are none."""
+    """The tables of scores, of each task's first score over phrasings, of guards; may be empty."""
     return _scores(results), _phrasings(results), _guards(results)
 
 
 def compare(results: Sequence[Results], console: Console) -> None:
-    """Print runs side by side: a row a run, a column a score, then what each cost.
+    """Print runs side by side: a row per run, a column per score, then each run's cost.
 
-    ± is half the 95% interval; a run without a score shows a dash. Raises InputError where there
-    is no run to show.
+    ± is half the 95% interval; a missing score shows as a dash. Raises InputError without runs.
     """
     if not results:
         raise InputError("compare: no run was given; name one run folder or more.")
@@ -71,9 +70,9 @@ def compare(results: Sequence[Results], console: Console) -> None:
 
 
 def _grouped(results: Results) -> str:
-    """Which items are not independent, and what was made of that."""
+    """Which tasks have items that are not independent, and how the intervals account for it."""
     counts: dict[str, int] = {}
-    for score in results.scores:  # of which some may be of some items only
+    for score in results.scores:  # some scores may cover only some items
         counts[score.task] = max(score.n, counts.get(score.task, 0))
     said = (
         f"{task}: {wording.items(counts[task], groups)}"
@@ -117,7 +116,7 @@ def _values(pair: Paired, style: str) -> tuple[str, str, Text, str]:
 
 
 def cost(results: Results) -> str:
-    """What the run took, on one line."""
+    """The run's cost, on one line."""
     spent = results.cost
     share = spent.trainable_share
     held = f" in {spent.precision}" if spent.precision else ""
@@ -141,7 +140,7 @@ def _comparison(results: Sequence[Results], task: str, metrics: Sequence[str], g
             results, _items(results, task), phrasings.marks(results, task), strict=True
         )
     ]
-    # Runs on one base, measured alike, show it once; of those that were not, each says whose it is.
+    # Runs whose base has equal scores share one row; otherwise each row names its run.
     bases: dict[str, dict[tuple[str, ...], str]] = {}
     for run, said in zip(results, how, strict=True):
         cells = tuple(_cell(run, "base", task, metric) for metric in metrics)
@@ -158,7 +157,7 @@ def _comparison(results: Sequence[Results], task: str, metrics: Sequence[str], g
 
 
 def _items(results: Sequence[Results], task: str) -> list[str]:
-    """`, 40 items` for each run that scored a task, "" for all where these are as many."""
+    """`, 40 items` for each run that scored a task; "" for all if the numbers are equal."""
     counts = [max((s.n for s in run.scores if s.task == task), default=0) for run in results]
     alike = len({count for count in counts if count}) < 2
     said = [f", {count:,} item{'s'[: count > 1]}" for count in counts]
@@ -166,7 +165,7 @@ def _items(results: Sequence[Results], task: str) -> list[str]:
 
 
 def _apart(results: Sequence[Results]) -> Rows:
-    """How far the phrasings of each task's first score lie apart, of all runs and their bases."""
+    """The spread of each task's first score over phrasings, for all runs and their bases."""
     table = Rows(("Over phrasings", *phrasings.HEADS))
     shown: set[tuple[str, ...]] = set()
     for number, run in enumerate(results):
@@ -183,7 +182,7 @@ def _apart(results: Sequence[Results]) -> Rows:
 
 
 def _shown_as(run: Results) -> Who:
-    """Which of its models a run stands for: of an evaluation of a base, that."""
+    """The model that a run's row shows: the tuned one, or the base if only that was scored."""
     return "tuned" if any(score.who == "tuned" for score in run.scores) else "base"
 
 

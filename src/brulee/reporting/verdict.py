@@ -1,4 +1,4 @@
-"""The one sentence that says what a run gained, what it cost, what was lost."""
+"""The sentence that says what a run gained, cost and forgot."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _NAMED_GUARDS = 3
 
 
 def verdict(results: Results) -> str:
-    """One plain sentence about the gain on the task or tasks, the training cost, every guard.
+    """One sentence about the gain on the task or tasks, the training cost, every guard.
 
-    A difference counts only where its interval excludes zero and p, corrected where there were
-    several tests, is below 0.05; a guard that lost counts as forgotten whatever the task gained.
+    A difference counts only if its interval excludes zero and p, corrected if there were several
+    tests, is below 0.05; a guard that lost counts as forgotten whatever the task gained.
     """
     tasks = {pair.task for pair in results.comparisons}
     if len(tasks) > 1:
@@ -69,7 +69,7 @@ def _from_to(pair: Comparison | Forgetting) -> str:
 
 
 def _limits(pair: Comparison, groups: int | None) -> str:
-    """What the test could not have seen, said only where it saw nothing."""
+    """The smallest detectable difference; "" if the test found a difference."""
     if pair.direction:
         return ""
     if pair.minimum_detectable is None:
@@ -92,7 +92,7 @@ def _cost(results: Results) -> str:
 
 
 def _contrary(comparisons: Sequence[Comparison]) -> list[str]:
-    """Further scores that got worse although the first did not."""
+    """A clause on further scores that got worse although the first did not."""
     if not comparisons or comparisons[0].direction < 0:
         return []
     first = comparisons[0]
@@ -108,7 +108,7 @@ def _contrary(comparisons: Sequence[Comparison]) -> list[str]:
 
 
 def _unended(lengths: Sequence[Lengths]) -> list[str]:
-    """How many answers are empty as the thoughts before them were cut."""
+    """A clause on answers that are empty because their reasoning was cut off."""
     found = []
     for who, when in (("base", "before"), ("tuned", "after")):
         own = [one for one in lengths if one.who == who]
@@ -146,7 +146,7 @@ def _guard(guard: Forgetting) -> str:
         return f"{guard.task} got better ({evidence})"
     if guard.kept == "kept":
         return f"{guard.task} did not measurably change ({evidence})"
-    if guard.low == guard.high:  # a text of its own, of which no spread is known
+    if guard.low == guard.high:  # a single item, whose variance is unknown
         return f"{guard.task} was measured on one item alone ({change})"
     worst = guard.low if guard.higher_is_better else guard.high
     bound = wording.signed(worst, wording.places_of(guard))
@@ -154,6 +154,6 @@ def _guard(guard: Forgetting) -> str:
 
 
 def _change(guard: Forgetting) -> str:
-    """A guard's difference, with its score's name where less is better: a + is then a loss."""
+    """A guard's difference, with the metric's name if lower is better: a + is then a loss."""
     change = wording.difference(guard)
     return change if guard.higher_is_better else f"{change} {wording.metric_name(guard.metric)}"

@@ -1,4 +1,4 @@
-"""Numbers and names as people read them."""
+"""Format numbers and names for people."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def metric_name(key: str) -> str:
 
 
 def method_name(method: Method) -> str:
-    """The method with its rank where it has one: "LoRA r8", "LoRA r16 (sum of 2)"."""
+    """The method, with its rank if it has one: "LoRA r8", "LoRA r16 (sum of 2)"."""
     name = _METHODS.get(method.name, method.name)
     rank, combined = method.extra.get("rank"), method.extra.get("combined")
     ranked = f"{name} r{rank}" if rank is not None else name
@@ -67,7 +67,7 @@ def method_name(method: Method) -> str:
 
 
 def training(went: Training) -> str:
-    """How it went and whose weights these are, in a clause that ends without a full stop."""
+    """How training went and which step's weights were kept, as a clause without a full stop."""
     early = f"stopped early after {went.steps:,} of {_count(went.planned_steps, 'step')}"
     parts = [early if went.stopped_early else f"all {_count(went.steps, 'step')} taken"]
     parts.append(f"the weights are those of {_kept(went)}")
@@ -81,7 +81,7 @@ def training(went: Training) -> str:
 
 
 def places(*numbers: float) -> int:
-    """Two decimals, or three where two would show a number that is not zero as zero."""
+    """Two decimals, or three if two would show a nonzero number as zero."""
     return 3 if any(number != 0 and abs(number) < 0.005 for number in numbers) else 2
 
 
@@ -92,7 +92,7 @@ def signed(number: float, decimals: int = 2) -> str:
 
 
 def fixed(number: float, decimals: int = 2) -> str:
-    """The number without ever showing a negative zero."""
+    """The number with fixed decimals, never as negative zero."""
     text = f"{number:.{decimals}f}"
     return text.removeprefix("-") if float(text) == 0 else text
 
@@ -109,14 +109,14 @@ def interval(paired: Paired) -> str:
 
 
 def exact_interval(found: Interval) -> str:
-    """`0.3012 to 0.4100`; a single item that is neither right nor wrong has no spread."""
+    """`0.3012 to 0.4100`, or words for a single item, whose variance is unknown."""
     if found.n == 1 and found.low == found.high:
         return "unknown of one item"
     return f"{found.low:.4f} to {found.high:.4f}"
 
 
 def items(count: int, groups: int | None) -> str:
-    """`24`, or where some of the items are not independent `24 in 12 groups`."""
+    """`24`, or `24 in 12 groups` if some of the items are not independent."""
     if groups is None or groups >= count:
         return str(count)
     return f"{count} in {groups} group{'' if groups == 1 else 's'}"
@@ -181,14 +181,14 @@ def quantity(count: float) -> str:
 
 
 def undetectable(pair: Comparison, groups: int | None = None) -> str:
-    """What its items are, where no least difference is known that they would show.
+    """Why no minimum detectable difference is known for a comparison's items.
 
-    `groups` is how many of them are independent, if fewer.
+    `groups` is the number of independent groups of items, if fewer than items.
     """
     count = pair.wins + pair.losses + pair.ties
     if count >= FEWEST and count == pair.ties:
         return "items none of which changed"
-    if pair.p < 2 / 2 ** (FEWEST - 1):  # which fewer would not come below
+    if pair.p < 2 / 2 ** (FEWEST - 1):  # fewer items cannot reach this p
         return "items that all changed alike"
     if groups is not None and groups < FEWEST <= count:
         return f"{items(count, groups)}, which are too few to show any difference"
@@ -196,7 +196,7 @@ def undetectable(pair: Comparison, groups: int | None = None) -> str:
 
 
 def places_of(paired: Paired) -> int:
-    """As many decimals as show on which side of zero a change and its interval lie."""
+    """Enough decimals to show on which side of zero a change and its interval lie."""
     numbers = paired.difference, paired.low, paired.high
     decimals = places(*numbers)
     if paired.low * paired.high <= 0:
