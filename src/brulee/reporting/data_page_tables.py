@@ -128,7 +128,7 @@ def splits(found: Inspection) -> str:
                 f'<td class="words">{"; ".join(notes) or "nothing else left out"}</td>',
             ]
         )
-    heads = ("Task", "Train", "Validation", "Test", "Repeated", "Nearly", "In words")
+    heads = ("Task", "Train", "Validation", "Test", "Repeated", "Nearly", "Notes")
     counted = _folded("Rows; repeated ones are left out", heads, rows, _ROWS_SHOWN)
     return f"<section><h2>Where the rows went</h2>{counted}{_leaks(found)}</section>"
 

@@ -186,4 +186,4 @@ def test_items_are_told_apart_by_their_phrasing(tmp_path: Path, phrased: Results
     assert [item.after.output for item in items] == ["o0", "o1"]
     shown = examples(phrased, items)
     assert "7 · wording-1" in shown
-    assert "among 2 answers" in shown
+    assert "Selected from 2 answers" in shown
