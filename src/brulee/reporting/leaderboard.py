@@ -45,7 +45,7 @@ class Entry:
 
     @property
     def partial(self) -> bool:
-        """Whether this is the average of a part of its suite, which is no official number."""
+        """Whether this is the average of a part of its suite, which is not an official score."""
         return self.metric.endswith(PARTIAL)
 
     @property

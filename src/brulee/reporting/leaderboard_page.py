@@ -104,10 +104,10 @@ def page(found: Leaderboard) -> str:
 
 def _notes(found: Leaderboard) -> list[str]:
     first, *others = notes(found)
-    del first  # the terminal's way to mark what leads
+    del first  # how the terminal marks the best
     return [
-        "Each score with half of its 95% interval. Bold leads its column; a tinted score may be as "
-        "good, since its interval reaches the leading one. Click a heading to sort.",
+        "± is half the 95% interval. Bold marks the best score of a column, a tint those whose "
+        "interval includes it. Click a heading to sort.",
         *others,
     ]
 
