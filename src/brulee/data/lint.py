@@ -40,7 +40,7 @@ def _family(templates: TemplateSet) -> Iterator[Finding]:
     # "family/template" is a choice out of a family, not a family of one; and where the rows bring
     # their own questions, as chats do, there are no words of the template to learn.
     if len(templates) < 2 and "/" not in templates.name and instruction(templates.templates[0]):
-        message = "one phrasing only; a model learns its words instead of the task"
+        message = "only one phrasing; the model may learn its words instead of the task"
         yield Finding("few-phrasings", "warning", message, templates.templates[0].where)
     twins = set()
     for first, second in _pairs(templates, _exact):
