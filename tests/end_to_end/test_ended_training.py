@@ -187,11 +187,11 @@ def test_how_training_went_is_in_the_results_the_report_and_the_card(
         best_validation_loss=1.0,
     )  # fmt: skip
     line = (
-        "topped early after 3 of 4 steps; the weights are those of step 2, which had the lowest "
+        "topped early after 3 of 4 steps; the weights are from step 2, which had the lowest "
         "validation loss (1.0000)"
     )
     card, page = (RUN / "model/README.md").read_text(), (RUN / "report.html").read_text()
     assert f"- training: s{line}\n" in card
     assert "- method: full\n" in card, "options that say nothing are told"
     assert f"S{line}" in page
-    assert "What it wrote on the way" in page
+    assert "Completions of validation rows during training" in page

@@ -52,8 +52,8 @@ def test_thoughts_are_learned_and_answers_are_judged_without_them(at: Any, brule
     said = json.loads((run / "results.json").read_text())["verdict"]
     assert "; but 5 of 5 before and 5 of 5 after did not get past their thoughts, and" in said
     report = (run / "report.html").read_text()
-    assert "Thoughts" in report
-    assert "Cut in thoughts" in report
+    assert "<summary>Reasoning</summary>" in report
+    assert "Cut off in reasoning" in report
     # The adapter frames prompts as training did, though its base has another template.
     text = json.loads((run / "adapter/brulee.json").read_text())["chat_template"]
     assert text == '{%- set tone = "kind" %}\n' + template

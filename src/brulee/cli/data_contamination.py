@@ -241,7 +241,8 @@ def _show_matches(index: Index, matches: dict[str, list[Match]]) -> None:
         touched = [match for match in found if match.span or match.dirty]
         worst = sorted(touched, key=_badness)[:_WORST]
         if worst:
-            print(f"\n{name}: the worst {len(worst)} of {len(touched)} that share eight words")
+            among = f"{len(worst)} of {len(touched)}"
+            print(f"\n{name}: the worst {among} that share eight words in a row")
         for match in worst:
             _show_match(match)
 
@@ -271,7 +272,7 @@ def _show_match(match: Match) -> None:
         said = printable(" ".join(span.split()))
         print(f"    {match.span_words} words also in {match.trained_place}: {said}")
     else:
-        print("    it consists of text that more than ten training rows contain")
+        print("    all of its text is in more than ten training rows")
 
 
 def _show_scores(scores: Sequence[Scored]) -> None:

@@ -60,11 +60,12 @@ def _print(path: str, summary: SplitSummary) -> None:
         ["split", "rows", "groups"],
         [(name, f"{summary.counts[name]:,}", f"{summary.groups[name]:,}") for name in names],
     )
-    out = [("repeating an earlier row", task.splits.duplicates), *task.dropped.items()]
+    repeats = task.splits.duplicates
+    out = [("duplicate" if repeats == 1 else "duplicates", repeats), *task.dropped.items()]
     said = ", ".join(f"{count:,} {reason}" for reason, count in out if count)
     print_text(f"Left out: {said or 'none'}.")
     print_text(
-        f"Near-duplicates joined to an earlier row's group: {task.splits.near_duplicates:,}; "
+        f"Near-duplicates grouped with an earlier row: {task.splits.near_duplicates:,}; "
         f"the largest group has {summary.largest_group:,} row{'s'[: summary.largest_group > 1]}."
     )
     if summary.labels:

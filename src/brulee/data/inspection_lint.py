@@ -89,8 +89,8 @@ def _scores(recipe: Recipe, at: KeyPath, task: Task) -> Iterator[Finding]:
     first = task.templates.templates[0]
     if whole and first.metadata.rationale:
         message = (
-            f"template {first.name!r}, under which rows are scored, reasons before it answers, and "
-            f"{whole[0]} compares all of the text; final_answer compares the answer"
+            f"template {first.name!r}, in which rows are scored, reasons before it answers, and "
+            f"{whole[0]} compares the whole text; final_answer compares only the answer"
         )
         yield Finding("reasoning-scored", "warning", message, where)
 
@@ -99,11 +99,11 @@ def _repeats(task: Task, facts: TaskFacts) -> Iterator[Finding]:
     if facts.duplicates:
         kept = {*task.splits.train, *task.splits.validation, *task.splits.test}
         first = next(i for i in range(len(task.rows)) if i not in kept)
-        message = f"repeats an earlier row; {facts.duplicates} such are left out"
+        message = f"duplicate of an earlier row, left out ({facts.duplicates} in all)"
         yield Finding("duplicate-rows", "warning", message, task.rows.place(first))
     if facts.near_duplicates > _MOST_NEAR * facts.rows:
         message = (
-            f"{facts.near_duplicates} of {facts.rows} rows are nearly the same as another; there "
+            f"{facts.near_duplicates} of {facts.rows} rows are near-duplicates of another; there "
             "is less to learn from than it seems"
         )
         yield Finding("near-duplicate-rows", "warning", message, facts.source)
@@ -120,10 +120,10 @@ def _completions(task: Task, facts: TaskFacts) -> Iterator[Finding]:
     empty = task.dropped.get("empty completion", 0)
     if empty:
         first = _first_empty(task)
-        message = f"the completion is empty; {empty} such rows are left out"
+        message = f"the completion is empty; the row is left out ({empty} in all)"
         yield Finding("empty-completion", "warning", message, first)
     if facts.texts.echoes:
-        message = f"the completion is the source itself; {facts.texts.echoes} such rows"
+        message = f"the completion repeats the source ({facts.texts.echoes} rows in all)"
         many = facts.texts.echoes > _MANY * facts.texts.read
         severity: Severity = "error" if many else "warning"
         yield Finding("echo", severity, message, facts.texts.first_echo)
@@ -147,14 +147,14 @@ def _labels(recipe: Recipe, at: KeyPath, facts: TaskFacts) -> Iterator[Finding]:
     where = recipe.source.at((*at, "source"))
     if labels.unused:
         named = ", ".join(map(repr, labels.unused[:5]))
-        message = f"{len(labels.unused)} answer choices are no row's completion: {named}"
+        message = f"{len(labels.unused)} answer choices are never a completion: {named}"
         yield Finding("unused-label", "warning", message, where)
     train = labels.counts["train"]
     for name, counts in labels.counts.items():
         unseen = [label for label, count in counts.items() if count and not train[label]]
         if unseen and name != "train":
             named = ", ".join(map(repr, unseen[:5]))
-            message = f"{len(unseen)} labels of {name} are in no training row: {named}"
+            message = f"{len(unseen)} labels of {name} never occur in training: {named}"
             yield Finding("label-not-trained", "warning", message, where)
     yield from _balance(train, where)
 
@@ -163,14 +163,14 @@ def _balance(train: Mapping[str, int], where: str) -> Iterator[Finding]:
     present = {label: count for label, count in train.items() if count}
     if len(present) < 2:
         (only,) = present
-        message = f"every training row has the label {only!r}; there is nothing to tell apart"
+        message = f"every training row has the label {only!r}; there is nothing to learn"
         yield Finding("one-label", "error", message, where)
         return
     most, least = max(present, key=lambda x: present[x]), min(present, key=lambda x: present[x])
     share = present[most] / sum(present.values())
     if share > _MOST_COMMON or present[most] > _MOST_LOPSIDED * present[least]:
         message = (
-            f"labels are lopsided: {most!r} has {present[most]} training rows ({share:.0%}), "
+            f"labels are imbalanced: {most!r} has {present[most]} training rows ({share:.0%}), "
             f"{least!r} has {present[least]}"
         )
         yield Finding("label-imbalance", "warning", message, where)
@@ -181,20 +181,20 @@ def _lengths(recipe: Recipe, found: Inspection) -> Iterator[Finding]:
     most = f"train.max_length = {found.max_length}; the longest is {found.longest}"
     if found.left_out:
         message = (
-            f"{found.left_out} of {found.measured} rows do not fit under any phrasing and are "
+            f"{found.left_out} of {found.measured} rows do not fit in any phrasing and are "
             f"left out: {most}"
         )
         yield Finding("too-long", "warning", message, where)
     if here.misfits > found.left_out:
         count = here.misfits - found.left_out
         message = (
-            f"{count} of {found.measured} rows do not fit as phrased, so that a shorter template "
-            f"takes them: {most}"
+            f"{count} of {found.measured} rows do not fit as phrased and take a shorter "
+            f"template: {most}"
         )
         yield Finding("rephrased", "warning", message, where)
     if here.fewer_examples:
         count = here.fewer_examples
-        message = f"{count} of {found.measured} rows show fewer examples than asked for: {most}"
+        message = f"{count} of {found.measured} rows show fewer examples than requested: {most}"
         yield Finding("fewer-examples", "warning", message, where)
     if here.rows_cut:
         share = here.rows_cut / found.measured
@@ -223,6 +223,6 @@ def _epochs(recipe: Recipe, at: Mapping[str, KeyPath], found: Inspection) -> Ite
         elif epochs > MOST_EPOCHS:
             message = (
                 f"its {one.rows:,} rows are drawn {one.draws:,} times, {epochs:g} epochs: it will "
-                "be learned by heart; a rate_cap or a lower weight draws it less"
+                "be memorised; a rate_cap or a lower weight draws it less often"
             )
             yield Finding("many-epochs", "warning", message, where, one.task)

@@ -80,10 +80,10 @@ class Leakage:
         found = [o for severity in order for o in self.overlaps if o.severity == severity]
         said: list[tuple[Severity, str]] = [(o.severity, self._sentence(o, place)) for o in found]
         if not self.errors:
-            said.insert(0, ("none", "No input of one split is in another."))
+            said.insert(0, ("none", "No input is in two splits."))
         if self.labels:
-            few = f"The targets are labels ({self.distinct_targets} different ones)"
-            said.append(("none", f"{few}, which splits share of course."))
+            few = f"The targets are labels ({self.distinct_targets} distinct)"
+            said.append(("none", f"{few}, which splits naturally share."))
         return said
 
     def _sentence(self, overlap: Overlap, place: Callable[[int], str]) -> str:
@@ -97,10 +97,10 @@ class Leakage:
 
 
 _WORDING: dict[Kind, str] = {
-    "input": "{have} an input that is in {other} too",
-    "near-duplicate": "{have} an input that says nearly what one in {other} does",
-    "target": "{have} a target that is in {other} too",
-    "pair": "{have} an input and a target that are together in {other} too",
+    "input": "{have} an input that is also in {other}",
+    "near-duplicate": "{have} an input that is a near-duplicate of one in {other}",
+    "target": "{have} a target that is also in {other}",
+    "pair": "{have} an input-target pair that is also in {other}",
 }
 
 

@@ -40,7 +40,7 @@ def _family(templates: TemplateSet) -> Iterator[Finding]:
     # "family/template" selects from a family and is not a family of one; and if the questions are
     # in the rows, as in chats, the template has no words to overfit to.
     if len(templates) < 2 and "/" not in templates.name and instruction(templates.templates[0]):
-        message = "one phrasing only; a model learns its words instead of the task"
+        message = "only one phrasing; the model may learn its words instead of the task"
         yield Finding("few-phrasings", "warning", message, templates.templates[0].where)
     twins = set()
     for first, second in _pairs(templates, _exact):

@@ -43,7 +43,7 @@ class SplitSummary:
             return "published"
         cut = f"by {', '.join(splits.columns)}, salt {splits.spec.salt!r}"
         if splits.spec.stratify:
-            cut += f", each {splits.spec.stratify!r} in its share"
+            cut += f", stratified by {splits.spec.stratify!r}"
         return f"{', '.join(published)} published, the rest {cut}" if published else cut
 
     def to_dict(self) -> dict[str, Any]:

@@ -17,8 +17,8 @@ from brulee.inference.engine import Engine
 
 _SMALL: Final = 0.05
 _CAVEAT: Final = (
-    "This is evidence, not proof: likelihoods differ for other reasons too, and a model can have "
-    "read rows without a trace of it here."
+    "This is evidence, not proof: likelihoods also differ for other reasons, and a model may have "
+    "read the rows without leaving a trace here."
 )
 
 
@@ -48,11 +48,11 @@ def familiarity(
 
 def _min_k_sentence(found: MinK) -> str:
     if found.p >= _SMALL:
-        what = "it knows them no better and no worse than rows it may be trained on"
+        what = "they are neither more nor less likely to it than training rows"
     elif found.auc > 0.5:
-        what = "they are likelier to it than rows it may be trained on"
+        what = "they are more likely to it than training rows"
     else:
-        what = "they are less likely to it than rows it may be trained on"
+        what = "they are less likely to it than training rows"
     return (
         f"Min-{LOWEST:.0%}: {what} (AUC {found.auc:.2f}, {found.low:.2f} to {found.high:.2f}, "
         f"p = {found.p:.2g}, {found.tested_rows} and {found.reference_rows} rows)."
@@ -63,9 +63,9 @@ def _order_sentence(found: OrderTest | None) -> str:
     if found is None:
         return "Order: too few rows to tell."
     if found.neighbours_p < _SMALL:
-        what = "neighbouring rows are alike, so that a preference for their order shows nothing"
+        what = "neighbouring rows are alike, so a preference for their order shows nothing"
     elif found.p < _SMALL:
-        what = "it prefers the order of the file, as a model does that has read the file"
+        what = "it prefers the order of the file, as a model that has read the file would"
     else:
         what = "it does not prefer the order of the file"
     return f"Order: {what} (p = {found.p:.2g}, {found.rows} rows in {found.shards} shards)."

@@ -25,9 +25,9 @@ def headline(found: Inspection) -> str:
     rows = sum(task.counts["train"] for task in trained)
     of = f" of {len(trained)} tasks" if len(trained) > 1 else ""
     longest = f"{found.total.p50:,} tokens at the median, {found.total.max:,} at most"
-    read = f", of which the first {found.measured:,} are read here"
+    read = f" (the first {found.measured:,} are measured here)"
     return (
-        f"{rows:,} training rows{of}; training reads {found.draws:,} documents made of them"
+        f"{rows:,} training rows{of}; training reads {found.draws:,} documents drawn from them"
         f"{read if found.measured < found.draws else ''}: {longest}"
     )
 
@@ -77,15 +77,15 @@ def _cut(found: Inspection) -> list[Clause]:
         said.append(Clause(f"{share} of the rows lose the end of their source at {limit}"))
     if here.fewer_examples:
         share = wording.percent(here.fewer_examples / found.measured)
-        said.append(Clause(f"{share} of the rows show fewer examples to fit into {limit}"))
+        said.append(Clause(f"{share} of the rows show fewer examples in order to fit into {limit}"))
     rephrased = here.misfits - found.left_out
     if rephrased:
         share = wording.percent(rephrased / found.measured)
-        text = f"{share} of the rows are phrased anew to fit into {limit}"
+        text = f"{share} of the rows take another template in order to fit into {limit}"
         said.append(Clause(text, alarm=rephrased >= _MANY * found.measured))
     if found.left_out:
         share = wording.percent(found.left_out / found.measured)
-        said.append(Clause(f"{share} of the rows fit into {limit} in no way: left out", True))
+        said.append(Clause(f"{share} of the rows do not fit into {limit}: left out", True))
     return said
 
 
@@ -106,9 +106,9 @@ def _splits(found: Inspection) -> list[Clause]:
     errors = sum(how == "error" for task in found.tasks for how, _ in task.texts.leaks)
     shown = [Clause(text, alarm=number < errors) for number, text in enumerate(said[:_LEAKS])]
     if len(said) > _LEAKS:
-        shown.append(Clause(f"{len(said) - _LEAKS} further overlaps of splits", errors > _LEAKS))
+        shown.append(Clause(f"{len(said) - _LEAKS} more overlaps between splits", errors > _LEAKS))
     if not errors and any(task.counts["test"] for task in found.tasks):
-        shown.append(Clause("no input stands in two splits"))
+        shown.append(Clause("no input is in two splits"))
     return shown
 
 
@@ -116,19 +116,19 @@ def _repeats(found: Inspection) -> list[Clause]:
     exact = sum(task.duplicates for task in found.tasks)
     near = sum(task.near_duplicates for task in found.tasks)
     if not exact and not near:
-        return [Clause("no row repeats another")]
+        return [Clause("no duplicate rows")]
     said = []
     if exact:
-        said.append(Clause(f"{_rows(exact)} left out, being repeats of another"))
+        said.append(Clause(f"{_rows(exact, 'duplicate')} left out"))
     if near:
         said.append(
-            Clause(f"{_rows(near)} kept in one split with another that says nearly the same")
+            Clause(f"{_rows(near, 'near-duplicate')} kept in the split of the row they resemble")
         )
     return said
 
 
-def _rows(count: int) -> str:
-    return "1 row is" if count == 1 else f"{count:,} rows are"
+def _rows(count: int, kind: str) -> str:
+    return f"1 {kind} row is" if count == 1 else f"{count:,} {kind} rows are"
 
 
 def _epochs(found: Inspection) -> list[Clause]:
@@ -136,7 +136,7 @@ def _epochs(found: Inspection) -> list[Clause]:
     said = [Clause(f"{one.task} is drawn for {one.epochs:.2g} epochs", True) for one in odd[:3]]
     if len(odd) > 3:
         count = len(odd) - 3
-        said.append(Clause(f"{count} further tasks get fewer than 1 or more than 10 epochs", True))
+        said.append(Clause(f"{count} more tasks get fewer than 1 or more than 10 epochs", True))
     return said
 
 
@@ -145,10 +145,11 @@ def _framing(found: Inspection) -> list[Clause]:
     said = []
     if framing.same_prompt < framing.checked:
         count = framing.checked - framing.same_prompt
-        said.append(Clause(f"{count} rows read otherwise in training than at inference", True))
+        said.append(Clause(f"{count} rows read differently in training and at inference", True))
     if framing.ends_turn < framing.checked:
         count = framing.checked - framing.ends_turn
         said.append(Clause(f"{count} rows do not end in an end-of-turn token", True))
     if framing.doubled_start:
-        said.append(Clause(f"{framing.doubled_start} rows begin twice", True))
+        count = framing.doubled_start
+        said.append(Clause(f"{count} rows begin with two beginning-of-text tokens", True))
     return said

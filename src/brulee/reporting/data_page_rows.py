@@ -10,7 +10,7 @@ from brulee.data.inspection import Inspection
 from brulee.data.inspection_rows import Piece, Shown
 
 _LEGEND = (
-    '<p class="legend"><span><span class="t">read</span> and not learned</span>'
+    '<p class="legend"><span><span class="t">read</span>, not learned</span>'
     '<span><span class="l">learned</span>: it carries loss</span>'
     '<span><span class="x">special</span> control token</span></p>'
 )
@@ -31,7 +31,7 @@ def rendered_rows(found: Inspection) -> str:
             for at, (name, rows) in enumerate(by_template)
         )
         tasks.append(_task(path, len(by_template), folded, opened=not tasks) if many else folded)
-    beside = "; beside it the exact text that the model reads at inference"
+    beside = ", next to the exact text that the model reads at inference"
     return (
         "<section><h2>Read the rows</h2><p>Each row as it is trained on, token by token"
         f"{'' if all(row.plain for row in found.rows) else beside}. {_checked(found)}</p>"
@@ -42,7 +42,7 @@ def rendered_rows(found: Inspection) -> str:
 def _checked(found: Inspection) -> str:
     framing = found.framing
     if all(row.plain for row in found.rows):
-        return "They are plain texts, which no prompt stands before."
+        return "They are plain texts without a prompt."
     if framing.checked and framing.same_prompt == framing.checked:
         return f"In all {framing.checked} rows shown, both begin with the same tokens."
     return f"They begin with the same tokens in {framing.same_prompt} of {framing.checked} rows."
@@ -51,7 +51,7 @@ def _checked(found: Inspection) -> str:
 def _left_out(found: Inspection) -> str:
     if not found.rows_left_out:
         return ""
-    text = f"{found.rows_left_out:,} more were asked for and would make this page too large."
+    text = f"{found.rows_left_out:,} more rows were requested, but would make this page too large."
     return f'<p class="note">{text}</p>'
 
 
@@ -79,7 +79,7 @@ def _row(row: Shown) -> str:
         problem = f'<span class="badge">{escape(row.problem)}</span>'
         return f'<article class="item"><header>{head}{problem}</header></article>'
     cut = f' <span class="badge">cut by {row.cut:,} tokens</span>' if row.cut else ""
-    differs = "" if row.same else ' <span class="badge">other tokens than in training</span>'
+    differs = "" if row.same else ' <span class="badge">tokens differ from training</span>'
     counts = f"{row.tokens:,} tokens, {row.learned:,} learned"
     if row.plain:
         return (

@@ -16,7 +16,7 @@ from brulee.reporting.page_tables import table
 _LABELS_SHOWN = 15
 _KINDS: dict[Kind, str] = {
     "input": "Input",
-    "near-duplicate": "Nearly the input",
+    "near-duplicate": "Near-duplicate input",
     "pair": "Input and target",
     "target": "Target",
 }
@@ -30,8 +30,8 @@ def spreads(found: Inspection) -> str:
         [name, f"{one.mean:,.1f}", f"{one.p50:,}", f"{one.p95:,}", f"{one.max:,}", f"{one.total:,}"]
         for name, one in named
     ]
-    heads = ("Tokens", "Mean", "p50", "p95", "Longest", "Together")
-    return table(f"Of the first {found.measured:,} training draws", heads, rows)
+    heads = ("Tokens", "Mean", "p50", "p95", "Longest", "Total")
+    return table(f"The first {found.measured:,} training draws", heads, rows)
 
 
 def truncation(found: Inspection) -> str:
@@ -63,9 +63,9 @@ def truncation(found: Inspection) -> str:
         "Do not fit",
     )
     return (
-        "<section><h2>What a length would cut</h2><p>A row that is too long loses the end of its "
-        "longest source column, after its examples; never its instruction or its completion. A row "
-        "that still does not fit is phrased by another template, or left out.</p>"
+        "<section><h2>What a length would cut</h2><p>A row that is too long loses examples, then "
+        "the end of its longest source column; never its instruction or its completion. A row that "
+        "still does not fit takes another template, or is left out.</p>"
         f"{table('Cut lengths in tokens', heads, rows)}</section>"
     )
 
@@ -75,16 +75,16 @@ def batches(found: Inspection) -> str:
     packing = found.packing
     facts = [
         ("Tokens with loss", wording.percent(found.learned_share)),
-        ("Packed, of it padding", "0%"),
+        ("Padding when packed", "0%"),
         (f"Passes of {packing.token_budget:,} tokens", f"{packing.passes:,}"),
-        ("Of them filled", wording.percent(packing.filled)),
+        ("Average fill of a pass", wording.percent(packing.filled)),
         (f"Padded batches of {packing.batch_size}", f"{packing.padded_batches:,}"),
-        ("Of them padding", wording.percent(packing.padding)),
+        ("Padding in padded batches", wording.percent(packing.padding)),
     ]
     listed = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in facts)
     return (
         "<section><h2>How full batches are</h2><p>Packing puts documents end to end, so a pass "
-        "holds no padding; padding fills every document up to its batch's longest.</p>"
+        "has no padding; a padded batch fills every document up to its longest.</p>"
         f'<dl class="facts">{listed}</dl></section>'
     )
 
@@ -94,7 +94,7 @@ def mix(found: Inspection) -> str:
     # Tasks that need attention come first.
     ranked = sorted(found.mix, key=lambda one: not one.odd)
     rows = [_task_row(one, found) for one in ranked]
-    heads = ("Task", "Rows in use", "Epochs", "Draws", "Stated", "Of draws", "Of tokens")
+    heads = ("Task", "Rows in use", "Epochs", "Draws", "Rate", "Of draws", "Of tokens")
     tasks = _folded(f"{found.draws:,} draws by task", heads, rows, _ROWS_SHOWN)
     many = len(found.mix) > 1
     named = [
@@ -128,8 +128,8 @@ def splits(found: Inspection) -> str:
                 f'<td class="words">{"; ".join(notes) or "nothing else left out"}</td>',
             ]
         )
-    heads = ("Task", "Train", "Validation", "Test", "Repeated", "Nearly", "In words")
-    counted = _folded("Rows; repeated ones are left out", heads, rows, _ROWS_SHOWN)
+    heads = ("Task", "Train", "Validation", "Test", "Duplicates", "Near-duplicates", "Notes")
+    counted = _folded("Rows by split; duplicates are left out", heads, rows, _ROWS_SHOWN)
     return f"<section><h2>Where the rows went</h2>{counted}{_leaks(found)}</section>"
 
 
@@ -139,7 +139,7 @@ def labels(found: Inspection) -> str:
     if not shown:
         return ""
     body = "".join(shown[:_ROWS_SHOWN])
-    return f"<section><h2>How labels are spread</h2>{body}</section>"
+    return f"<section><h2>How labels are distributed</h2>{body}</section>"
 
 
 def _task_row(one: Mix, found: Inspection) -> list[str]:
@@ -175,7 +175,7 @@ def _leaks(found: Inspection) -> str:
     ]
     listed = f'<ul class="said">{"".join(said[:_ROWS_SHOWN])}</ul>' if said else ""
     heads = ("Splits", *_KINDS.values())
-    return _folded("What two splits have in common", heads, rows, _ROWS_SHOWN) + listed
+    return _folded("Overlap between splits", heads, rows, _ROWS_SHOWN) + listed
 
 
 def _overlap(found: Overlap) -> str:

@@ -46,7 +46,7 @@ def show(found: Inspection, console: Console, rows: int | None, page: Path | Non
         table.show(console)
     _rows(found, console, rows)
     console.print()
-    where = f"Page: {page}" if page else "--html FILE writes all of it as a page to browse."
+    where = f"Page: {page}" if page else "--html FILE writes everything to an HTML page."
     # Paths are for copying, so they never wrap.
     console.print(Text(where, style="" if page else "dim"), soft_wrap=True)
 
@@ -69,7 +69,7 @@ def _histogram(found: Inspection) -> Text:
         if low < cut <= low + width:
             drawn.append(f"{'':>15} {'─' * 20} max_length {cut:,}\n", style="red")
     if cut > width * len(bins):
-        drawn.append(f"{'':>15} max_length {cut:,} lies beyond\n", style="dim")
+        drawn.append(f"{'':>15} max_length {cut:,} is further\n", style="dim")
     drawn.rstrip()
     return drawn
 
@@ -98,7 +98,7 @@ def _sparkline(bins: Sequence[int]) -> str:
 
 def _cuts(found: Inspection) -> Rows:
     shots = any(cut.fewer_examples for cut in found.cuts)
-    further = ["Fewer shown"] if shots else []
+    further = ["Fewer examples"] if shots else []
     table = Rows(("At", *further, "Rows cut", "", "Tokens lost", "Completions cut", "Do not fit"))
     for cut in found.cuts:
         here = "bold" if cut.max_length == found.max_length else ""
@@ -119,7 +119,7 @@ def _mix(found: Inspection) -> Rows:
             drawn, learned = wording.percent(one.share), wording.percent(one.token_share)
             table.add(one.template, f"{one.draws:,}", drawn, f"{one.tokens:,}", learned)
         return _more(table, len(found.templates) - _TASKS)
-    table = Rows(("Task", "Rows", "Epochs", "Draws", "Stated", "Of draws", "Of tokens"))
+    table = Rows(("Task", "Rows", "Epochs", "Draws", "Rate", "Of draws", "Of tokens"))
     # Tasks that need attention come first.
     for one in sorted(found.mix, key=lambda one: not one.odd)[:_TASKS]:
         epochs = Text(f"{one.epochs or 0:,.2f}", style="bold red" if one.odd else "")
@@ -129,7 +129,7 @@ def _mix(found: Inspection) -> Rows:
 
 
 def _splits(found: Inspection) -> Rows:
-    heads = ("Train", "Valid.", "Test", "Repeated", "Nearly", "In two splits", "Dropped")
+    heads = ("Train", "Valid.", "Test", "Duplicates", "Near-dup.", "In two splits", "Dropped")
     table = Rows(("Task", *heads))
     for task in sorted(found.tasks, key=lambda task: not task.leaks)[:_TASKS]:
         inputs = sum(o.rows for o in task.texts.leakage.overlaps if o.kind == "input")
@@ -188,7 +188,7 @@ def _document(row: Shown) -> Text:
         return Text(printable(row.problem), style="red")
     counts = f"{row.tokens:,} tokens, {row.learned:,} learned"
     cut = f", cut by {row.cut:,}" if row.cut else ""
-    differs = "" if row.same else "; at inference the prompt has other tokens"
+    differs = "" if row.same else "; the prompt's tokens differ at inference"
     drawn = Text()
     for piece in _preview(row):
         style = "green" if piece.learned else ""

@@ -16,8 +16,8 @@ from brulee.reporting.page_tables import table as page_table
 from brulee.reporting.tables import parts
 
 _DASH: Final = "–"
-_SCORES: Final = "HELM: each score ± half of its 95% interval"
-_PARTIAL: Final = "* the mean of some of the scenario's parts only"
+_SCORES: Final = "HELM: scores ± half the 95% interval"
+_PARTIAL: Final = "* the mean of only some parts of the scenario"
 _WINS: Final = "Mean win rate over scenarios"
 _SPEED: Final = "Efficiency"
 # Heading -> (key in results.json, formatter).

@@ -25,6 +25,7 @@ from brulee.reporting.page_tables import (
     mixture,
     number,
     scores,
+    sentence,
 )
 from brulee.reporting.page_texts import texts
 from brulee.reporting.page_training import read_events, training
@@ -86,8 +87,8 @@ def render(
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f'<link rel="icon" href="data:,"><title>{escape(results.run)} · brulee report</title>'
         f"<style>{STYLE}</style></head><body><main>{_masthead(results)}{_verdict(results)}"
-        f"{''.join(sections)}<footer>Written by brulee from results.json, schema "
-        f"{results_file.SCHEMA}.</footer></main></body></html>\n"
+        f"{''.join(sections)}<footer>Written by brulee from results.json (schema "
+        f"{results_file.SCHEMA}).</footer></main></body></html>\n"
     )
 
 
@@ -113,9 +114,7 @@ def _alarm(clause: str) -> str:
 
 
 def _asides(text: str) -> str:
-    glued = re.sub(r"\bp (&lt;|=) ", "p\u00a0\\1\u00a0", number(text))
-    glued = re.sub(r"(\d|min|h) (?=min\b|s\b|h\b|\d+ (?:s|min)\b)", "\\1\u00a0", glued)
-    return re.sub(r"\([^()]*\)", r'<span class="aside">\g<0></span>', glued)
+    return re.sub(r"\([^()]*\)", r'<span class="aside">\g<0></span>', sentence(text))
 
 
 def _figures(results: Results) -> str:
@@ -150,12 +149,12 @@ def _reproduce(results: Results, recipe: str, manifest: str) -> str:
     if results.signatures:
         environment["signatures"] = dict(results.signatures)
     blocks = (
-        _folded("The recipe, every default written out", recipe),
+        _folded("Recipe, with every default written out", recipe),
         _folded("Environment", json.dumps(environment, indent=2, ensure_ascii=False)),
         _folded("Manifest: seeds, digests, versions", manifest),
     )
     return (
-        "<section><h2>Do it again</h2><p>From the run's folder:</p>"
+        "<section><h2>Reproduce</h2><p>In the run's folder:</p>"
         f"<pre>brulee run recipe.yaml</pre>{''.join(blocks)}</section>"
     )
 

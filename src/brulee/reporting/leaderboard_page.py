@@ -106,8 +106,8 @@ def _notes(found: Leaderboard) -> list[str]:
     first, *others = notes(found)
     del first  # only the terminal marks the leader this way
     return [
-        "Each score with half of its 95% interval. Bold leads its column; a tinted score may be as "
-        "good, since its interval reaches the leading one. Click a heading to sort.",
+        "± is half the 95% interval. Bold marks the best score of a column, a tint those whose "
+        "interval includes it. Click a heading to sort.",
         *others,
     ]
 

@@ -39,22 +39,20 @@ def heading(column: tuple[str, str]) -> str:
 
 def notes(found: Leaderboard) -> list[str]:
     """Notes that qualify the numbers."""
-    said = ["± is half the 95% interval; bold leads, and dim is behind beyond its interval."]
+    said = ["± is half the 95% interval. Bold: the best score; dim: an interval that excludes it."]
     if any(entry.partial for entry in found.entries):
-        said.append("* the average of a part of the suite only: no official number.")
+        said.append("* the average of only part of the suite: not an official score.")
     if found.wins:
-        said.append(
-            "Mean win rate: the share of the other models that a model beats, over the columns."
-        )
+        said.append("Mean win rate: the share of other models that a model beats, over columns.")
     differing = {column: found.items(column) for column in found.columns}
     counts = [f"{heading(c)} ({n[0]:,} to {n[1]:,})" for c, n in differing.items() if n is not None]
     if counts:
-        said.append(f"Not all on as many items: {', '.join(counts)}.")
+        said.append(f"Scores on different numbers of items: {', '.join(counts)}.")
     texts = {column: found.reworded(column) for column in found.columns}
     unlike = [f"{heading(c)} ({' | '.join(map(', '.join, m))})" for c, m in texts.items() if m]
     if unlike:
         said.append(
-            "Not all asked in the same texts (templates, answer choices, number of examples): "
+            "Asked in different texts (templates, answer choices, number of examples): "
             f"{'; '.join(unlike)}."
         )
     return said

@@ -36,14 +36,14 @@ def fields(results: Results, items: Sequence[Item]) -> str:
     if not shown:
         return ""
     return (
-        "<section><h2>Which fields are right?</h2><p>F1 of the values of each field that the "
-        "references have, the one that is wrong most often after training first.</p>"
+        "<section><h2>Which fields are right?</h2><p>F1 of each field that is in the references. "
+        "The one that is most often wrong after training comes first.</p>"
         f"{shown}</section>"
     )
 
 
 def _together(phrasings: int) -> str:
-    return f", {phrasings} phrasings together" if phrasings > 1 else ""
+    return f", over {phrasings} phrasings" if phrasings > 1 else ""
 
 
 def _table(task: str, metric: JsonFields, items: Sequence[Item]) -> str:

@@ -15,7 +15,7 @@ from brulee.reporting.results import Results
 _PROMPT_LINES = 12
 _PROMPT_CHARACTERS = 1000
 _NOT_IN_PROMPT = (
-    ' <span class="invented">Underlined</span> names and numbers do not stand in the prompt: '
+    ' <span class="invented">Underlined</span> names and numbers are not in the prompt: '
     "invented, or inferred."
 )
 
@@ -29,7 +29,7 @@ def examples(results: Results, items: Sequence[Item]) -> str:
             groups = (
                 _group("Most improved", picks.improved, pair.metric),
                 _group("Most worsened", picks.worsened, pair.metric),
-                _group("In the middle", picks.median, pair.metric),
+                _group("Closest to the median change", picks.median, pair.metric),
             )
             name = escape(wording.metric_name(pair.metric))
             if not any(item.after.prompt for item in chosen):
@@ -37,8 +37,8 @@ def examples(results: Results, items: Sequence[Item]) -> str:
             several = results.over(pair.task) > 1
             count = f"{len(chosen)} {'answers' if several else 'test items'}"
             return (
-                f"<section><h2>Read the answers</h2><p>Chosen by the change in {name} among "
-                f"{count}. <mark>Tinted words</mark> stand in the reference."
+                f"<section><h2>Read the answers</h2><p>Selected from {count} by "
+                f"change in {name}. <mark>Highlighted words</mark> are in the reference."
                 f"{_NOT_IN_PROMPT if is_checked(chosen[0].after) else ''}</p>"
                 f"{''.join(groups)}</section>"
             )
@@ -49,14 +49,14 @@ def _texts(metric: str, count: int, groups: Sequence[str]) -> str:
     """Items that are plain texts, which have no prompt and no answer."""
     name = escape(wording.metric_name(metric))
     return (
-        f"<section><h2>Read the texts</h2><p>Chosen by the change in {name} among {count} held-out "
-        f"texts, a long one in pieces.</p>{''.join(groups)}</section>"
+        f"<section><h2>Read the texts</h2><p>Selected by change in {name} from {count} held-out "
+        f"texts, or pieces of long ones.</p>{''.join(groups)}</section>"
     )
 
 
 def _group(title: str, items: Sequence[Item], metric: str) -> str:
     if not items:
-        return f'<h3>{title}</h3><p class="empty">No item.</p>'
+        return f'<h3>{title}</h3><p class="empty">None.</p>'
     return f"<h3>{title}</h3>" + "".join(_item(item, metric) for item in items)
 
 
@@ -120,7 +120,7 @@ def _references(references: Sequence[str]) -> str:
 def _marked(references: Sequence[str], answer: Answer) -> str:
     thoughts = _thoughts(answer.thoughts)
     if not answer.output.strip():
-        said = "Its thoughts did not end." if thoughts else "The model wrote nothing."
+        said = "It was cut off while reasoning." if thoughts else "The model wrote nothing."
         return f'{thoughts}<div class="text empty">{said}</div>'
     return f'{thoughts}<div class="text" dir="auto">{marked(references, answer)}</div>'
 
@@ -129,12 +129,12 @@ def _thoughts(text: str) -> str:
     if not text:
         return ""
     folded = f'<div class="text" dir="auto">{escape(text)}</div>'
-    return f"<details><summary>Thoughts</summary>{folded}</details>"
+    return f"<details><summary>Reasoning</summary>{folded}</details>"
 
 
 def _changes(item: Item) -> str:
     if item.before.output == item.after.output:
-        return '<p class="empty">Both answers are the same.</p>'
+        return '<p class="empty">The two answers are identical.</p>'
     tags = {"same": "", "removed": "del", "added": "ins"}
     steps = "".join(
         f"<{tags[op]}>{escape(text)}</{tags[op]}>" if tags[op] else escape(text)

@@ -6,13 +6,13 @@ from functools import partial
 from html import escape
 
 from brulee.reporting import phrasings, wording
-from brulee.reporting.page_tables import both_widths, number, table
+from brulee.reporting.page_tables import both_widths, number, sentence, table
 from brulee.reporting.phrasing_chart import phrasing_chart
 from brulee.reporting.results import Phrasings, Results
 
 _KEY = (
     '<span class="key"><i class="base"></i>before</span>'
-    '<span class="key"><i></i>after</span>a dot for each phrasing; the band holds the middle half'
+    '<span class="key"><i></i>after</span>one dot per phrasing; the band spans the quartiles'
 )
 
 
@@ -30,10 +30,10 @@ def over_phrasings(results: Results) -> str:
     each = "".join(map(_each, phrasings.firsts(results)))
     return (
         "<section><h2>How much the phrasing matters</h2>"
-        "<p>Every item of these tasks was asked in each phrasing, and their scores above are means "
-        "over them. The spread is the standard deviation of the phrasings' scores, freed of what "
-        "the chance of so many items adds to it; its change is judged over items, of these "
-        "phrasings, and counts where its interval and p agree.</p>"
+        "<p>Every item of these tasks was asked in each phrasing; the scores above are means over "
+        "phrasings. The spread is the standard deviation over phrasings, minus what the chance of "
+        "few items adds to it. Its interval and p allow for the choice of items, not of "
+        "phrasings; a change counts if the two agree.</p>"
         f"{figures}{shown}{each}</section>"
     )
 
@@ -46,7 +46,7 @@ def _figure(one: Phrasings) -> str:
     name = escape(f"{one.task}: {wording.metric_name(one.metric)}")
     chart = both_widths(partial(phrasing_chart, one))
     clause = phrasings.clause(one)
-    said = number(f"{clause[:1].upper()}{clause[1:]}.")
+    said = sentence(f"{clause[:1].upper()}{clause[1:]}.")
     return f"<h3>{name}</h3><p>{said}</p><figure><figcaption>{_KEY}</figcaption>{chart}</figure>"
 
 

@@ -19,12 +19,12 @@ from brulee.reporting.results import (
 )
 
 _GUARD_WORDS = {
-    "kept": f"Kept: a loss beyond {GUARD_MARGIN} is ruled out",
-    "forgot": "Partly forgotten: the whole interval is a loss, and p is below 0.05",
-    "improved": "Improved: the whole interval is a gain, and p is below 0.05",
-    "unclear": "No measurable change, yet it could be as bad as {worst}",
+    "kept": f"Kept: a loss of more than {GUARD_MARGIN} is ruled out",
+    "forgot": "Partly forgotten: the whole interval is a loss, and p < 0.05",
+    "improved": "Improved: the whole interval is a gain, and p < 0.05",
+    "unclear": "No measurable change, but it could be as bad as {worst}",
 }
-_IN_WORDS = "In words"
+_TEXTS = ("Outcome", "Notes")  # heads of columns that hold text
 _DESK, _PHONE = 800, 350
 Pairs = dict[tuple[str, str], list[Score]]
 
@@ -32,6 +32,12 @@ Pairs = dict[tuple[str, str], list[Score]]
 def number(text: str) -> str:
     """Escape a text and replace hyphens before numbers by minus signs."""
     return re.sub(r"(?<![\w.-])-(?=\d)", "−", escape(text))
+
+
+def sentence(text: str) -> str:
+    """Escaped text in which neither a p-value nor a number with its unit breaks over two lines."""
+    glued = re.sub(r"\bp (&lt;|=) ", "p\u00a0\\1\u00a0", number(text))
+    return re.sub(r"(\d|min|h) (?=min\b|s\b|h\b|\d+ (?:s|min)\b)", "\\1\u00a0", glued)
 
 
 def both_widths(draw: Callable[[int], str]) -> str:
@@ -100,15 +106,15 @@ def comparisons(results: Results) -> str:
     ]
     counts = ("Better / worse / same", "Detectable from")
     heads = ("Score", "Difference", "95% interval", "p", *["p (Holm)"][:corrected], *counts)
-    number_of = "tasks" if tasks > 1 else "scores beside the first"
-    note = f" p (Holm) allows for the number of {number_of}." if corrected else ""
+    number_of = "tasks" if tasks > 1 else "scores after the first"
+    note = f" p (Holm) is corrected for the number of {number_of}." if corrected else ""
     if results.groups:
-        note += " Items of one group are not independent, so groups were drawn whole."
+        note += " Items of a group are not independent, so groups are resampled as a whole."
     return (
         "<section><h2>Is the difference real?</h2>"
-        "<p>Both models answered the same items, so each item is compared with itself. "
-        "A difference smaller than the detectable one would usually go unnoticed with this many "
-        f"items.{note}</p>{table('After minus before', heads, rows)}</section>"
+        "<p>Both models answered the same items, so the comparison is paired. With this many "
+        "items, a true difference smaller than the detectable one would often be missed."
+        f"{note}</p>{table('After minus before', heads, rows)}</section>"
     )
 
 
@@ -117,8 +123,8 @@ def forgetting(results: Results) -> str:
     guards = results.forgetting
     if not guards:
         return (
-            "<section><h2>What was lost</h2><p>No guard was measured, so nothing is known about "
-            "what the model forgot. Name one under <code>evaluate.guards</code>.</p></section>"
+            "<section><h2>What the model forgot</h2><p>No guard was measured, so this is not "
+            "known. Name guards under <code>evaluate.guards</code>.</p></section>"
         )
     rows = [
         [
@@ -132,14 +138,14 @@ def forgetting(results: Results) -> str:
         for guard in guards
     ]
     p = "p (Holm)" if any(guard.p_holm is not None for guard in guards) else "p"
-    heads = ("Guard", _IN_WORDS, "Difference", "95% interval", p, "Before → after")
+    heads = ("Guard", _TEXTS[0], "Difference", "95% interval", p, "Before → after")
     chart = both_widths(partial(charts.guard_chart, guards))
     less = {wording.metric_name(guard.metric) for guard in guards if not guard.higher_is_better}
-    reading = f" Less is better of {' and '.join(sorted(less))}." if less else ""
+    reading = f" For {' and '.join(sorted(less))}, lower is better." if less else ""
     return (
-        "<section><h2>What was lost</h2>"
-        "<p>Guards are tasks the run was not meant to improve, measured before and after. "
-        "A change counts where the whole interval lies on one side of zero and p"
+        "<section><h2>What the model forgot</h2>"
+        "<p>Guards are tasks that tuning is not meant to change, measured before and after. "
+        "A change counts if the whole interval is on one side of zero and p"
         f"{', corrected for the number of guards,' if p != 'p' else ''} is below 0.05."
         f"{escape(reading)}</p>"
         f"<figure>{chart}</figure>{table('Guards, after minus before', heads, rows)}</section>"
@@ -154,14 +160,14 @@ def cost(results: Results) -> str:
     facts = [
         ("Trainable parameters", spent.trainable_parameters, trained),
         ("Share of the model", share or 0, wording.percent(share or 0)),
-        ("Parameters in total", spent.total_parameters, f"{spent.total_parameters:,}"),
+        ("Total parameters", spent.total_parameters, f"{spent.total_parameters:,}"),
         ("Adapter on disk", spent.adapter_bytes, wording.size(spent.adapter_bytes)),
         ("Peak memory", spent.peak_memory_bytes, wording.size(spent.peak_memory_bytes)),
-        ("Training", spent.train_seconds, wording.duration(spent.train_seconds)),
-        ("Computed in", len(spent.precision), spent.precision),
-        ("Tokens trained on", spent.train_tokens, f"{spent.train_tokens:,}"),
+        ("Training time", spent.train_seconds, wording.duration(spent.train_seconds)),
+        ("Precision", len(spent.precision), spent.precision),
+        ("Training tokens", spent.train_tokens, f"{spent.train_tokens:,}"),
         ("Tokens per second", spent.tokens_per_second, f"{spent.tokens_per_second:,.0f}"),
-        ("Evaluation", spent.evaluation_seconds, wording.duration(spent.evaluation_seconds)),
+        ("Evaluation time", spent.evaluation_seconds, wording.duration(spent.evaluation_seconds)),
     ]
     facts += [(_words(key), 1, _plain(value)) for key, value in spent.extra.items()]
     listed = "".join(
@@ -189,15 +195,16 @@ def mixture(results: Results) -> str:
         ]
         for line in results.mixture
     ]
-    heads = ("Task", "Rows", "Rate", "Draws", "Epochs", "Of the tokens")
+    heads = ("Task", "Rows", "Rate", "Draws", "Epochs", "Share of tokens")
     held_out = dict.fromkeys(pair.task for pair in results.comparisons if not pair.trained)
-    note = f"<p>Held out, scored only: {escape(', '.join(held_out))}.</p>" if held_out else ""
+    listed = escape(", ".join(held_out))
+    note = f"<p>Held out (scored, not trained on): {listed}.</p>" if held_out else ""
     shown = table("The mixture, task by task", heads, rows)
     return f"<section><h2>What it was trained on</h2>{note}{shown}</section>"
 
 
 def _left(head: str) -> str:
-    return ' class="words"' if head == _IN_WORDS else ""
+    return ' class="words"' if head in _TEXTS else ""
 
 
 def _cells(cells: Sequence[str]) -> str:
@@ -231,7 +238,7 @@ def _detectable(pair: Comparison) -> str:
 
 def _guard_words(guard: Forgetting) -> str:
     if guard.kept == "unclear" and guard.low == guard.high:
-        return '<td class="words">Measured on one item alone, which says little of others</td>'
+        return '<td class="words">Measured on one item only, which says little about others</td>'
     worst = guard.low if guard.higher_is_better else guard.high
     shown = wording.signed(worst, wording.places_of(guard))
     return f'<td class="words">{number(_GUARD_WORDS[guard.kept].format(worst=shown))}</td>'
@@ -259,18 +266,18 @@ def _lengths(lengths: Sequence[Lengths]) -> str:
     if not lengths:
         return ""
     who = {"base": "before", "tuned": "after"}
-    thinking = any(length.unended for length in lengths)
+    cut = any(length.unended for length in lengths)
     rows = [
         [
             f"{escape(length.task)}<small>{who[length.who]}</small>",
             f"{length.mean_words:.1f}",
             f"{length.ratio_to_reference:.2f} ×",
-            *([f"{length.unended} of {length.answers}"] if thinking else []),
+            *([f"{length.unended} of {length.answers}"] if cut else []),
         ]
         for length in lengths
     ]
-    heads = ("Answers", "Words", "Of the reference", *(["Cut in thoughts"] if thinking else []))
-    return table("Length, which overlap scores reward or punish", heads, rows)
+    heads = ("Answers", "Words", "Of the reference", *(["Cut off in reasoning"] if cut else []))
+    return table("Length of the answers, on which overlap scores depend", heads, rows)
 
 
 def _words(key: str) -> str:

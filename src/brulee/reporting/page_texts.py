@@ -27,8 +27,8 @@ def texts(results: Results, items: Sequence[Item]) -> str:
     if not shown:
         return ""
     return (
-        "<section><h2>Which texts are hardest?</h2><p>Bits per byte of each test text over all its "
-        f"pieces, the one that takes most after training first.</p>{shown}</section>"
+        "<section><h2>Which texts are hardest?</h2><p>Bits per byte of each test text, over all "
+        f"its pieces. The worst after training comes first.</p>{shown}</section>"
     )
 
 

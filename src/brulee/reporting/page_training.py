@@ -59,7 +59,7 @@ def training(went: Training | None, events: Sequence[Event]) -> str:
     """The end of training and the weights kept, losses, completions; "" without any of them."""
     chart, written = _losses(events), _written(events)
     said = [f"{_capital(wording.training(went))}."] if went else []
-    said += ["Loss in nats per learned token; lower is better."] if chart else []
+    said += ["Loss is in nats per learned token; lower is better."] if chart else []
     if not (said or written):
         return ""
     line = f"<p>{number(' '.join(said))}</p>" if said else ""
@@ -82,7 +82,8 @@ def _not_finite(events: Sequence[Event]) -> str:
     missing = sum(event["event"] in _LOSSES for event in events) - drawn
     if not missing:
         return ""
-    return f'<p class="note">{missing} loss values were not finite; they are not drawn.</p>'
+    losses = "losses" if missing > 1 else "loss"
+    return f'<p class="note">Not drawn: {missing} non-finite {losses}.</p>'
 
 
 def _written(events: Sequence[Event]) -> str:
@@ -94,7 +95,7 @@ def _written(events: Sequence[Event]) -> str:
     prompts = dict.fromkeys((s.prompt, s.reference) for look in looks for s in look.samples)
     shown = "".join(_prompt(prompt, reference, looks) for prompt, reference in prompts)
     return (
-        "<details><summary>What it wrote on the way, of validation rows</summary>"
+        "<details><summary>Completions of validation rows during training</summary>"
         f"{_scores(looks)}{shown}</details>"
     )
 
@@ -105,7 +106,7 @@ def _scores(looks: Sequence[_Completions]) -> str:
         return ""
     rows = [[f"{look.step}", *(_score(look.scores.get(name)) for name in names)] for look in looks]
     heads = ("Step", *map(wording.metric_name, names))
-    return table("Means over the rows that were completed", heads, rows)
+    return table("Mean scores of the completions", heads, rows)
 
 
 def _score(value: float | None) -> str:

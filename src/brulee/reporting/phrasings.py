@@ -59,7 +59,7 @@ def unlike(results: Sequence[Results], task: str) -> str:
     marked = zip(marks(results, task), results, strict=True)
     named = {mark: asked_in(run, task) for mark, run in reversed(list(marked)) if mark}
     each = (f"{mark.strip(' ()')}: {', '.join(named[mark])}" for mark in sorted(named, key=_order))
-    return f"{task} was scored in other phrasings. {'; '.join(each)}." if named else ""
+    return f"{task} was scored in different phrasings. {'; '.join(each)}." if named else ""
 
 
 def texts_of(results: Results, task: str) -> str:
@@ -87,7 +87,7 @@ def reworded(results: Sequence[Results], task: str) -> str:
     if not told:
         return ""
     return (
-        f"{task} was not asked in the same texts (templates, answer choices, number of examples): "
+        f"{task} was asked in different texts (templates, answer choices, number of examples): "
         f"{'; '.join(told)}."
     )
 

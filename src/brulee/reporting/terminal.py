@@ -79,7 +79,8 @@ def _grouped(results: Results) -> str:
         for task, groups in results.groups.items()
         if task in counts
     )
-    return f"{'; '.join(said)}. Items of a group are not independent: groups are drawn whole."
+    listed = "; ".join(said)
+    return f"{listed}. Items of a group are not independent: groups are resampled as a whole."
 
 
 def _scores(results: Results) -> Rows:

@@ -69,14 +69,14 @@ def method_name(method: Method) -> str:
 def training(went: Training) -> str:
     """How training went and which step's weights were kept, as a clause without a full stop."""
     early = f"stopped early after {went.steps:,} of {_count(went.planned_steps, 'step')}"
-    parts = [early if went.stopped_early else f"all {_count(went.steps, 'step')} taken"]
-    parts.append(f"the weights are those of {_kept(went)}")
+    parts = [early if went.stopped_early else f"all {_count(went.steps, 'step')} completed"]
+    parts.append(f"the weights are from {_kept(went)}")
     if went.skipped_steps:
-        parts.append(f"{_count(went.skipped_steps, 'step')} skipped, not being finite")
+        parts.append(f"{_count(went.skipped_steps, 'non-finite step')} skipped")
     if went.loss_spikes:
-        parts.append(f"{_count(went.loss_spikes, 'jump')} of the loss")
+        parts.append(f"{_count(went.loss_spikes, 'loss spike')}")
     if went.out_of_memory:
-        parts.append("memory ran out, and passes took less of it")
+        parts.append("memory ran out, so passes were made smaller")
     return "; ".join(parts)
 
 

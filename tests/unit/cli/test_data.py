@@ -59,7 +59,7 @@ def test_lint_exits_0_with_warnings_alone_and_names_each_place(brulee, recipe: P
         file.write("the guest in room 3 asked 3 times,l1\n")
     done = brulee("data", "lint", recipe, "--quiet")
     assert done.code == 0
-    assert "rows.csv, line 62: warning: rows: repeats an earlier row" in done.out
+    assert "rows.csv, line 62: warning: rows: duplicate of an earlier row" in done.out
     assert done.out.splitlines()[-1].startswith("0 errors, ")
 
 

@@ -62,12 +62,12 @@ def test_the_split_is_shown_and_nothing_is_written(
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
     code, out, err = data_split(recipe, "--set", "data.split.stratify=label")
     assert (code, err) == (0, "")
-    assert "rows: 102 rows of rows.jsonl, split by text, salt 'brulee', each 'label'" in out
-    assert "Left out: 1 repeating an earlier row." in out
-    assert "joined to an earlier row's group: 1; the largest group has 2 rows." in out
+    assert "102 rows of rows.jsonl, split by text, salt 'brulee', stratified by 'label'" in out
+    assert "Left out: 1 duplicate." in out
+    assert "grouped with an earlier row: 1; the largest group has 2 rows." in out
     assert ["a", "49.3%", "50.0%", "50.0%"] in [line.split() for line in out.splitlines()]
-    assert "No input of one split is in another." in out
-    assert "The targets are labels (2 different ones)" in out
+    assert "No input is in two splits." in out
+    assert "The targets are labels (2 distinct)" in out
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
 
 
@@ -93,9 +93,9 @@ def test_a_published_test_set_that_leaks_is_reported_with_both_places(
     code, out, _ = data_split(recipe, "--set", "data.source=published")
     assert code == 0
     assert "test, train published, the rest by text" in out
-    assert "error: 1 of the 4 test rows (25.0%) has an input that is in train too: " in out
+    assert "error: 1 of the 4 test rows (25.0%) has an input that is also in train: " in out
     assert "published/train.jsonl, line 4 and published/test.jsonl, line 1." in out
-    assert "No input of one split" not in out
+    assert "No input is in two splits" not in out
 
 
 def test_an_unknown_label_column_is_one_sentence(data_split: Split, recipe: Path) -> None:

@@ -60,7 +60,7 @@ def test_clean_rows_have_no_finding(found) -> None:
 
 def test_repeated_rows(found) -> None:
     finding = found([*clean(), clean()[3]])["duplicate-rows"]
-    assert "1 such are left out" in finding.message
+    assert "left out (1 in all)" in finding.message
     assert finding.where == "rows.csv, line 62"
 
 
@@ -107,7 +107,8 @@ def test_rows_that_are_cut_and_rows_that_cannot_be(found) -> None:
     assert finding.where.endswith("it.yaml, line 3")
     assert "rows.csv, line 62" in finding.message
     rows = [*clean(), ("one more", "word " * 100)]
-    assert "do not fit under any" in found(rows, train="{max_length: 64}")["too-long"].message
+    message = found(rows, train="{max_length: 64}")["too-long"].message
+    assert "1 of 52 rows do not fit in any phrasing" in message
 
 
 def test_labels_that_no_row_has_and_labels_that_are_never_trained_on(found) -> None:
@@ -166,7 +167,7 @@ def test_tasks_drawn_for_less_than_one_epoch_and_for_more_than_ten(found) -> Non
     assert (many.family, few.family) == ("small", "large")
     assert many.where.endswith("it.yaml, line 4")
     assert few.where.endswith("it.yaml, line 5")
-    assert "epochs: it will be learned by heart" in many.message
+    assert "epochs: it will be memorised" in many.message
     assert "some of them are never seen" in few.message
 
 
@@ -208,4 +209,4 @@ def test_reasoning_that_is_compared_in_full_is_told(
     assert ("reasoning-scored" in findings) == told
     if told:
         assert "it.yaml, line 2" in findings["reasoning-scored"].where
-        assert "final_answer compares the answer" in findings["reasoning-scored"].message
+        assert "final_answer compares only the answer" in findings["reasoning-scored"].message

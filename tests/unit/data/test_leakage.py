@@ -130,8 +130,8 @@ def test_labels_that_splits_share_are_no_leak() -> None:
     found = leakage({"train": train, "test": test})
     assert found.errors == ()
     assert found.sentences(str) == [
-        ("none", "No input of one split is in another."),
-        ("none", "The targets are labels (2 different ones), which splits share of course."),
+        ("none", "No input is in two splits."),
+        ("none", "The targets are labels (2 distinct), which splits naturally share."),
     ]
 
 
@@ -144,7 +144,7 @@ def test_targets_are_labels_where_each_stands_for_four_rows(rows: int, labels: b
 def test_a_leak_is_said_with_the_places_of_both_rows() -> None:
     found = leakage({"train": {0: ("a", "p")}, "test": {4: ("A", "q"), 5: ("b", "r")}})
     assert found.sentences(lambda row: f"line {row}") == [
-        ("error", "1 of the 1 train rows (100.0%) has an input that is in test too: line 0 and "
+        ("error", "1 of the 1 train rows (100.0%) has an input that is also in test: line 0 and "
          "line 4."),
     ]  # fmt: skip
 

@@ -101,7 +101,7 @@ def test_an_untrained_model_gives_no_evidence(untrained: Model) -> None:
     assert found.order.p > 0.05
     assert found.min_k.p > 0.05
     assert found.min_k.low < 0.5 < found.min_k.high
-    assert "no better and no worse" in found.sentence()
+    assert "neither more nor less likely" in found.sentence()
     assert "does not prefer" in found.sentence()
 
 
@@ -155,9 +155,9 @@ def test_an_encoder_decoder_is_refused(make_base: Callable[..., Base]) -> None:
 @pytest.mark.parametrize(
     ("auc", "p", "order", "said"),
     [
-        (0.9, 0.001, (0.001, 0.5), ["likelier to it", "prefers the order of the file"]),
-        (0.1, 0.001, (0.3, 0.5), ["less likely to it", "does not prefer"]),
-        (0.6, 0.2, (0.001, 0.001), ["no better and no worse", "shows nothing"]),
+        (0.9, 0.001, (0.001, 0.5), ["they are more likely to it", "prefers the order of the file"]),
+        (0.1, 0.001, (0.3, 0.5), ["they are less likely to it", "does not prefer"]),
+        (0.6, 0.2, (0.001, 0.001), ["neither more nor less likely", "shows nothing"]),
     ],
 )
 def test_findings_are_called_evidence(

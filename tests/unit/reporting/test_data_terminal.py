@@ -67,8 +67,8 @@ def test_a_table_of_fewer_draws_than_training_reads_says_so(
     show(inspect(recipe, open_corpus(recipe), encoder), on, None)
     text = " ".join(on.export_text().split())
     assert (
-        "26 training rows; training reads 32 documents made of them, of which the first 26 are "
-        "read here: "
+        "26 training rows; training reads 32 documents drawn from them (the first 26 are "
+        "measured here): "
     ) in text
     assert "Template of the first 26 Draws" in text
 

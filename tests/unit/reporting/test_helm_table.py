@@ -90,7 +90,7 @@ def test_a_terminal_shows_scores_wins_and_speed() -> None:
     text = console.export_text()
     assert "0.600 ±0.100" in text
     assert "0.300 ±0.100*" in text
-    assert "* the mean of some of the scenario's parts only" in text
+    assert "* the mean of only some parts of the scenario" in text
     assert "Mean win rate" in text
     assert "1,234" in text
     assert "1.00 GiB" in text

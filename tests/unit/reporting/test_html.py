@@ -70,7 +70,7 @@ def test_inventions_are_marked_where_an_answer_was_checked_for_them(example: Res
     assert '<span class="invented">50</span>' in text
     assert '&lt;b&gt;<span class="invented">Smith</span>&lt;/b&gt;' in text
     assert '<span class="invented">Anna' not in text
-    assert "do not stand in the prompt" in text
+    assert "are not in the prompt" in text
     plain = {"rouge1": 0.2}
     unchecked = render(example, [], [Item(made(before, plain), made(after, plain))])
     assert 'class="invented"' not in unchecked
@@ -183,7 +183,7 @@ def test_a_run_without_anything_measured_still_has_an_honest_page(tmp_path: Path
 def test_losses_that_are_not_finite_are_counted_in_words(run_folder: Path) -> None:
     with (run_folder / "events.jsonl").open("a") as stream:
         stream.write('{"event": "step", "step": 121, "loss": NaN}\n')
-    assert "1 loss values were not finite" in write_report(run_folder).read_text()
+    assert "Not drawn: 1 non-finite loss." in write_report(run_folder).read_text()
 
 
 def test_a_recipe_that_is_no_text_is_named(run_folder: Path) -> None:
@@ -201,9 +201,9 @@ def test_a_broken_event_is_named_with_its_line(tmp_path: Path) -> None:
 
 def test_the_page_says_how_training_ended_and_folds_away_what_it_wrote(page: str) -> None:
     text = re.sub(r"<[^>]+>", "", page)
-    assert "Stopped early after 120 of 150 steps; the weights are those of step 90" in text
-    head, folded = page.split("<details><summary>What it wrote on the way, of validation rows")
-    assert "Means over the rows" not in head
+    assert "Stopped early after 120 of 150 steps; the weights are from step 90" in text
+    head, folded = page.split("<details><summary>Completions of validation rows during training")
+    assert "Mean scores of the completions" not in head
     folded = folded.split("</section>")[0]
     steps = re.findall(r"<h3>Step (\d+)</h3>", folded)
     assert steps == ["10", "30", "40", "60", "70", "90", "100", "120"] * 2, "two prompts"
@@ -218,7 +218,7 @@ def test_completions_are_never_markup_and_need_no_metric(example: Results) -> No
     assert Page(text).open == []
     assert not [tag for tag, _ in Page(text).tags if tag in {"script", "img"}]
     assert text.count("&lt;script&gt;") == 3
-    assert "Means over the rows" not in text
+    assert "Mean scores of the completions" not in text
 
 
 def test_a_broken_completion_is_named_with_its_line(tmp_path: Path) -> None:
@@ -249,7 +249,7 @@ def test_only_a_difference_the_verdict_counts_is_coloured(example: Results) -> N
 def test_the_guards_show_the_p_that_decided(example: Results) -> None:
     corrected = [g.model_copy(update={"p_holm": min(1.0, 3 * g.p)}) for g in example.forgetting]
     shown = render(example.model_copy(update={"forgetting": tuple(corrected)}), [], [])
-    lost = shown[shown.index("What was lost") : shown.index("What it cost")]
+    lost = shown[shown.index("What the model forgot") : shown.index("What it cost")]
     assert "p, corrected for the number of guards, is below 0.05" in lost
     assert ">p (Holm)</th>" in lost
     assert "<td>0.030</td>" in lost
@@ -257,12 +257,12 @@ def test_the_guards_show_the_p_that_decided(example: Results) -> None:
 
 def test_the_page_says_of_which_guards_less_is_better(example: Results) -> None:
     more = [g.model_copy(update={"higher_is_better": True}) for g in example.forgetting]
-    assert "Less is better" not in render(
+    assert "lower is better" not in render(
         example.model_copy(update={"forgetting": tuple(more)}), [], []
     )
     less = more[0].model_copy(update={"metric": "bits_per_byte", "higher_is_better": False})
     shown = render(example.model_copy(update={"forgetting": (less, *more[1:])}), [], [])
-    assert "Less is better of bits per byte." in shown
+    assert "For bits per byte, lower is better." in shown
 
 
 def test_charts_of_several_tasks_call_scores_as_the_tables_do(example: Results) -> None:

@@ -315,7 +315,7 @@ def test_a_score_on_a_few_items_does_not_take_the_place_of_one_on_more() -> None
         assert leaderboard(given).entry("a", column) is kept
     unknown = one("a", 0.7, None)
     assert leaderboard([full, unknown]).entry("a", column) is unknown
-    said = "Not all on as many items: common-knowledge accuracy (4 to 160)."
+    said = "Scores on different numbers of items: common-knowledge accuracy (4 to 160)."
     for others, told in ((one("b", 0.4, 4), True), (one("b", 0.4, 160), False)):
         found = leaderboard([full, others])
         assert (said in " ".join(drawn(found).split())) == told
@@ -346,5 +346,5 @@ def test_a_suites_average_over_edited_texts_is_told_and_an_old_file_says_nothing
     assert "same texts" not in said(first, same, old)
     text = said(first, edited, old)
     assert "mine average (first | edited)." in text
-    assert "mine was not asked in the same texts" in text
+    assert "mine was asked in different texts" in text
     assert "mine/a was not asked" not in text

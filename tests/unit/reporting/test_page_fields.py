@@ -65,7 +65,7 @@ def test_fields_of_several_phrasings_are_said_to_be_counted_together(example: Re
     phrased = _EXAMPLE["phrasings"]().model_copy(update={"task": TASK, "metric": "json_f1"})
     results = judged(example, "json_f1").model_copy(update={"phrasings": (phrased,)})
     html = fields(results, [item({"a": 1}, {"a": 1}, {"a": 1})])
-    assert f"Fields of {TASK}, {len(phrased.names)} phrasings together" in html
+    assert f"Fields of {TASK}, over {len(phrased.names)} phrasings" in html
     assert "phrasings" not in fields(judged(example, "json_f1"), [item({}, {}, {"a": 1})])
 
 

@@ -157,7 +157,7 @@ def test_runs_in_other_phrasings_of_the_same_number_are_marked(
     assert text.count(f"{phrased.run}, mean of 12 phrasings (A) ") == 2
     assert "other, mean of 12 phrasings (B) " in text
     assert "(before, mean of 12 phrasings (B))" in text
-    assert "support-chats/test was scored in other phrasings. A: wording-0, wording-1," in text
+    assert "support-chats/test was scored in different phrasings. A: wording-0, wording-1," in text
     assert "; B: another, wording-1, wording-2," in text
     alike = found.model_copy(update={"names": found.names[::-1]})
     turned = phrased.model_copy(update={"phrasings": (alike,)})
@@ -186,4 +186,4 @@ def test_items_are_told_apart_by_their_phrasing(tmp_path: Path, phrased: Results
     assert [item.after.output for item in items] == ["o0", "o1"]
     shown = examples(phrased, items)
     assert "7 · wording-1" in shown
-    assert "among 2 answers" in shown
+    assert "Selected from 2 answers" in shown

@@ -46,8 +46,8 @@ def test_one_run_shows_verdict_scores_guards_cost_report(example: Results) -> No
 def test_a_run_says_in_which_precision_it_was_trained(example: Results) -> None:
     held = example.model_copy(update={"cost": Cost(train_seconds=43, precision="bfloat16")})
     assert terminal.cost(held) == "43 s of training in bfloat16"
-    assert "<dt>Computed in</dt><dd>bfloat16</dd>" in page_tables.cost(held)
-    assert "Computed in" not in page_tables.cost(example)
+    assert "<dt>Precision</dt><dd>bfloat16</dd>" in page_tables.cost(held)
+    assert "Precision" not in page_tables.cost(example)
 
 
 @pytest.mark.parametrize("width", [60, 80])

@@ -52,22 +52,22 @@ def test_an_unknown_metric_or_method_keeps_its_own_name() -> None:
 @pytest.mark.parametrize(
     ("went", "text"),
     [
-        ({}, "all 90 steps taken; the weights are those of the last step, 90"),
+        ({}, "all 90 steps completed; the weights are from the last step, 90"),
         (
             {"best_step": 80, "best_validation_loss": 0.23694, "kept_step": 80},
-            "all 90 steps taken; the weights are those of step 80, which had the lowest validation "
+            "all 90 steps completed; the weights are from step 80, which had the lowest validation "
             "loss (0.2369)",
         ),
         (
             {"planned_steps": 1200, "stopped_early": True, "best_step": 80,
              "best_validation_loss": 0.2},
-            "stopped early after 90 of 1,200 steps; the weights are those of the last step, 90, "
+            "stopped early after 90 of 1,200 steps; the weights are from the last step, 90, "
             "though step 80 had the lowest validation loss (0.2000)",
         ),
         (
             {"skipped_steps": 1, "loss_spikes": 2, "out_of_memory": 1},
-            "all 90 steps taken; the weights are those of the last step, 90; 1 step skipped, not "
-            "being finite; 2 jumps of the loss; memory ran out, and passes took less of it",
+            "all 90 steps completed; the weights are from the last step, 90; 1 non-finite step "
+            "skipped; 2 loss spikes; memory ran out, so passes were made smaller",
         ),
     ],
 )  # fmt: skip

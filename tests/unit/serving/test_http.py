@@ -310,10 +310,7 @@ def test_what_is_too_long_is_refused_with_the_numbers(served: Serve) -> None:
     near = server.chat("tiny", "a " * 230).json()["usage"]
     assert near["total_tokens"] <= 512
     small = served(cache_tokens=64)
-    assert (
-        "there is room for 64"
-        in _error(small.chat("tiny", "a", max_tokens=60), 400)["message"]
-    )
+    assert "there is room for 64" in _error(small.chat("tiny", "a", max_tokens=60), 400)["message"]
     assert (
         "prompt is empty"
         in _error(server.post("completions", model="tiny", prompt=""), 400)["message"]
