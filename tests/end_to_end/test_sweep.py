@@ -185,7 +185,7 @@ def test_what_is_worse_than_most_is_ended_early(
 def test_after_the_time_no_trial_begins(at: Any, brulee: Any) -> None:
     done = brulee("sweep", at.write(), "--set", "method.rank=2,4,6,8", "--timeout", "0.0001s")
     assert done.code == 0, done.err
-    assert "of 4 were not begun; the same command goes on" in done.out
+    assert "of 4 were not started; run the same command again to continue" in done.out
 
 
 def test_from_python(at: Any, one_thread: None) -> None:

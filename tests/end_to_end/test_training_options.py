@@ -252,8 +252,9 @@ def test_a_plan_tells_every_method_and_writes_nothing(
     shown = brulee("plan", recipe, "--method", "ia3", "--quiet").out
     assert asked == [["ia3"]]
     assert "activations" in shown
-    assert "run's folder: the result and the checkpoints that are kept" in shown
-    assert "in float32; this machine has" in shown
+    assert "run's folder: the result and the kept checkpoints" in shown
+    assert " in float32; " in shown
+    assert " are free on this machine now." in shown
 
 
 @pytest.mark.slow

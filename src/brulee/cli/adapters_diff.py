@@ -56,14 +56,14 @@ def _print(
     print(f"a  {a.label()}  {a.folder}")
     print(f"b  {b.label()}  {b.folder}")
     if same_base is not True:
-        print("they have different bases." if same_base is False else _UNKNOWN_BASE)
+        print("They have different bases." if same_base is False else _UNKNOWN_BASE)
     differ = [part for part in found.parts if not part.same]
     if not differ and not found.only_a and not found.only_b:
-        print(f"the same: all {len(found.parts)} parts, bit for bit.")
+        print(f"identical: all {len(found.parts)} parts, bit for bit.")
         return
     print(
-        f"{len(differ)} of {len(found.parts)} parts differ; over all of them |a - b| / |a| is "
-        f"{_number(found.relative)}, the cosine {_number(found.cosine)}."
+        f"{len(differ)} of {len(found.parts)} parts differ; over all parts, |a - b| / |a| is "
+        f"{_number(found.relative)} and the cosine {_number(found.cosine)}."
     )
     from brulee.methods.peft_config import PREFIX
 
@@ -87,7 +87,7 @@ def _print(
             print(f"only in {who}: {names[0]} ({len(names)} in all)")
 
 
-_UNKNOWN_BASE = "whether they share a base is not recorded."
+_UNKNOWN_BASE = "It is not recorded whether they share a base."
 
 
 def _number(value: float | None) -> str:

@@ -59,8 +59,8 @@ def _print(found: Inspected, everything: bool) -> None:
     options_ = ", ".join(f"{k}={v}" for k, v in found.method.items() if k != "name")
     lines = {
         "method": f"{found.label}  ({options_})" if options_ else found.label,
-        "base": found.base.get("source") or found.base.get("name") or "not named",
-        "digest": found.base.get("digest", "not kept: that it fits its base cannot be checked"),
+        "base": found.base.get("source") or found.base.get("name") or "not recorded",
+        "digest": found.base.get("digest", "not recorded: a wrong base would go unnoticed"),
         "stored": f"{found.values:,} values in {len(found.tensors)} tensors, {size(bytes_)}",
         "PEFT": _peft(found),
         "damage": _damage(found),
@@ -90,7 +90,7 @@ def _peft(found: Inspected) -> str:
     if found.stored.kind == "model":
         return "a whole model: transformers loads it"
     if found.peft is None:
-        return "has no such method; load it here"
+        return "has no such method; use brulee"
     return f"loads it, as {found.peft}"
 
 
@@ -103,7 +103,7 @@ def _combined(found: Inspected) -> str:
 
 def _damage(found: Inspected) -> str:
     if found.sealed:
-        return "none: every bit is as it was saved"
+        return "none: every bit is as saved"
     if found.stored.kind == "model":
-        return "none seen; without a digest only NaN and infinity would be"
-    return "none seen; without a digest only NaN and enormous values would be"
+        return "none found; without a digest, only NaN and infinity are detected"
+    return "none found; without a digest, only NaN and huge values are detected"

@@ -44,13 +44,13 @@ def _plain(found: Study) -> dict[str, Any]:
 
 
 def _print(found: Study) -> None:
-    print(f"{found.folder}: {len(found.tokens)} virtual tokens, {found.vocabulary:,} of vocabulary")
+    print(f"{found.folder}: {len(found.tokens)} virtual tokens, vocabulary {found.vocabulary:,}")
     rows = [
         (str(i), f"{t.tightness:.3f}", ", ".join(f"{n.text!r} {n.distance:.3f}" for n in t.nearest))
         for i, t in enumerate(found.tokens)
     ]
     print_table(["token", "tightness", "nearest, with cosine distance"], rows)
-    print_text(f"Tightness, the mean cosine of all pairs among {found.top}: {found.tightness:.3f}.")
+    print_text(f"Tightness (mean cosine of all pairs among {found.top}): {found.tightness:.3f}.")
     print_text(_sentence("random directions", found.random))
     print_text(_sentence("the vocabulary's own tokens", found.own))
 

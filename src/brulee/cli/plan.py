@@ -76,12 +76,12 @@ def _print(found: Plan) -> None:
         print_text(f"{line.label}: {line.refusal}")
     if any(line.cost for line in found.lines):
         print_text(
-            "run's folder: the result and the checkpoints that are kept, mostly optimizer "
+            "run's folder: the result and the kept checkpoints, mostly optimizer "
             "moments; `brulee methods count` shows the result alone."
         )
     print_text(
         f"{found.base} on {found.device} in {found.precision}; "
-        f"this machine has {size(found.room)} for it now."
+        f"{size(found.room)} are free on this machine now."
     )
 
 

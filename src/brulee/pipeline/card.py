@@ -27,7 +27,7 @@ def model_card(prepared: Prepared, training: Training, found: Results | None = N
         "tags": ["brulee"],
     }
     given = prepared.method.options().items()
-    options = ", ".join(f"{k} {v}" for k, v in given if v is not None and v is not False)
+    options = ", ".join(f"{k} {v}" for k, v in given if v not in (None, {}) and v is not False)
     lines = [
         "---",
         yaml.safe_dump(head, sort_keys=False).strip(),
@@ -57,8 +57,7 @@ def model_card(prepared: Prepared, training: Training, found: Results | None = N
         "",
         "## Intended use",
         "",
-        "What it was trained on, in the same phrasing; nothing else was measured but what stands "
-        "below.",
+        "The tasks it was trained on, in the same phrasing. Only the scores below were measured.",
         "",
         "## Scores",
         "",
@@ -75,16 +74,18 @@ def model_card(prepared: Prepared, training: Training, found: Results | None = N
 
 def _found_at(source: str, public: str | None) -> str:
     if source == "bundled":
-        return ", of the copy in four bits that comes with brulee"
-    return "" if public else "; it was a local model here, and has to be the one of that digest"
+        return "; of the 4-bit copy that comes with brulee"
+    return "" if public else "; it was a local model: use one with this digest"
 
 
 def _what(prepared: Prepared) -> str:
     name, quantised = prepared.base.name, prepared.base.quantised
     if prepared.method.stores_model:
-        return f"`{name}`, every parameter tuned"
+        return f"`{name}` with all parameters tuned"
     held = f" held in {quantised.upper()}" if quantised else ""
-    return f"A {prepared.method.label()} adapter for `{name}`{held}"
+    label = prepared.method.label()
+    article = "An" if label[0] in "aeiouAEIO" else "A"
+    return f"{article} {label} adapter for `{name}`{held}"
 
 
 def _scores(found: Results) -> list[str]:

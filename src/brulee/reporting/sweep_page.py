@@ -188,7 +188,7 @@ def _trials(found: Sweep) -> str:
     why = f'<ul class="said">{listed}</ul>' if listed else ""
     spread = "" if found.seeds == 1 else " ± is the standard deviation between seeds."
     return (
-        "<section><h2>Every trial</h2><p>The best first. Each is a run in a folder of its name."
+        "<section><h2>Every trial</h2><p>Best first. Each is a run in the folder of that name."
         f"{spread}</p>{table('Settings by their validation rows', heads, rows)}"
         f"{why}</section>"
     )
@@ -199,8 +199,8 @@ def _curves(found: Sweep) -> str:
     if "<svg" not in chart:
         return ""
     return (
-        "<section><h2>How they went</h2><p>Validation loss on the way, of each trial's first seed. "
-        "The thick line is the chosen one, the dashed one the recipe's own; × was ended early.</p>"
+        "<section><h2>Loss curves</h2><p>Validation loss during training, for each trial's first "
+        "seed. Thick: the chosen setting; dashed: the recipe's own; ×: ended early.</p>"
         f"<figure><figcaption>{_key(found)}</figcaption>{chart}</figure></section>"
     )
 
@@ -246,6 +246,6 @@ def _again(found: Sweep) -> str:
     listed = "\n".join(found.axes)
     command = f"<p>The chosen setting in full:</p><pre>{escape(found.command)}</pre>"
     return (
-        f"<section><h2>Do it again</h2>{command if found.command else ''}"
-        f"<details><summary>The axes</summary><pre>{escape(listed)}</pre></details></section>"
+        f"<section><h2>Reproduce</h2>{command if found.command else ''}"
+        f"<details><summary>Axes</summary><pre>{escape(listed)}</pre></details></section>"
     )

@@ -14,7 +14,7 @@ from brulee.reporting.results import Comparison
 from brulee.reporting.sweep_results import LOSS, Sweep, Trial
 from brulee.reporting.tables import Rows
 
-_STATES = {"pruned": "ended early", "failed": "failed", "running": "at work"}
+_STATES = {"pruned": "ended early", "failed": "failed", "running": "running"}
 _FEW = 30  # validation rows; with fewer, the text warns that the choice is uncertain
 
 
@@ -31,7 +31,7 @@ def show(found: Sweep, console: Console, page: Path) -> None:
     test(found).show(console)
     if found.command:
         console.print()
-        console.print(Text(f"In full: {found.command}"), soft_wrap=True)
+        console.print(Text(f"Full run: {found.command}"), soft_wrap=True)
     console.print(Text(f"Report: {page}"), soft_wrap=True)
 
 
@@ -39,7 +39,7 @@ def verdict(found: Sweep) -> list[str]:
     """The finding, then caveats, as clauses without a full stop."""
     best = found.best
     if best is None:
-        return [f"No setting of {len(found.trials)} was trained to its end", *_losses(found)]
+        return [f"0 of {len(found.trials)} settings finished training", *_losses(found)]
     return [_first(found, best), *_test(found), *_doubts(found), *_losses(found)]
 
 
@@ -173,8 +173,8 @@ def _doubts(found: Sweep) -> list[str]:
     second = f"trial-{lead.runner_up:03d}"
     if lead.clear is None:
         said.append(
-            f"it is {lead.by:.4f} ahead of the runner-up, {second}; with one seed nobody knows "
-            "whether another seed would turn that round (--seeds 3)"
+            f"it is {lead.by:.4f} ahead of the runner-up, {second}; one seed cannot tell "
+            "whether another seed would reverse the order (--seeds 3)"
         )
         return said
     interval = f"95% interval over {found.seeds} seeds {lead.low:+.4f} to {lead.high:+.4f}"
@@ -209,7 +209,8 @@ def _losses(found: Sweep) -> list[str]:
             said.append(f"{count} of {len(found.trials)} {words}")
     missing = found.planned - len(found.trials)
     if missing > 0:
-        said.append(f"{missing} of {found.planned} were not begun; the same command goes on")
+        of = f"{missing} of {found.planned}"
+        said.append(f"{of} were not started; run the same command again to continue")
     if found.tested_before:
         names = ", ".join(f"trial-{number:03d}" for number in found.tested_before)
         said.append(f"the test rows were asked before, for {names}, which was chosen then")

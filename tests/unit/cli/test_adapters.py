@@ -86,7 +86,7 @@ def test_inspecting_shows_tensors_and_where_they_belong(brulee, runs: Path) -> N
     assert {t["name"] for t in found["tensors"]} == set(load_file(runs / "one/adapter" / WEIGHTS))
     shown = brulee("adapters", "inspect", runs / "one").out
     assert "loads it, as LORA" in shown
-    assert "every bit is as it was saved" in shown
+    assert "every bit is as saved" in shown
     assert "more; --all shows them" in shown
     assert "more; --all" not in brulee("adapters", "inspect", runs / "one", "--all").out
 
@@ -137,7 +137,7 @@ def test_a_difference_names_parts_and_totals(brulee, runs: Path) -> None:
     assert "14 of 14 parts differ" in text
     assert "model.layers.0" in text
     same = brulee("adapters", "diff", runs / "one", runs / "one").out
-    assert "the same: all 14 parts, bit for bit." in same
+    assert "identical: all 14 parts, bit for bit." in same
 
 
 def test_another_base_is_pointed_at_in_a_difference(brulee, runs: Path) -> None:
@@ -145,7 +145,7 @@ def test_another_base_is_pointed_at_in_a_difference(brulee, runs: Path) -> None:
     record = json.loads(ours.read_text())
     record["base"]["digest"] = "other"
     ours.write_text(json.dumps(record))
-    assert "they have different bases" in brulee(
+    assert "They have different bases" in brulee(
         "adapters", "diff", runs / "one", runs / "two"
     ).out  # fmt: skip
     ours.unlink()

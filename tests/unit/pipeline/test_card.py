@@ -20,7 +20,7 @@ from brulee.recipe import load_recipe
 from brulee.reporting.results import Base, Forgetting, Method, Results, Training
 
 ROWS = [{"q": f"Where is parcel {i}?", "a": f"In hall {i}."} for i in range(8)]
-MakeCard = Callable[[str], str]
+MakeCard = Callable[..., str]
 
 
 @pytest.fixture
@@ -36,8 +36,9 @@ def card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeCard:
         "train": {"device": "cpu", "precision": "float32", "max_length": 128},
     }
 
-    def make(model: str) -> str:
-        (tmp_path / "r.yaml").write_text(yaml.safe_dump({"model": model, **recipe}))
+    def make(model: str, method: str = "lora") -> str:
+        values = {"model": model, "method": {"name": method}, **recipe}
+        (tmp_path / "r.yaml").write_text(yaml.safe_dump(values))
         run = open_run(load_recipe(tmp_path / "r.yaml"), "train", tmp_path / "run", False)
         training = Training(steps=2, planned_steps=2, kept_step=2)
         return model_card(prepare(run, begin=False), training)
@@ -55,8 +56,18 @@ def test_a_base_that_lies_here_is_told_by_its_digest(
 ) -> None:
     text = card(str(tiny_model_folder))
     assert "base_model" not in _head(text)
-    assert "it was a local model here, and has to be the one of that digest" in text
+    assert "it was a local model: use one with this digest" in text
     assert _head(text)["pipeline_tag"] == "text-generation"
+
+
+@pytest.mark.parametrize(("method", "what"), [("lora", "A LoRA r8"), ("ia3", "An IA3")])
+def test_a_method_has_its_article_and_only_the_options_that_are_set(
+    card: MakeCard, tiny_model_folder: Path, method: str, what: str
+) -> None:
+    text = card(str(tiny_model_folder), method)
+    assert f"{what} adapter for `tiny-llama`, trained on:" in text
+    (line,) = (line for line in text.splitlines() if line.startswith("- method: "))
+    assert "{}" not in line
 
 
 def test_the_bundled_model_goes_by_the_name_that_others_know(
@@ -65,7 +76,7 @@ def test_the_bundled_model_goes_by_the_name_that_others_know(
     monkeypatch.setattr("brulee.models.loading.bundled_folder", lambda: tiny_model_folder)
     text = card("bundled")
     assert _head(text)["base_model"] == "HuggingFaceTB/SmolLM2-135M-Instruct"
-    assert "of the copy in four bits that comes with brulee" in text
+    assert "of the 4-bit copy that comes with brulee" in text
 
 
 def test_a_base_that_was_tuned_whole_is_looked_at_for_damage(

@@ -82,7 +82,7 @@ def test_a_lead_within_what_seeds_do_is_said_to_be_none() -> None:
 
 def test_with_one_seed_nothing_is_known_of_seeds() -> None:
     said = " ".join(sweep_text.verdict(sweep(trial(0, 1.0), trial(1, 1.1))))
-    assert "with one seed nobody knows" in said
+    assert "one seed cannot tell" in said
     assert "(--seeds 3)" in said
 
 
@@ -118,7 +118,7 @@ def test_the_verdict_tells_how_many_were_compared_and_that_the_best_is_optimisti
         "optimistic, being the best of 3 on the 5 validation rows, which are few,",
         "1 of 4 ended early",
         "1 of 4 failed",
-        "2 of 6 were not begun; the same command goes on",
+        "2 of 6 were not started; run the same command again to continue",
         "the test rows were asked before, for trial-000",
     ):
         assert any(part in clause for clause in said), part
@@ -126,9 +126,9 @@ def test_the_verdict_tells_how_many_were_compared_and_that_the_best_is_optimisti
 
 def test_nothing_finished_is_said() -> None:
     found = sweep(trial(0, state="failed", reason="nan."), seeds=1)
-    assert sweep_text.verdict(found)[0] == "No setting of 1 was trained to its end"
+    assert sweep_text.verdict(found)[0] == "0 of 1 settings finished training"
     assert "trial-000 failed: nan." in text_of(found)
-    assert "No setting of 1" in sweep_page.render(found)
+    assert "0 of 1 settings finished" in sweep_page.render(found)
 
 
 def test_the_terminal_shows_the_test_of_both() -> None:
