@@ -199,7 +199,7 @@ def test_inspect_says_how_texts_are_divided(text: Any, brulee: Any) -> None:
     assert all(cut["misfits"] == cut["tokens_lost"] == 0 for cut in found["cuts"])
     assert all(row["plain"] and row["learned"] >= row["tokens"] - 1 for row in found["rows"])
     page = (text.folder / "page.html").read_text()
-    assert "which no prompt stands before" in page
+    assert "They are plain texts without a prompt." in page
     assert "The prompt at inference" not in page
     assert "What a length would cut" not in page
 
