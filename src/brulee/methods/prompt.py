@@ -108,15 +108,13 @@ class Prompt(Method):
         check_room(model, self._options.tokens)
         name, table = reading_embedding(model)
         start_PD = self._start_vectors(table, torch.Generator().manual_seed(seed))
-        layer = PromptEmbedding(table, start_PD)
-        attached = _PromptAttached(Wrapping(model, {name: layer}), layer, self._sets)
         if _looks_up_more(model, table):
-            attached.detach()
             raise InputError(
                 f"method prompt: {type(model).__name__} looks its words up in a table for each "
                 "layer too, where a soft prompt has no vectors; use another method."
             )
-        return attached
+        layer = PromptEmbedding(table, start_PD)
+        return _PromptAttached(Wrapping(model, {name: layer}), layer, self._sets)
 
     @torch.no_grad()
     def _start_vectors(self, table: nn.Module, generator: torch.Generator) -> torch.Tensor:
@@ -134,20 +132,27 @@ class Prompt(Method):
 
 @torch.no_grad()
 def _looks_up_more(model: PreTrainedModel, table: nn.Module) -> bool:
-    """Whether ids past the vocabulary are also looked up elsewhere (Gemma 3n and 4); tried.
+    """Whether another table is called with the ids too (Gemma 3n and 4).
 
-    Only tried if another table has about as many rows.
+    Only a table with about as many rows is watched, during a pass over valid ids: an id without a
+    row is an error that a GPU does not recover from.
     """
-    rows = len(weight_of(table))
+    weight = weight_of(table)
     others = [m for _, m in text_modules(model) if isinstance(m, nn.Embedding) and m is not table]
-    if model.config.is_encoder_decoder or all(10 * m.num_embeddings < 9 * rows for m in others):
+    others = [m for m in others if 10 * m.num_embeddings >= 9 * len(weight)]
+    if model.config.is_encoder_decoder or not others or weight.is_meta:
         return False
-    ids = torch.full((1, 1), FIRST, device=weight_of(table).device)
+    ids = torch.tensor([[3, 3, 1]], device=weight.device)  # unlike any positions
+    found: list[bool] = []
+    hooks = [
+        m.register_forward_pre_hook(lambda _, x: found.append(x[0].equal(ids))) for m in others
+    ]
     try:
         model(input_ids=ids, use_cache=False)
-    except IndexError:
-        return True
-    return False
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return any(found)
 
 
 class PromptEmbedding(Wrapper):
