@@ -63,6 +63,7 @@ FACTORS: dict[str, list[Any]] = {
     "weight_decay": [0.0, 0.1],
     "max_grad_norm": [1.0, None, 0.01],
     "neftune_alpha": [None, None, 5],
+    "prompt_loss_weight": [0.0, 0.0, 0.1, 1.0],
     "length": [{"epochs": 1.5}, {"epochs": 0.4}, {"epochs": 50, "max_steps": 5}],
     "validate_every": [None, 1, 2],
     "best": [(False, None), (True, None), (True, 1)],
@@ -99,14 +100,16 @@ def _goes_together(choice: Choice) -> bool:
     """Whether nothing of it is known to be refused."""
     if choice["method"] == "bias" and choice["model"] not in ("phi", "gpt2", "gpt-neox", "bart"):
         return False
-    return not (choice["neftune_alpha"] and choice["model"] in SEQ2SEQ)
+    by_prompts = choice["neftune_alpha"] or choice["prompt_loss_weight"]
+    return not (by_prompts and choice["model"] in SEQ2SEQ)
 
 
 def recipe_of(choice: Choice, model: str) -> dict[str, Any]:
     """The recipe of a choice on the model in a folder."""
     schedule, warmup, min_rate = choice["schedule"]
     (batch_size, accumulation), (keep_best, patience) = choice["batch"], choice["best"]
-    as_they_are = ("micro_batch", "weight_decay", "max_grad_norm", "neftune_alpha", "seed")
+    as_they_are = ("micro_batch", "weight_decay", "max_grad_norm", "neftune_alpha", "seed",
+                   "prompt_loss_weight")  # fmt: skip
     often = ("validate_every", "generate_every", "save_every", "max_length")
     return {
         "model": {"name": model, "chat_template": choice["framing"]},

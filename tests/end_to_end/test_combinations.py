@@ -74,7 +74,7 @@ def first(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 def plain_loss(model: PreTrainedModel, documents: Sequence[Encoded]) -> float:
     """The mean loss of the learned tokens, a document at a time through the model's own forward."""
     total = sum(_summed(model, document) for document in documents)
-    return total / sum(document.learned for document in documents)
+    return total / sum(document.weight for document in documents)
 
 
 def _summed(model: PreTrainedModel, document: Encoded) -> float:
@@ -85,8 +85,8 @@ def _summed(model: PreTrainedModel, document: Encoded) -> float:
     ids_T = torch.tensor(document.ids)
     logits_TV = model(input_ids=ids_T[None]).logits[0, -len(ids_T) :]
     losses = [
-        F.cross_entropy(logits_TV[start - 1 : end - 1], ids_T[start:end], reduction="sum")
-        for start, end in document.spans
+        weight * F.cross_entropy(logits_TV[start - 1 : end - 1], ids_T[start:end], reduction="sum")
+        for start, end, weight in document.weighted
     ]
     return float(torch.stack(losses).sum())
 

@@ -42,6 +42,34 @@ def test_completions_of_validation_rows_are_scored_and_kept(at: Any, brulee: Any
     assert f"\n  should: {wanted}\n" in done.err, "nobody can tell how good the output is"
 
 
+def test_prompts_are_learned_too_and_validation_is_of_answers(at: Any, brulee: Any) -> None:
+    told = {}
+    for weight in (0.0, 1.0):
+        recipe = at.write(train__prompt_loss_weight=weight, train__learning_rate=1e-12)
+        done = brulee("train", recipe, "--fresh")
+        assert done.code == 0, done.err
+        told[weight] = [events(at, kind) for kind in ("step", "validation")]
+    (steps, validated), (with_prompts, validated_too) = told[0.0], told[1.0]
+    assert [e["tokens"] for e in steps] == [e["tokens"] for e in with_prompts]
+    assert abs(steps[0]["loss"] - with_prompts[0]["loss"]) > 1e-3
+    assert validated[0]["loss"] == pytest.approx(validated_too[0]["loss"], abs=1e-6)
+    shown = brulee("data", "inspect", recipe).out
+    assert "of the tokens are learned, and the loss of the others counts as much" in shown
+
+
+def test_prompts_of_an_encoder_decoder_are_refused(
+    at: Any, brulee: Any, tiny_t5_folder: Path
+) -> None:
+    recipe = at.write(model=str(tiny_t5_folder), train__prompt_loss_weight=0.5)
+    for command in ("train", "plan"):
+        done = brulee(command, recipe)
+        assert (done.code, done.err.splitlines()[-1]) == (
+            2,
+            "error: recipe.yaml, line 4: train.prompt_loss_weight: not for encoder-decoder models, "
+            "which read a prompt and do not predict it; leave it out.",
+        ), command
+
+
 def test_completions_without_a_metric_say_so(at: Any, brulee: Any) -> None:
     at.recipe["evaluate"]["metrics"] = []
     done = brulee("train", at.write(train__generate_every=3))

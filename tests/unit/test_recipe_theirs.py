@@ -173,7 +173,8 @@ def test_axolotl_keeps_its_entries_and_tells_what_packs_change(tmp_path: Path) -
     ]
     assert recipe.train.trackers == ["wandb"]
     assert recipe.train.warmup == 10
-    assert left(found) == {"sample_packing", "train_on_inputs", "datasets.1.shards"}
+    assert recipe.train.prompt_loss_weight == 1
+    assert left(found) == {"sample_packing", "datasets.1.shards"}
     assert "not-to-be-shown" not in found.text
 
 

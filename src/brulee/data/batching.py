@@ -33,6 +33,7 @@ class Batch:
     device. The first `shared` tokens of all documents are stored once, at the front of a pack.
     `asked` counts, for each of the pack's `segments`, the tokens from the first position that
     predicts a target to the end. `written` are the decoder's token counts in packed pairs.
+    `weights` (N) say how much each target's loss counts; None if all count once.
     """
 
     inputs: dict[str, Any]
@@ -43,6 +44,7 @@ class Batch:
     shared: int = 0
     asked: tuple[int, ...] = ()
     written: tuple[int, ...] = ()
+    weights: torch.Tensor | None = None
 
     @property
     def segments(self) -> tuple[int, ...]:
@@ -60,6 +62,11 @@ class Batch:
         """The number of tokens that carry loss."""
         return int(self.targets.shape[0])
 
+    @property
+    def weight(self) -> float:
+        """The sum of the targets' weights."""
+        return self.learned if self.weights is None else float(self.weights.sum())
+
     def to(self, device: torch.device) -> Batch:
         """The same batch on another device."""
         import torch
@@ -69,9 +76,8 @@ class Batch:
             return value.to(device, non_blocking=True) if moves else value
 
         inputs = {key: move(value) for key, value in self.inputs.items()}
-        return replace(
-            self, inputs=inputs, positions=move(self.positions), targets=move(self.targets)
-        )
+        own = {name: move(getattr(self, name)) for name in ("positions", "targets", "weights")}
+        return replace(self, inputs=inputs, **own)
 
 
 def pack(documents: Sequence[Encoded], shared: int = 0) -> Batch:
@@ -88,7 +94,7 @@ def pack(documents: Sequence[Encoded], shared: int = 0) -> Batch:
     for document in documents:
         # Where the document would start if its own tokens directly followed the shared ones.
         _predict(document, len(ids) - shared, positions, targets)
-        asked.append(len(document.ids) - document.spans[0][0] + 1)
+        asked.append(len(document.ids) - document.first + 1)
         ids += document.ids[shared:]
     own = [length - shared for length in lengths]
     arguments = pack_arguments([shared, *own] if shared else own, "cpu")
@@ -96,14 +102,15 @@ def pack(documents: Sequence[Encoded], shared: int = 0) -> Batch:
         arguments["position_ids"][:, shared:] += shared
     inputs = {"input_ids": _whole_numbers(ids).unsqueeze(0), **arguments}
     at, wanted = _whole_numbers(positions), _whole_numbers(targets)
-    return Batch(inputs, at, wanted, lengths, True, shared, tuple(asked))
+    weights = _weights(documents)
+    return Batch(inputs, at, wanted, lengths, True, shared, tuple(asked), weights=weights)
 
 
 def common_start(documents: Sequence[Encoded]) -> int:
-    """The length of the documents' common prefix, up to where any predicts a learned token."""
+    """The length of the documents' common prefix, up to where any predicts a token for the loss."""
     if len(documents) < 2:
         return 0
-    most = min(document.spans[0][0] for document in documents) - 1
+    most = min(document.first for document in documents) - 1
     columns = zip(*(document.ids[:most] for document in documents), strict=True)
     return sum(1 for _ in itertools.takewhile(lambda column: len(set(column)) == 1, columns))
 
@@ -147,7 +154,8 @@ def pad(documents: Sequence[Encoded], pad_id: int) -> Batch:
         _predict(document, row * width, positions, targets)
     inputs = {"input_ids": ids_BT, "attention_mask": mask_BT}
     lengths = tuple(len(d.ids) for d in documents)
-    return Batch(inputs, torch.tensor(positions), torch.tensor(targets), lengths, False)
+    at, wanted = torch.tensor(positions), torch.tensor(targets)
+    return Batch(inputs, at, wanted, lengths, False, weights=_weights(documents))
 
 
 def pad_pairs(documents: Sequence[Encoded], pad_id: int, start_id: int) -> Batch:
@@ -198,12 +206,22 @@ def _check_pairs(documents: Sequence[Encoded]) -> None:
 
 
 def _predict(document: Encoded, begin: int, positions: list[int], targets: list[int]) -> None:
-    """Append the learned tokens of a document at `begin`, and the positions that predict them."""
-    for start, end in document.spans:
+    """Append the tokens with loss of a document at `begin`, and the positions that predict them."""
+    for start, end, _ in document.weighted:
         if start < 1:
             raise ValueError("nothing stands before the first learned token to predict it from")
         positions += range(begin + start - 1, begin + end - 1)
         targets += document.ids[start:end]
+
+
+def _weights(documents: Sequence[Encoded]) -> torch.Tensor | None:
+    """The weight of every target in the order of `_predict`; None if all count once."""
+    import torch
+
+    if not any(document.prompts for document in documents):
+        return None
+    spans = [span for document in documents for span in document.weighted]
+    return torch.tensor([weight for start, end, weight in spans for _ in range(start, end)])
 
 
 def _right_padded(

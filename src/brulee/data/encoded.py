@@ -10,12 +10,15 @@ A draft that starts with a learned segment is plain text. It has the BOS token t
 adds, if any, and all is learned but the first token, which has none before it to predict it from:
 
     <s> | Once upon a time ... </s>          Once | upon a time ... <|endoftext|>
+
+Under `train.prompt_loss_weight` prompts carry loss too, which counts less: what is learned keeps
+its spans, since answers are found by them, and the other tokens have spans of their own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
@@ -35,12 +38,15 @@ Kind = Literal["causal", "seq2seq"]
 class Encoded:
     """A document's token ids; those in `spans`, half-open [start, end), carry loss.
 
-    Raises InputError if nothing is learned.
+    So do those in `prompts`, `prompt_weight` times (`with_prompts`). Raises InputError if nothing
+    is learned.
     """
 
     ids: tuple[int, ...]
     spans: tuple[tuple[int, int], ...]
     cut: int = 0  # tokens dropped from the source column or the start of a chat, to fit
+    prompts: tuple[tuple[int, int], ...] = ()
+    prompt_weight: float = 0.0
 
     def __post_init__(self) -> None:
         if self.learned < 1:
@@ -54,7 +60,28 @@ class Encoded:
     @property
     def learned(self) -> int:
         """The number of ids that carry loss."""
-        return sum(end - start for start, end in self.spans)
+        return _length(self.spans)
+
+    @property
+    def predicted(self) -> int:
+        """The number of ids that are predicted for the loss, those of prompts included."""
+        return self.learned + _length(self.prompts)
+
+    @property
+    def weight(self) -> float:
+        """How much the document counts in the mean loss of a step: in tokens of answers."""
+        return self.learned + self.prompt_weight * _length(self.prompts)
+
+    @property
+    def first(self) -> int:
+        """The first id that is predicted for the loss."""
+        return min(start for start, _ in (*self.spans, *self.prompts))
+
+    @property
+    def weighted(self) -> list[tuple[int, int, float]]:
+        """Start, end and weight of all spans with loss, in order."""
+        lighter = [(*span, self.prompt_weight) for span in self.prompts]
+        return sorted([*((*span, 1.0) for span in self.spans), *lighter])
 
     @property
     def prompt(self) -> tuple[int, ...]:
@@ -65,6 +92,28 @@ class Encoded:
     def completion(self) -> tuple[int, ...]:
         """The last answer, with its end-of-turn token."""
         return self.ids[slice(*self.spans[-1])]
+
+
+def check_prompt_loss(kind: Kind, weight: float) -> None:
+    """Raise InputError for an encoder-decoder, which predicts nothing of a prompt."""
+    if weight and kind == "seq2seq":
+        raise InputError(
+            "train.prompt_loss_weight: not for encoder-decoder models, which read a prompt and do "
+            "not predict it; leave it out."
+        )
+
+
+def with_prompts(document: Encoded, weight: float, before: int) -> Encoded:
+    """The same document with a loss of its other tokens, each counted `weight` times.
+
+    The first `before` ids are a method's own and carry none, nor does the first token after them.
+    """
+    if not weight:
+        return document
+    starts = (before + 1, *(end for _, end in document.spans))
+    ends = (*(start for start, _ in document.spans), len(document.ids))
+    others = tuple((a, b) for a, b in zip(starts, ends, strict=True) if a < b)
+    return replace(document, prompts=others, prompt_weight=weight) if others else document
 
 
 class DraftIds:
@@ -133,6 +182,10 @@ class DraftIds:
     def _said(self, segment: Segment) -> str:
         end = [str(self._tokenizer.convert_ids_to_tokens(i)) for i in segment.end[-1:]]
         return "".join(end) or segment.text
+
+
+def _length(spans: Sequence[tuple[int, int]]) -> int:
+    return sum(end - start for start, end in spans)
 
 
 def _open(ids: list[int], end: int | None) -> list[int]:

@@ -90,7 +90,7 @@ class Inspection:
     `draws` is the number of draws in training, `measured` how many were encoded, from the first
     on; `left_out` of these fit under no template. `failed` could not be encoded, with `problem` as
     the first reason. `longest` is the location of the longest. `learned_share` is the share of
-    tokens with loss after cutting.
+    tokens of answers after cutting; the others carry loss `prompt_loss_weight` times.
     """
 
     name: str
@@ -109,6 +109,7 @@ class Inspection:
     cuts: tuple[Cut, ...]
     packing: Packing
     learned_share: float
+    prompt_loss_weight: float
     mix: tuple[Mix, ...]
     templates: tuple[Mix, ...]
     framing: Framing
@@ -176,6 +177,7 @@ def inspect(
         cuts=cuts(measured, sizes(measured, encoder.max_length)),
         packing=packing(after, train.batch_size, token_budget),
         learned_share=sum(m.learned for m in drawn.used) / sum(after),
+        prompt_loss_weight=train.prompt_loss_weight,
         mix=mix_of_tasks(mixture, draws, drawn, encoder.max_length),
         templates=mix_of_templates(corpus, drawn, encoder.max_length),
         framing=_framing(encoder, shown),

@@ -49,8 +49,9 @@ class _LinearCrossEntropy(torch.autograd.Function):
         held: Held | None,
         cap: float | None,
         bias_V: torch.Tensor | None,
+        weights_N: torch.Tensor | None,
     ) -> torch.Tensor:
-        need_hidden, need_weight, *_, need_bias = ctx.needs_input_grad
+        need_hidden, need_weight, *_, need_bias, _ = ctx.needs_input_grad
         rows = max(1, CHUNK_LOGITS[weight_VD.device.type] // weight_VD.shape[0])
         step = step_of(hidden_ND, STEP)
         weight = held.tensor(weight_VD) if held else weight_VD.to(hidden_ND.dtype)
@@ -67,8 +68,11 @@ class _LinearCrossEntropy(torch.autograd.Function):
             if cap is not None:
                 bent_CV = logits_CV.div_(cap).tanh_()
                 logits_CV = bent_CV * cap
-            losses, d_logits_CV = _entropies(logits_CV, targets_N[part], needs)
-            loss += losses
+            losses_C, d_logits_CV = _entropies(logits_CV, targets_N[part], needs)
+            if weights_N is not None:
+                losses_C = losses_C * weights_N[part]
+                d_logits_CV[:learned] *= weights_N[part, None]
+            loss += losses_C.sum()
             if bent_CV is not None:
                 d_logits_CV = d_logits_CV.mul_(1 - bent_CV.square_())
             if d_hidden is not None:
@@ -92,7 +96,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
             d_weight = (d_weight * scale).to(ctx.held_in[0])
         if d_bias is not None:
             d_bias = (d_bias * scale).to(ctx.held_in[1])
-        return d_hidden, d_weight, None, None, None, d_bias
+        return d_hidden, d_weight, None, None, None, d_bias, None
 
 
 def _logits(
@@ -106,7 +110,7 @@ def _logits(
 def _entropies(
     logits_CV: torch.Tensor, targets: torch.Tensor, need_gradient: bool
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Summed cross-entropy of the first rows, one per target, and its gradient if it is needed.
+    """Cross-entropies of the first rows, one per target, and their gradient if it is needed.
 
     Rows with a negative target count for neither. The gradient has the dtype of the logits, may
     reuse their memory, and is zero in the remaining rows (padding).
@@ -117,22 +121,22 @@ def _entropies(
         losses = logits_CV.new_empty(rows, dtype=torch.float32)
         run(logits_CV, targets, losses, rows, logits_CV.shape[1], int(need_gradient))
         logits_CV[rows:] = 0
-        return losses.sum(), logits_CV
+        return losses, logits_CV
     wide_CV = logits_CV[:rows].to(torch.promote_types(logits_CV.dtype, torch.float32))
     log_z = torch.logsumexp(wide_CV, dim=-1)
     counts, wanted = targets >= 0, targets.clamp(min=0)[:, None]
     picked = wide_CV.gather(1, wanted).squeeze(1)
-    loss = (log_z - picked).where(counts, 0).sum()
+    losses = (log_z - picked).where(counts, 0)
     if not need_gradient:
-        return loss, logits_CV
+        return losses, logits_CV
     # Softmax - one-hot, computed in the logits' memory if they are in fp32 or wider.
     wide_CV.sub_(log_z[:, None]).exp_()
     wide_CV.scatter_add_(1, wanted, torch.full_like(picked, -1.0)[:, None])
     wide_CV.masked_fill_(~counts[:, None], 0)
     if wide_CV.data_ptr() == logits_CV.data_ptr():
-        return loss, logits_CV
+        return losses, logits_CV
     logits_CV[:rows], logits_CV[rows:] = wide_CV, 0
-    return loss, logits_CV
+    return losses, logits_CV
 
 
 def linear_cross_entropy(
@@ -142,19 +146,21 @@ def linear_cross_entropy(
     held: Held | None = None,
     cap: float | None = None,
     bias_V: torch.Tensor | None = None,
+    weights_N: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Sum over N of -log softmax(hidden @ weight.T)[target], as a scalar in fp32 (or fp64).
 
     Equal to `F.cross_entropy(hidden @ weight.T, targets, reduction="sum")`, with memory for one
     chunk of logits instead of N x V. The gradient is exact, and no logits are recomputed for it.
     `held` provides the weight in the dtype of the hidden states, if that differs. A bias is added
-    to the logits z; with a `cap`, they then become cap * tanh(z / cap).
+    to the logits z; with a `cap`, they then become cap * tanh(z / cap). With `weights`, each
+    position's loss counts so many times.
     """
     if not torch.is_grad_enabled():  # ctx.needs_input_grad ignores no_grad
         hidden_ND, weight_VD = hidden_ND.detach(), weight_VD.detach()
         bias_V = None if bias_V is None else bias_V.detach()
     apply: Callable[..., torch.Tensor] = _LinearCrossEntropy.apply  # torch leaves it untyped
-    return apply(hidden_ND, weight_VD, targets_N, held, cap, bias_V)
+    return apply(hidden_ND, weight_VD, targets_N, held, cap, bias_V, weights_N)
 
 
 @dataclass(frozen=True)
@@ -181,11 +187,13 @@ class Head:
         weight_VD: torch.Tensor,
         targets_N: torch.Tensor,
         held: Held | None = None,
+        weights_N: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """The summed cross-entropy of the model's logits (`linear_cross_entropy`)."""
         if self.over != 1.0:
             hidden_ND = hidden_ND / self.over
-        return linear_cross_entropy(hidden_ND, weight_VD, targets_N, held, self.cap, self.bias)
+        how = (held, self.cap, self.bias, weights_N)
+        return linear_cross_entropy(hidden_ND, weight_VD, targets_N, *how)
 
 
 class CompletionLoss:
@@ -203,32 +211,40 @@ class CompletionLoss:
         self.fused = self._head is not None
 
     def __call__(self, batch: Batch) -> torch.Tensor:
-        """Sum of the losses at the batch's N targets, an fp32 scalar."""
+        """Sum of the losses at the batch's N targets, times their weights, an fp32 scalar."""
         if self.decoder is not None and batch.packed:
-            return self._of_hidden(self.decoder(batch), batch.targets)
+            return self._of_hidden(self.decoder(batch), batch.targets, batch.weights)
         if self._head is not None and not self._pair:
             hidden_BTD = self.model.base_model(**batch.inputs, use_cache=False).last_hidden_state
             head = self.model.get_output_embeddings()
             hidden_ND = _as_held(hidden_BTD.flatten(0, 1)[batch.positions], head.weight)
-            return self._head.loss(hidden_ND, head.weight, batch.targets)
+            return self._head.loss(hidden_ND, head.weight, batch.targets, weights_N=batch.weights)
         if batch.packed:
             output = self.model(**batch.inputs, use_cache=False, logits_to_keep=batch.positions)
             logits_NV = output.logits[0]
         else:
             logits_BTV = self.model(**batch.inputs, use_cache=False).logits
             logits_NV = logits_BTV.flatten(0, 1)[batch.positions]
-        return F.cross_entropy(logits_NV.float(), batch.targets, reduction="sum")
+        if batch.weights is None:
+            return F.cross_entropy(logits_NV.float(), batch.targets, reduction="sum")
+        losses_N = F.cross_entropy(logits_NV.float(), batch.targets, reduction="none")
+        return (losses_N * batch.weights).sum()
 
     def of_prepared(self, prepared: Prepared) -> torch.Tensor:
         """The same for a pass that the decoder has prepared; negative targets are ignored."""
         assert isinstance(self.decoder, FusedDecoder), "prepared by it"
         return self._of_hidden(self.decoder.hidden(prepared), prepared.targets)
 
-    def _of_hidden(self, hidden_ND: torch.Tensor, targets_N: torch.Tensor) -> torch.Tensor:
+    def _of_hidden(
+        self,
+        hidden_ND: torch.Tensor,
+        targets_N: torch.Tensor,
+        weights_N: torch.Tensor | None = None,
+    ) -> torch.Tensor:
         assert self.decoder is not None, "what made them"
         assert self._head is not None, "what a decoder is for"
         head = self.model.get_output_embeddings()
-        return self._head.loss(hidden_ND, head.weight, targets_N, self.decoder.held)
+        return self._head.loss(hidden_ND, head.weight, targets_N, self.decoder.held, weights_N)
 
 
 def _ways(model: PreTrainedModel) -> tuple[Head | None, FusedDecoder | FusedPair | None]:

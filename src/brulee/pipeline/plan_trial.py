@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from brulee.data.corpus import open_corpus
+from brulee.data.encoded import check_prompt_loss, with_prompts
 from brulee.data.encoding import Encoded, Encoder
 from brulee.data.instruction import instruction
 from brulee.data.lengths import fitting_rows
@@ -52,6 +53,7 @@ class Sample:
 
     def __init__(self, recipe: Recipe) -> None:
         self.recipe, self.encoder = recipe, load_encoder(recipe)
+        check_prompt_loss(self.encoder.kind, recipe.train.prompt_loss_weight)
         self.whole = open_corpus(recipe)
         self._begin(self.encoder)
 
@@ -77,9 +79,10 @@ class Sample:
         return [read[i : i + size] for i in range(0, count, size)]
 
     def _document(self, encoder: Encoder, i: int) -> Encoded:
-        draw = self.mixture.sample(i)
-        key = f"{self.recipe.train.seed}/{draw.epoch}/{draw.row}"
-        return self.corpus.tasks[draw.part].draw(encoder, draw.row, draw.template, key)
+        draw, spec = self.mixture.sample(i), self.recipe.train
+        key = f"{spec.seed}/{draw.epoch}/{draw.row}"
+        encoded = self.corpus.tasks[draw.part].draw(encoder, draw.row, draw.template, key)
+        return with_prompts(encoded, spec.prompt_loss_weight, len(encoder.prefix_ids))
 
     def instruct(self, method: Method) -> None:
         """Give a soft prompt the task's instruction."""
@@ -130,7 +133,7 @@ def tried(
         document_seconds=document_seconds,
         steps=sample.course.steps,
         saves=sample.course.saves(recipe.train.save_every),
-        learned=sum(d.learned for d in most),
+        learned=sum(d.predicted for d in most),
         pass_tokens=tokens_of(most),
         itemsize=shallow.dtype.itemsize,
     )

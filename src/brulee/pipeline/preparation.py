@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from brulee.data.corpus import Corpus, Test, open_corpus
+from brulee.data.encoded import check_prompt_loss
 from brulee.data.encoding import Encoder
 from brulee.data.instruction import instruction
 from brulee.data.lengths import Fitting, fitting_rows
@@ -184,6 +185,7 @@ def _load(recipe: Recipe, dtype: torch.dtype, device: torch.device) -> Base:
     _check_context(recipe, context_length(base.model))
     sampling_of(recipe, base.tokenizer)  # refuses a schema that cannot be enforced with its tokens
     check_noise(base.model, recipe.train.neftune_alpha)
+    check_prompt_loss(base.kind, recipe.train.prompt_loss_weight)
     return base
 
 

@@ -10,6 +10,7 @@ from typing import Protocol
 import torch
 from safetensors.torch import load_file, save_file
 
+from brulee.data.encoded import with_prompts
 from brulee.data.encoding import Encoded, Encoder
 from brulee.data.lengths import fitting_rows
 from brulee.data.task import Task
@@ -162,14 +163,16 @@ def attach(prepared: Prepared, chosen: Path | None = None) -> Attached:
 
 def documents(prepared: Prepared, encoder: Encoder) -> Documents:
     """The training documents by index."""
-    tasks, mixture, seed = prepared.corpus.tasks, prepared.mixture, prepared.recipe.train.seed
+    tasks, mixture, spec = prepared.corpus.tasks, prepared.mixture, prepared.recipe.train
+    before = len(encoder.prefix_ids)
 
     def document(i: int) -> Document:
         draw = mixture.sample(i)
         task = tasks[draw.part]
-        key = f"{seed}/{draw.epoch}/{draw.row}"
+        key = f"{spec.seed}/{draw.epoch}/{draw.row}"
         encoded = task.draw(encoder, draw.row, draw.template, key)
-        return Document(task.rows.place(draw.row), encoded)
+        learned = with_prompts(encoded, spec.prompt_loss_weight, before)
+        return Document(task.rows.place(draw.row), learned)
 
     return document
 

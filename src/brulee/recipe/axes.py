@@ -23,7 +23,7 @@ METHOD: Final = "method.name"
 TRAIN: Final = (
     "epochs", "max_steps", "learning_rate", "schedule", "warmup", "min_rate", "cooldown",
     "batch_size", "accumulation", "optimizer", "weight_decay", "beta1", "beta2", "epsilon",
-    "neftune_alpha", "max_grad_norm", "precision", "keep_best", "patience",
+    "neftune_alpha", "prompt_loss_weight", "max_grad_norm", "precision", "keep_best", "patience",
 )  # fmt: skip
 _INSTEAD: Final = {
     "train.seed": "--seeds N trains every setting with N seeds",

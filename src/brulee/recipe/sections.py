@@ -115,6 +115,10 @@ class TrainSpec(Strict):
     neftune_alpha: Annotated[float, Field(gt=0)] | None = Field(
         None, description="noise on the embeddings while training (NEFTune): 5, for instance"
     )
+    prompt_loss_weight: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.0,
+        description="how often the loss of a prompt's token counts; 0: only answers are learned",
+    )
     max_grad_norm: Annotated[float, Field(gt=0)] | None = 1.0
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1 ...")

@@ -37,7 +37,7 @@ def clauses(found: Inspection) -> list[Clause]:
     said = [
         *_pieces(found),
         *_cut(found),
-        Clause(f"{wording.percent(found.learned_share)} of the tokens carry loss"),
+        _loss(found),
         _batches(found),
         *_splits(found),
         *_repeats(found),
@@ -63,6 +63,14 @@ def _pieces(found: Inspection) -> list[Clause]:
             text += f", none of them longer than max_length, {found.max_length:,} tokens"
         said.append(Clause(text))
     return said
+
+
+def _loss(found: Inspection) -> Clause:
+    share, weight = wording.percent(found.learned_share), found.prompt_loss_weight
+    if not weight:
+        return Clause(f"{share} of the tokens carry loss")
+    times = "as much" if weight == 1 else f"{weight:g} times"
+    return Clause(f"{share} of the tokens are learned, and the loss of the others counts {times}")
 
 
 def _cut(found: Inspection) -> list[Clause]:

@@ -75,4 +75,4 @@ def measure(trainer: Trainer) -> Measured:
 
 
 def _learned(trainer: Trainer, step: int) -> int:
-    return sum(trainer.document(i).encoded.learned for i in trainer.course.of(step))
+    return sum(trainer.document(i).encoded.predicted for i in trainer.course.of(step))

@@ -95,12 +95,16 @@ class Captured:
         self._works = True
         self.keeps, self.replayed = False, 0
 
-    def gradient(self, documents: Sequence[Encoded], over: int) -> torch.Tensor | None:
+    def gradient(self, documents: Sequence[Encoded], over: float) -> torch.Tensor | None:
         """The summed loss / `over` with its gradient; None if it has to be computed normally.
 
         The returned scalar is overwritten by the next call.
         """
         if not self._works:
+            return None
+        if any(document.prompts for document in documents):
+            note("passes with a loss of prompts are not recorded as CUDA graphs")
+            self._works = False
             return None
         shared = common_start(documents)
         sizes = sizes_of(documents, shared)

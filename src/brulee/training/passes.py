@@ -25,7 +25,8 @@ from brulee.training.sharding import ShardedLoss, held_whole, shard
 class Passes:
     """Splits documents into passes of at most `most` documents and `pass_tokens` tokens.
 
-    The loss is the sum over learned tokens divided by their number, however they are split. `most`
+    The loss is the sum over learned tokens divided by their number, however they are split; tokens
+    of prompts, if they carry loss, count by their weight in both. `most`
     and `pass_tokens` may be changed between calls. `noise` is NEFTune's alpha, applied in
     `backward`.
     """
@@ -96,29 +97,29 @@ class Passes:
         return packed(self.base.model) if takes else contextlib.nullcontext()
 
     def backward(
-        self, documents: Sequence[Encoded], learned: int | None = None
+        self, documents: Sequence[Encoded], over: float | None = None
     ) -> tuple[torch.Tensor, int]:
         """Accumulate the gradient of the mean loss per learned token; returns loss and tokens.
 
-        `learned` is the divisor if these documents are only a part of a step.
+        `over` is the divisor if these documents are only a part of a step.
         """
-        learned = learned or sum(d.learned for d in documents)
+        over = over or sum(d.weight for d in documents)
         self._renew()
         total = torch.zeros((), device=self.base.device)
         tokens = 0
         for part in self.parts(documents):
-            total += self._gradient(part, learned)
+            total += self._gradient(part, over)
             tokens += sum(len(d.ids) for d in part)
         return total, tokens
 
-    def _gradient(self, part: Sequence[Encoded], learned: int) -> torch.Tensor:
-        """Accumulate the gradient of one pass's summed loss / `learned`, and return that loss."""
+    def _gradient(self, part: Sequence[Encoded], over: float) -> torch.Tensor:
+        """Accumulate the gradient of one pass's summed loss / `over`, and return that loss."""
         if self._captured is not None:
-            found = self._captured.gradient(part, learned)
+            found = self._captured.gradient(part, over)
             if found is not None:
                 return found
         with self._precision():
-            loss = self._noisy(part) / learned
+            loss = self._noisy(part) / over
         torch.autograd.backward(loss)
         return loss.detach()
 
@@ -140,7 +141,7 @@ class Passes:
         for document in documents:
             for batch in self._batches([document]):
                 with self._precision():
-                    yield self.loss(batch) / batch.learned
+                    yield self.loss(batch) / batch.weight
 
     @torch.no_grad()
     def total_loss(self, documents: Sequence[Encoded]) -> tuple[float, int]:

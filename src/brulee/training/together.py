@@ -1,7 +1,7 @@
 """A step shared by several processes: one loss, one gradient, one decision.
 
-A process only knows the learned tokens of its own documents. So each divides its sums by the same
-constant, and the gradient is rescaled once the counts are summed:
+A process only knows the learned tokens of its own documents (`Encoded.weight`). So each divides its
+sums by the same constant, and the gradient is rescaled once the counts are summed:
 
     sum over processes of (gradient of the summed loss / constant) x constant / learned tokens
 
@@ -28,7 +28,7 @@ class Share:
 
     loss: torch.Tensor
     tokens: int
-    learned: int
+    weight: float
     stop: bool
 
 
@@ -41,17 +41,17 @@ def combine(
     skips it.
     """
     moved = [parameter.grad is not None for parameter in parameters]
-    counts = torch.tensor([own.tokens, own.learned, own.stop, *moved], dtype=torch.float64)
+    counts = torch.tensor([own.tokens, own.weight, own.stop, *moved], dtype=torch.float64)
     held = torch.cat([own.loss.double().reshape(1), counts.to(own.loss.device)])
-    loss, tokens, learned, stop, *known = world.sum(held).tolist()
+    loss, tokens, weight, stop, *known = world.sum(held).tolist()
     world.sum_gradients([p for p, by in zip(parameters, known, strict=True) if by])
     # FSDP averages sharded gradients over the processes.
-    scale = constant / learned * (world.size if world.shards else 1)
+    scale = constant / weight * (world.size if world.shards else 1)
     for parameter in parameters:
         if parameter.grad is not None:
             parameter.grad.mul_(scale)
-    loss_value = torch.tensor(loss * constant / learned, device=own.loss.device)
-    return Share(loss_value, int(tokens), int(learned), stop > 0)
+    loss_value = torch.tensor(loss * constant / weight, device=own.loss.device)
+    return Share(loss_value, int(tokens), weight, stop > 0)
 
 
 def missing(world: World, passes: Passes, own: Sequence[Encoded]) -> int:

@@ -212,20 +212,20 @@ class Trainer:
 
     def _gradient(self, documents: Sequence[Encoded]) -> together.Share:
         """This step's loss and counts, with its gradient in place, over all processes."""
-        learned = sum(d.learned for d in documents)
+        weight = sum(d.weight for d in documents)
         if self.world.size == 1:
-            loss, tokens = self._backward(documents, learned)
-            return together.Share(loss, tokens, learned, False)
+            loss, tokens = self._backward(documents, weight)
+            return together.Share(loss, tokens, weight, False)
         constant = self.course.per_step
         missing = together.missing(self.world, self.passes, documents)
         loss, tokens = self._backward(documents, constant)
         if missing:
             filler = documents or [self.document(self.course.of(self.step)[0]).encoded]
             together.fill(self.passes, missing, filler[0])
-        own = together.Share(loss, tokens, learned, self._stop)
+        own = together.Share(loss, tokens, weight, self._stop)
         return together.combine(self.world, self.parameters, own, constant)
 
-    def _backward(self, documents: Sequence[Encoded], over: int) -> tuple[torch.Tensor, int]:
+    def _backward(self, documents: Sequence[Encoded], over: float) -> tuple[torch.Tensor, int]:
         """The gradient of the summed loss / `over`; in smaller passes if memory runs out."""
         rewind = drawn_again(self.base.device)
         try:

@@ -411,6 +411,7 @@ lora_target_linear: true
 datasets: [{path: chats.jsonl, type: chat_template}]
 learning_rate: 1e-3
 train_on_inputs: true
+label_smoothing_factor: 0.1
 """
 
 
@@ -421,11 +422,13 @@ def test_a_file_of_another_tool_becomes_a_recipe_that_opens(brulee, here: Path) 
     assert (done.code, done.out) == (
         0,
         "Read as axolotl's.\n"
-        "Not in the recipe: train_on_inputs: true: only answers are learned, never prompts.\n"
+        "Not in the recipe: label_smoothing_factor: 0.1: the loss is the cross-entropy of the "
+        "learned tokens.\n"
         "Wrote ax-brulee.yaml. Next: brulee data inspect ax-brulee.yaml, then brulee run "
         "ax-brulee.yaml\n",
     )
     recipe = load_recipe("ax-brulee.yaml")
+    assert recipe.train.prompt_loss_weight == 1
     (task,) = open_corpus(recipe).tasks.values()
     assert task.train
     assert task.test
@@ -440,8 +443,8 @@ def test_what_a_file_of_another_tool_loses_is_json_too(brulee, here: Path) -> No
     assert done.json["tool"] == "axolotl"
     assert done.json["recipe"] == "deep/mine.yaml"
     assert {key: value for key, value in done.json["left"][0].items() if key != "why"} == {
-        "key": "train_on_inputs",
-        "value": True,
+        "key": "label_smoothing_factor",
+        "value": 0.1,
         "matters": True,
     }
 

@@ -64,6 +64,23 @@ def test_loss_and_gradients_are_cross_entropys(
 
 @pytest.mark.usefixtures("chunks")
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-12)])
+def test_positions_count_by_their_weights(dtype: torch.dtype, tolerance: float) -> None:
+    hidden_ND, weight_VD, targets_N = _case(dtype)
+    bias_V = torch.linspace(-1, 1, V, dtype=dtype)
+    weights_N = torch.tensor([1.0, 0.25, 0.0, 1.0, 0.25, 0.5, 1.0])
+    inputs = [t.requires_grad_() for t in (hidden_ND, weight_VD, bias_V)]
+    ours = linear_cross_entropy(
+        hidden_ND, weight_VD, targets_N, cap=1.5, bias_V=bias_V, weights_N=weights_N
+    )
+    logits_NV = 1.5 * torch.tanh((hidden_ND @ weight_VD.T + bias_V) / 1.5)
+    theirs = (F.cross_entropy(logits_NV, targets_N, reduction="none") * weights_N).sum()
+    torch.testing.assert_close(ours, theirs, atol=tolerance, rtol=tolerance)
+    found, expected = (torch.autograd.grad(loss / 3, inputs) for loss in (ours, theirs))
+    torch.testing.assert_close(found, expected, atol=tolerance, rtol=tolerance)
+
+
+@pytest.mark.usefixtures("chunks")
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-12)])
 @pytest.mark.parametrize("head", [Head(4.0), Head(cap=1.5), Head(0.5, 2.0)], ids=str)
 def test_scaled_and_capped_logits_have_their_own_gradients(
     dtype: torch.dtype, tolerance: float, head: Head

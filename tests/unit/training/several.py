@@ -4,6 +4,7 @@
                                                [:model=NAME][:target=T]
                                                [:count=DOCUMENTS][:pass=DOCUMENTS]
                                                [:look=STEPS][:by=OPTIMIZER]
+                                               [:prompts=WEIGHT]
 
 NAME is a folder in MODEL instead of that, T what a LoRA is put on. A count is read once instead of
 11 documents twice; a pass has two documents or as many as are given, a step four. After so many
@@ -25,6 +26,7 @@ from pathlib import Path
 
 import torch
 
+from brulee.data.encoded import with_prompts
 from brulee.data.encoding import Encoded
 from brulee.errors import StoppedError
 from brulee.methods import build_method
@@ -51,7 +53,7 @@ def train(case: str, model: Path, folder: Path, world: World = ALONE) -> list[in
     options = dict(option.split("=") for option in rest)
     base = load_base(str(model / options.get("model", "")), torch.float32, torch.device("cpu"))
     on = {"target": options["target"]} if "target" in options else {}
-    decay = float(options.get("decay", 0))
+    decay, prompts = (float(options.get(key, 0)) for key in ("decay", "prompts"))
     count, most = int(options.get("count", COUNT)), int(options.get("pass", 2))
     spec = TrainSpec.model_validate(
         {"optimizer": options.get("by", "adamw")}
@@ -70,7 +72,7 @@ def train(case: str, model: Path, folder: Path, world: World = ALONE) -> list[in
         read.append(i)
         if world.writes and i == 4 * int(options.get("halt", 99)) - 4:
             signal.raise_signal(signal.SIGTERM)
-        return Document(f"row {i}", held[i % COUNT])
+        return Document(f"row {i}", with_prompts(held[i % COUNT], prompts, 0))
 
     def look() -> Glimpse:
         with torch.no_grad():

@@ -116,7 +116,9 @@ def _put_single(found: Converted, to: str, key: str, value: Any, here: Any) -> N
         return
     if to == "train.optimizer" and here is None:
         return
-    if (to == "train.neftune_alpha" and here == 0) or (to == "method.layers" and not here):
+    if to in ("train.neftune_alpha", "train.prompt_loss_weight") and here == 0:
+        return
+    if to == "method.layers" and not here:
         return
     if to == "train.max_grad_norm" and here == 0:
         here = None

@@ -303,7 +303,7 @@ def _numbers(value: Any) -> list[float]:
 
 
 def _learned(found: Converted, flat: Mapping[str, Any]) -> None:
-    """Record if the tool also learns prompts, which are never learned here."""
+    """Record if the tool also learns prompts, whatever the rows are."""
     defaults = {
         "TRL": ("assistant_only_loss", False),
         "Unsloth": ("train_on_completions", False),
@@ -313,7 +313,12 @@ def _learned(found: Converted, flat: Mapping[str, Any]) -> None:
         found.left = [one for one in found.left if one.key != key]
         whose = "false" if key in flat else "false by default"
         where = " of chats" if found.tool.name == "TRL" else ""
-        found.leave(key, whose, f"prompts{where} are learned there; here only answers are")
+        found.leave(
+            key,
+            whose,
+            f"prompts{where} are learned there; here only answers are, unless "
+            "train.prompt_loss_weight is set",
+        )
     else:
         found.left = [one for one in found.left if one.key != key]
 

@@ -18,10 +18,12 @@ from brulee.recipe.theirs.values import (
     four_bits,
     layers,
     muon,
+    not_prompts,
     number,
     optimizer,
     pissa,
     precision,
+    prompts,
     same,
     schedule,
     targets,
@@ -62,10 +64,10 @@ _SHARDS = _nowhere(
     "not in a recipe: torchrun, or accelerate launch --use_fsdp, around brulee train"
 )
 _HUB = _nowhere("not in a recipe: brulee adapters push")
-_INPUTS = _lost("only answers are learned, never prompts")
-_ANSWERS = _nowhere("only answers are learned, never prompts")
+_PROMPTS = "train.prompt_loss_weight"
+_ANSWERS = _nowhere("only answers are learned unless train.prompt_loss_weight is set")
 _TOKENS = _lost("no token is added to the vocabulary")
-_LOSS = _lost("the loss is the cross-entropy of the learned tokens, equally weighted")
+_LOSS = _lost("the loss is the cross-entropy of the learned tokens")
 _WHOLE = _lost("one rank, one alpha and one initialisation for all modules of method.target")
 _SOLVER = _lost("no train.optimizer has such settings")
 _CUT = _nowhere(
@@ -232,10 +234,9 @@ KEYS: Final[dict[str, Key]] = {
     **dict.fromkeys(("default_system", "default_system_message"), Key("data.system")),
     "mask_history": Key("data.turns", "last"),
     **dict.fromkeys(("field_messages", "field_instruction", "field_output"), Key("data.columns")),
-    **dict.fromkeys(("train_on_inputs", "train_on_prompt"), _INPUTS),
-    **dict.fromkeys(
-        ("assistant_only_loss", "completion_only_loss", "train_on_completions"), _ANSWERS
-    ),
+    **dict.fromkeys(("train_on_inputs", "train_on_prompt"), Key(_PROMPTS, "", prompts)),
+    "completion_only_loss": Key(_PROMPTS, "", not_prompts),
+    **dict.fromkeys(("assistant_only_loss", "train_on_completions"), _ANSWERS),
     **dict.fromkeys(
         ("dataset_text_field", "text_column"),
         _lost(

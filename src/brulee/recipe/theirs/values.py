@@ -133,6 +133,16 @@ def muon(value: Any) -> str | None:
     return "muon" if boolean(value) else None
 
 
+def prompts(value: Any) -> float:
+    """The weight of a prompt's loss: that of an answer's if prompts are learned too."""
+    return 1.0 if boolean(value) else 0.0
+
+
+def not_prompts(value: Any) -> float:
+    """The same for a switch that leaves prompts out."""
+    return 0.0 if boolean(value) else 1.0
+
+
 def precision(value: Any) -> str:
     """The precision of training."""
     if isinstance(value, bool):
