@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from brulee.errors import InputError
+from brulee.errors import InputError, StoppedError
 
 
 class EventLog:
@@ -19,12 +19,21 @@ class EventLog:
         self.path, self.writes = path, writes
 
     def write(self, event: str, **values: Any) -> None:
-        """Append one event as a line of JSON."""
+        """Append one event as a line of JSON.
+
+        Raises StoppedError if the run's folder is gone.
+        """
         if not self.writes:
             return
         line = json.dumps({"event": event, **values})
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
+        try:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(line + "\n")
+        except FileNotFoundError:
+            raise StoppedError(
+                f"{self.path.parent}: the run's folder was removed or renamed while it trained; "
+                "put it back to continue, or start again."
+            ) from None
 
     def rewind(self, step: int) -> None:
         """Drop events after a step: that work was lost and will be repeated."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from brulee.errors import InputError
+from brulee.errors import InputError, StoppedError
 from brulee.training.events import EventLog, read_events
 
 
@@ -25,6 +25,15 @@ def test_events_come_back_in_order(log: EventLog) -> None:
     events = read_events(log.path)
     assert [e["event"] for e in events] == ["begin", "step", "step", "step", "validation"]
     assert events[2] == {"event": "step", "step": 2, "loss": 0.5}
+
+
+def test_a_folder_that_was_removed_meanwhile_is_named(tmp_path: Path) -> None:
+    (run := tmp_path / "run").mkdir()
+    log = EventLog(run / "events.jsonl")
+    log.write("begin")
+    run.rename(tmp_path / "elsewhere")
+    with pytest.raises(StoppedError, match=r"run: the run's folder was removed or renamed while"):
+        log.write("step", step=1)
 
 
 def test_rewinding_drops_what_came_after_the_step(log: EventLog) -> None:
