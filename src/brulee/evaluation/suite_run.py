@@ -139,7 +139,7 @@ def _write_on(
 
     def hear(i: int, written: Completion) -> None:
         nonlocal unended
-        text = written.text.strip()
+        text = written.text.strip() if generation.stripped or tags else written.text
         if tags is not None:
             unended += tags.starts(text) and tags.closing not in text
             text = until(tags.divided(text)[1], generation.stop).strip()

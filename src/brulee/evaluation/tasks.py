@@ -76,10 +76,15 @@ class Judged:
 
 @dataclass(frozen=True)
 class Generation:
-    """How an answer is generated: greedily, up to a number of tokens or the first stop string."""
+    """How an answer is generated: greedily, up to a number of tokens or the first stop string.
+
+    An answer is scored without the white space around it if `stripped`, which the request does not
+    depend on.
+    """
 
     max_new_tokens: int
     stop: tuple[str, ...] = ()
+    stripped: bool = field(default=True, repr=False)  # a request's digest has the other two
 
 
 class SuiteTask(Protocol):

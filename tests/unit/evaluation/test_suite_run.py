@@ -18,7 +18,7 @@ from brulee.evaluation.answers import read_lines
 from brulee.evaluation.asking import ask
 from brulee.evaluation.suite_run import Model, answer
 from brulee.evaluation.tasks import Example, Framing, Generation, Judged, Reply, SuiteTask
-from brulee.inference.completion import StopTexts
+from brulee.inference.completion import Completion, StopTexts
 from brulee.inference.engine import Engine
 from brulee.inference.sampling import Sampling
 from brulee.inference.session import open_engine
@@ -276,6 +276,22 @@ def test_a_methods_own_ids_stand_first_and_are_never_cut(make_base: Make) -> Non
         (asked,) = ask([example], encoder, "plain", None, room)
         assert asked.requests[0].ids[:2] == (300, 301)
         assert room is None or len(asked.requests[0].ids) == room
+
+
+@pytest.mark.parametrize(("stripped", "judged"), [(True, "It came."), (False, "\n\nIt came. ")])
+def test_the_white_space_around_an_answer_is_judged_where_a_task_says_so(
+    make_base: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stripped: bool, judged: str
+) -> None:
+    asked = model(make_base("llama"))
+
+    def complete(prompts: Any, sampling: Sampling, done: Any) -> None:
+        done(0, Completion((1, 2), "\n\nIt came. "))
+
+    monkeypatch.setattr(asked.engine, "complete", complete)
+    task = Quiz(Generation(12, stripped=stripped))
+    for _ in range(2):  # the second time from the file
+        (found,) = answer(task, task.examples(1), asked, tmp_path / "quiz.jsonl", "")
+        assert found.output == judged
 
 
 @pytest.mark.parametrize("framing", ["chat", "plain"])
