@@ -16,7 +16,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import partial
+from functools import cache, partial
 from math import isclose, log
 from pathlib import Path
 from typing import Any, Final
@@ -69,6 +69,7 @@ SOURCES: Final = (
     Source("superglue", "superglue", "superglue"),
     Source("mmlu", "mmlu", "mmlu", held={"subjects": ["astronomy", "prehistory"]}),
     Source("bbh", "bbh", "bbh"),
+    Source("ifeval", "ifeval"),
     Source("bigbench", "bigbench"),
     Source("helm", "helm", held={"subjects": ["abstract_algebra", "us_foreign_policy"]}),
     *(Source(str(file)) for file in sorted((FIXTURES / "harness").glob("*.yaml"))),
@@ -179,7 +180,16 @@ def gold(task: SuiteTask, example: Example) -> Reply:
 def written(task: SuiteTask, example: Example) -> str:
     if task.name.startswith("bbh/"):
         return f" It follows. So the answer is {example.references[0]}."
+    if task.name == "ifeval":
+        return responses()[example.question]
     return str(example.about.get("gold", example.references[0] if example.references else ""))
+
+
+@cache
+def responses() -> dict[str, str]:
+    """A response that follows all instructions, for each prompt of IFEval's fixture."""
+    lines = (FIXTURES / "ifeval" / "responses.jsonl").read_text(encoding="utf-8").splitlines()
+    return {row["prompt"]: row["response"] for row in map(json.loads, lines)}
 
 
 def right_choices(task: SuiteTask, example: Example) -> Sequence[int]:

@@ -58,6 +58,39 @@ def test_an_average_of_the_first_items_says_so(at: Any, brulee: Any) -> None:
         assert [f"only {limit} items of a task" in label for label in labels] == [partly]
 
 
+def test_instructions_are_scored_and_stand_beside_those_of_the_harness(
+    at: Any, brulee: Any
+) -> None:
+    asked = ["eval", at.model, "--suite", "ifeval", "--data", FIXTURES / "ifeval"]
+    asked += ["--set", "max_new_tokens=8"]
+    shown = brulee(*asked, "--out", "scores")
+    assert shown.code == 0, shown.err
+    found = {score.metric: score for score in results.read(Path("scores")).scores}
+    assert list(found)[:3] == ["prompt_strict", "prompt_loose", "instruction_strict"]
+    assert (found["prompt_strict"].n, found["combination_loose"].n) == (14, 2)
+    file = Path("scores/results_lm_eval.json")
+    shaped = json.loads(file.read_text())
+    ours = shaped["results"]["ifeval"]
+    assert ours["prompt_level_strict_acc,none"] == found["prompt_strict"].value
+    assert ours["inst_level_loose_acc,none"] == found["instruction_loose"].value
+    assert shaped["config"]["apply_chat_template"] is True
+    board = json.loads(brulee("leaderboard", "a=scores", f"b={file}", "--json").out)
+    assert {(one["task"], one["metric"]) for one in board["scores"]} >= {
+        ("ifeval [max_new_tokens=8]", "prompt_strict"),
+        ("ifeval", "prompt_strict"),
+    }
+    plain = brulee(*asked, "--set", "prompt=plain", "--out", "plain")
+    assert plain.code == 0, plain.err
+    shaped = json.loads(Path("plain/results_lm_eval.json").read_text())
+    assert shaped["config"]["apply_chat_template"] is False
+    prompts = [
+        json.loads(Path(f"{folder}/eval/base/ifeval.jsonl").read_text().splitlines()[0])
+        for folder in ("scores", "plain")
+    ]
+    assert prompts[0]["prompt"] == prompts[1]["prompt"]
+    assert prompts[0]["request"] != prompts[1]["request"]
+
+
 def test_a_model_is_scored_and_the_second_time_is_free(
     at: Any, brulee: Any, no_engine: Any
 ) -> None:

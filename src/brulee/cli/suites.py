@@ -31,6 +31,8 @@ def list_suites(as_json: options.Json = False) -> None:
         [(name, text, ", ".join(keys) or "-") for name, text, keys in found],
     )
     print_text("Also: FILE.yaml, a task file of lm-evaluation-harness.")
+    single = ", ".join(name for name, of in SUITES.items() if of.single)
     print_text(
-        "A guard is a task: common-knowledge, other-instructions, plain-prose, or SUITE/TASK."
+        "A guard is a task: common-knowledge, other-instructions, plain-prose, "
+        f"{single}, or SUITE/TASK."
     )

@@ -1,6 +1,6 @@
 """Guards: tasks that a run is not meant to improve, measured before and after training.
 
-Any task of any suite can be a guard, by its name: common-knowledge, mmlu/marketing, glue/rte.
+Any task of any suite can be a guard, by its name: common-knowledge, mmlu/marketing, ifeval.
 """
 
 from __future__ import annotations
@@ -47,12 +47,16 @@ def open_guards(
 
 
 def _task(name: str, folders: Mapping[str, Path], where: str) -> SuiteTask:
-    of, slash, _ = name.partition("/")
-    owner = of if slash and of in SUITES else BUNDLED
+    of = name.partition("/")[0]
+    owner = of if of in SUITES else BUNDLED
     opened = SUITES[owner].open(folders.get(owner), SUITES[owner].Options())
     tasks = {task.name: task for task in opened}
     if name not in tasks:
-        suites = [f"{other}/TASK" for other in SUITES if other != BUNDLED]
-        valid = tasks if owner != BUNDLED else [*tasks, *suites]
+        others = [
+            other if one.single else f"{other}/TASK"
+            for other, one in SUITES.items()
+            if other != BUNDLED
+        ]
+        valid = tasks if owner != BUNDLED else [*tasks, *others]
         raise unknown("guard", name, valid, where)
     return tasks[name]

@@ -198,13 +198,15 @@ class Suite(Protocol):
     """A set of tasks with an official protocol, read from its official files.
 
     `Options` are what `--set key=value` may change; a `timed` suite also measures the model's
-    speed, a `leaderboard` suite writes files for submission.
+    speed, a `leaderboard` suite writes files for submission, a `single` one has one task, of its
+    own name.
     """
 
     name: str
     summary: str = ""  # what it asks, in a few words: `brulee suites list` shows it
     timed: ClassVar[bool] = False
     leaderboard: ClassVar[bool] = False
+    single: ClassVar[bool] = False
     Options: ClassVar[type[Strict]]
 
     @abstractmethod

@@ -41,7 +41,7 @@ from brulee.reporting.tables import Rows
 
 @dataclass(frozen=True)
 class Asked:
-    """The evaluated model: its base, whether it is tuned, and its brulee.json.
+    """The evaluated model: its base, whether it is tuned or has a chat template, its brulee.json.
 
     The model itself is not referenced, so that scores of many models fit into memory.
     """
@@ -49,6 +49,7 @@ class Asked:
     base: str
     digest: str
     tuned: bool
+    template: bool
     record: Mapping[str, Any] = field(repr=False)
 
 
@@ -186,7 +187,8 @@ def evaluate(
 
 def _asked(session: Session) -> Asked:
     tuned = session.attached is not None or bool(session.record)
-    return Asked(session.base.name, session.base.digest, tuned, session.record)
+    template = session.encoder.chat
+    return Asked(session.base.name, session.base.digest, tuned, template, session.record)
 
 
 def identity(session: Session) -> str:

@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 
 FILE_NAME: Final = "results_lm_eval.json"
 # The harness's names where they differ from ours.
-_NAMES: Final = {"accuracy": "acc", "matthews": "mcc", "macro_f1": "f1", "exact_match": "em"}
+_NAMES: Final = {
+    "accuracy": "acc", "matthews": "mcc", "macro_f1": "f1", "exact_match": "em",
+    "prompt_strict": "prompt_level_strict_acc", "prompt_loose": "prompt_level_loose_acc",
+    "instruction_strict": "inst_level_strict_acc", "instruction_loose": "inst_level_loose_acc",
+}  # fmt: skip
 
 
 def harness_results(evaluation: Evaluation) -> dict[str, Any]:
@@ -51,7 +55,7 @@ def harness_results(evaluation: Evaluation) -> dict[str, Any]:
             "model": "brulee",
             "model_args": evaluation.target,
             "limit": evaluation.limit,
-            "apply_chat_template": evaluation.chat,
+            "apply_chat_template": _in_template(evaluation),
         },
     }
 
@@ -80,6 +84,12 @@ def _groups(averages: list[Aggregate]) -> dict[str, dict[str, Any]]:
         group = groups.setdefault(one.task, {"alias": one.task})
         group[_key(one.metric, {})] = one.interval.value
     return groups
+
+
+def _in_template(evaluation: Evaluation) -> bool:
+    """Whether every prompt was in a chat template, by `--chat` or as its task is asked."""
+    framings = {found.task.framing for found in evaluation.scored.values()}
+    return evaluation.asked.template and (evaluation.chat or framings == {"chat"})
 
 
 def _shots(evaluation: Evaluation, task: str) -> int:

@@ -19,7 +19,11 @@ from brulee.reporting.wording import method_name
 
 _Z: Final = 1.96  # half-width of a 95% interval in standard errors
 # The harness's metric names that differ from those in results.json.
-_HARNESS_METRICS: Final = {"acc": "accuracy", "mcc": "matthews", "em": "exact_match"}
+_HARNESS_METRICS: Final = {
+    "acc": "accuracy", "mcc": "matthews", "em": "exact_match",
+    "prompt_level_strict_acc": "prompt_strict", "prompt_level_loose_acc": "prompt_loose",
+    "inst_level_strict_acc": "instruction_strict", "inst_level_loose_acc": "instruction_loose",
+}  # fmt: skip
 
 
 def read_all(arguments: Sequence[str]) -> list[Entry]:

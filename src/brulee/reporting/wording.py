@@ -34,6 +34,10 @@ _METRICS = {
     "ranked_accuracy_norm": "accuracy of ranked choices, by byte",
     "ranked_macro_f1": "macro F1 of ranked choices",
     "ranked_matthews": "matthews of ranked choices",
+    "prompt_strict": "prompts followed, strict",
+    "prompt_loose": "prompts followed, loose",
+    "instruction_strict": "instructions followed, strict",
+    "instruction_loose": "instructions followed, loose",
 }
 _MOST_PLACES = 6
 _METHODS = {

@@ -11,6 +11,7 @@ from brulee.evaluation.suites.bundled import Bundled
 from brulee.evaluation.suites.glue import GLUE
 from brulee.evaluation.suites.harness import Harness
 from brulee.evaluation.suites.helm import HELM
+from brulee.evaluation.suites.ifeval import IFEval
 from brulee.evaluation.suites.mmlu import MMLU
 from brulee.evaluation.suites.superglue import SuperGLUE
 from brulee.evaluation.tasks import Suite
@@ -25,6 +26,7 @@ SUITES: dict[str, Suite] = {
     "mmlu": MMLU(),
     "bigbench": BigBench(),
     "bbh": BBH(),
+    "ifeval": IFEval(),
 }
 
 
