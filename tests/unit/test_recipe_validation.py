@@ -7,7 +7,8 @@ import pytest
 
 from brulee.data.corpus import open_corpus
 from brulee.errors import InputError
-from brulee.methods import build_method, resolved
+from brulee.methods import build_method
+from brulee.methods.continuing import resolved
 from brulee.recipe import Source, load_recipe, recipe_from_dict
 
 ANY = {"data": {"source": "rows.jsonl"}}
