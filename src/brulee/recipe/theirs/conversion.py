@@ -29,6 +29,9 @@ _JOINT: Final = frozenset(
             "quantization_bit",
             "lora_target_linear",
             "lora_target_parameters",
+            "adapter_name_or_path",
+            "lora_model_dir",
+            "create_new_adapter",
             "bf16",
             "fp16",
             "output_dir",
@@ -56,6 +59,7 @@ def convert(theirs: Mapping[str, Any], lines: Mapping[KeyPath, int], file: Path)
             _single(found, key, value, numbers.get(key))
     joint.model(found, flat, at)
     joint.method(found, flat, at)
+    joint.start(found, flat)
     joint.batch(found, flat, at)
     joint.length(found, flat, at)
     joint.floor(found, flat)
