@@ -95,6 +95,8 @@ def test_before_is_the_adapter_and_everything_says_so(
     assert f"on {second.base.name}, trained further from runs/a</p>" in page
     compared = " ".join(brulee("compare", "runs/a", "runs/b").out.split())
     assert f"{second.base.name} with runs/a (before" in compared
+    led = " ".join(brulee("leaderboard", "runs/a", "runs/b").out.split())
+    assert f"{second.base.name} with runs/a" in led
     inspected = brulee("adapters", "inspect", "runs/b").out
     assert f"start    runs/a (digest {start.digest[:12]}...)" in inspected
     assert (

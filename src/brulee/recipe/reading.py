@@ -123,7 +123,7 @@ def with_overrides(recipe: Recipe, overrides: Iterable[str]) -> Recipe:
 
 def _plain(value: object) -> str:
     if isinstance(value, os.PathLike):  # a Path, or a run
-        return os.fspath(value)
+        return str(os.fspath(value))
     if hasattr(value, "save_pretrained"):
         raise InputError(
             f"recipe: a {type(value).__name__} can be passed only to brulee.run and brulee.train; "
