@@ -25,7 +25,15 @@ ADAPTERS = {name: method for name, method in METHODS.items() if method["name"] !
 # The bias of a Llama is refused.
 ON_LLAMA = {name: method for name, method in ADAPTERS.items() if name != "bias"}
 STILL = {"train__learning_rate": 1e-30, "train__max_steps": 1}  # a step that changes nothing
-ALPHABETICAL = sorted(ON_LLAMA)
+# Each method, and what is stored otherwise than it is trained; the other ones are slow.
+FAST = (
+    *("lora", "pissa", "dora", "lora of embeddings", "fisher", "norms", "parallel", "ia3"),
+    *("prompt", "prefix, projected"),
+)
+EACH = [
+    pytest.param(name, marks=[] if name in FAST else [pytest.mark.slow])
+    for name in sorted(ON_LLAMA)
+]
 
 
 def train(at: Any, once: Any, method: dict[str, Any], folder: str = "runs/a", **more: Any) -> Path:
@@ -39,7 +47,7 @@ def tensors(adapter: Path) -> dict[str, torch.Tensor]:
     return found
 
 
-@pytest.mark.parametrize("name", ALPHABETICAL)
+@pytest.mark.parametrize("name", EACH)
 def test_no_step_from_an_adapter_is_that_adapter_and_steps_move_it(
     at: Any, brulee: Any, once: Any, name: str
 ) -> None:
@@ -169,6 +177,22 @@ def test_what_only_training_uses_may_change(at: Any, brulee: Any, once: Any) -> 
 
 
 LORA = {"name": "lora", "rank": 2}
+
+
+def test_a_start_from_the_command_line(at: Any, brulee: Any, once: Any) -> None:
+    train(at, once, LORA)
+    start = ("--set", "method.start=runs/a", "--folder", "runs/b")
+    done = brulee("train", at.write(), *start)
+    assert done.code == 0, done.err
+    done = brulee("train", at.write(), *start, "--set", "method.name=ia3", "--fresh")
+    assert done.errors == [
+        "error: --set method.name: method.name = 'ia3', but runs/a, from which training starts, is "
+        "of method lora; leave it out."
+    ]
+    done = brulee("train", at.write(method={**LORA, "strt": "runs/a"}))
+    assert "unknown key 'method.strt'; did you mean 'start'?" in done.errors[0]
+
+
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "another rank": (
         {"method": {"start": "runs/a", "rank": 8}},

@@ -51,7 +51,7 @@ def test_an_unknown_key_in_capitals_is_the_one_that_is_named(
         ),
         (
             "method={name: lora, str: 4}",
-            "--set method: unknown key 'method.str'; none is close. Valid here: ",
+            "--set method: unknown key 'method.str'; did you mean 'start'? Valid here: ",
         ),
         (
             "train.LR=3",
