@@ -179,6 +179,19 @@ def test_what_only_training_uses_may_change(at: Any, brulee: Any, once: Any) -> 
 LORA = {"name": "lora", "rank": 2}
 
 
+def test_the_files_own_settings_count_where_its_record_says_others(
+    at: Any, brulee: Any, once: Any
+) -> None:
+    record = train(at, once, LORA) / "brulee.json"
+    edited = json.loads(record.read_text())
+    edited["method"]["alpha"] = 99.0
+    record.write_text(json.dumps(edited))
+    done = brulee("train", at.write(method={"start": "runs/a"}, **STILL), "--folder", "runs/b")
+    assert done.code == 0, done.err
+    made = json.loads(Path("runs/b/adapter/brulee.json").read_text())
+    assert made["method"]["alpha"] == 16.0
+
+
 def test_a_start_from_the_command_line(at: Any, brulee: Any, once: Any) -> None:
     train(at, once, LORA)
     start = ("--set", "method.start=runs/a", "--folder", "runs/b")
