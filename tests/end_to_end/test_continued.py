@@ -192,6 +192,19 @@ def test_the_files_own_settings_count_where_its_record_says_others(
     assert made["method"]["alpha"] == 16.0
 
 
+def test_options_that_need_each_other_may_be_left_to_the_adapter(
+    at: Any, brulee: Any, once: Any
+) -> None:
+    some = {"name": "selective", "train": "layers"}
+    train(at, once, {**some, "layers": {"last": 1}})
+    done = brulee("train", at.write(method={**some, "start": "runs/a"}), "--folder", "runs/b")
+    assert done.code == 0, done.err
+    done = brulee("train", at.write(method={**some, "start": "runs/a", "layers": [0]}))
+    assert (
+        "method.layers = [0], but runs/a, from which training starts, has {'last': 1}" in done.err
+    )
+
+
 def test_a_start_from_the_command_line(at: Any, brulee: Any, once: Any) -> None:
     train(at, once, LORA)
     start = ("--set", "method.start=runs/a", "--folder", "runs/b")

@@ -100,11 +100,8 @@ def method_of(recipe: Recipe) -> Method:
     if spec.start is None:
         return build_method(spec, recipe.source)
     _refuse_full(spec, recipe.source)
-    # A run's own recipe says everything, and is read when its start may be gone.
-    if spec.named and spec.name in METHODS:
-        written = build_method(spec, recipe.source)
-        if written.options().keys() <= spec.options().keys():
-            return written
+    if (written := _written_out(spec, recipe.source)) is not None:
+        return written
     start = start_of(recipe)
     assert start is not None, "the recipe names one"
     return start.method
@@ -122,6 +119,17 @@ def resolved(recipe: Recipe) -> Recipe:
     rate = recipe.train.learning_rate or method.learning_rate
     train = recipe.train.model_copy(update={"learning_rate": rate})
     return recipe.model_copy(update={"method": spec, "train": train})
+
+
+def _written_out(spec: MethodSpec, source: Source) -> Method | None:
+    """The method of a run's own recipe, which says everything: its start may be gone by then."""
+    if not spec.named:
+        return None
+    try:
+        method = build_method(spec, source)
+    except InputError:
+        return None  # some options may be left to the adapter; what is wrong is found with it
+    return method if method.options().keys() <= spec.options().keys() else None
 
 
 def _refuse_full(spec: MethodSpec, source: Source) -> None:

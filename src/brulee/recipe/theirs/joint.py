@@ -10,7 +10,6 @@ from typing import Any
 from brulee.errors import InputError
 from brulee.recipe.theirs.converted import Converted, Left
 from brulee.recipe.theirs.entries import TELLING, UNKNOWN, entries
-from brulee.recipe.theirs.keys import MERGED
 from brulee.recipe.theirs.values import TRACKERS, Unlike, count, four_bits, listed, number, read
 
 # The value in place of one that a recipe does not have: the closest to most of them.
@@ -108,27 +107,6 @@ def method(found: Converted, flat: Mapping[str, Any], at: At) -> None:
             f"{at[key]}: {key}: {kind} is no method here; lora, qlora, full and freeze are, and "
             "`brulee methods list` names others."
         )
-
-
-def start(found: Converted, flat: Mapping[str, Any]) -> None:
-    """The adapter to train further, whose own file says its rank, targets and so on."""
-    key = next((k for k in ("adapter_name_or_path", "lora_model_dir") if flat.get(k)), None)
-    if key is None:
-        return
-    name = flat[key]
-    names = listed(name) if isinstance(name, str | list) else []
-    if flat.get("create_new_adapter"):
-        found.leave(key, name, MERGED)
-    elif found.values["method.name"] != "lora":
-        found.leave(key, name, "the method is not that of an adapter")
-    elif len(names) != 1:
-        found.leave(key, name, "training starts from one adapter: brulee adapters combine")
-    else:
-        for to in [to for to in found.values if to.startswith("method.")]:
-            if to not in ("method.name", "method.plus_ratio"):
-                del found.values[to]
-        found.left = [one for one in found.left if one.key != "lora_target_modules"]
-        found.put("method.start", names[0], "its rank, alpha, targets and so on are kept")
 
 
 def _kind(tool: str, flat: Mapping[str, Any]) -> tuple[str, str]:
