@@ -146,7 +146,7 @@ def scored(
     if kept_loss(kept) is None:
         kept.with_suffix(".loss").write_text(str(loss(prepared, None)))
     tuned = tune(prepared)
-    after = score(prepared, "tuned", tuned)
+    after = score(prepared, "tuned", tuned.attached)
     write_up(prepared, tuned, before, after)
     found = results.read(where.path)
     pairs = {pair.metric: pair for pair in found.comparisons if pair.metric in METRICS}

@@ -48,6 +48,20 @@ def test_the_base_itself_is_scored_in_four_bits(at: Any, brulee: Any) -> None:
     assert outputs[0] != outputs[1]
 
 
+def test_an_adapter_is_trained_further_over_four_bits(at: Any, brulee: Any) -> None:
+    pissa = {"name": "lora", "rank": 2, "init": "pissa"}  # which four bits alone cannot begin with
+    assert brulee("train", at.write(method=pissa), "--folder", "runs/first").code == 0
+    _quantise(at)
+    called = brulee(*at.run(method={"start": "runs/first"}))
+    assert called.code == 0, called.err
+    assert (
+        "runs/first was trained on this base in full precision, and goes on in nf4." in called.err
+    )
+    found = results.read(RUN)
+    assert found.base.before == f"{found.base.name} with runs/first"
+    assert found.verdict.startswith("LoRA r2, trained further from runs/first, ")
+
+
 def test_full_tuning_has_nothing_to_train_there(at: Any, brulee: Any) -> None:
     _quantise(at)
     called = brulee(*at.run(method={"name": "full"}))

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from brulee.methods import resolved
+from brulee.methods.continuing import resolved
 from brulee.recipe import load_recipe
 from brulee.reporting import results
 

@@ -57,6 +57,13 @@ def test_a_run_gives_its_numbers_and_texts(recipe: Recipe) -> None:
         run.answers("both")
 
 
+def test_a_run_is_where_the_next_starts(recipe: Recipe) -> None:
+    first = brulee.train(recipe(name="first"))
+    second = brulee.train(recipe(method={"start": first}))
+    record = json.loads((second.weights / "brulee.json").read_text())
+    assert (record["start"]["adapter"], record["method"]["rank"]) == (str(first.folder), 2)
+
+
 def test_a_run_is_shown_as_a_table_and_printed_as_the_command_does(
     recipe: Recipe, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

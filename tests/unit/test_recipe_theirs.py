@@ -554,3 +554,35 @@ def test_validations_until_a_stop_are_llama_factorys_too(tmp_path: Path) -> None
 def test_muon_by_a_switch_of_its_own(switch: str, found: str, tmp_path: Path) -> None:
     recipe, _ = converted(f"{LLAMA_FACTORY}\noptim: adafactor\nuse_muon: {switch}\n", tmp_path)
     assert train(recipe, "optimizer") == [found]
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [(LLAMA_FACTORY, "adapter_name_or_path"), (AXOLOTL, "lora_model_dir")],
+)
+def test_an_adapter_to_train_further_is_the_start(tmp_path: Path, text: str, key: str) -> None:
+    more = "loraplus_lr_ratio: 16\n"
+    recipe, found = converted(f"{text}{key}: saves/first\n{more}", tmp_path)
+    assert recipe.method.model_dump() == {
+        "name": "lora", "start": "saves/first", "plus_ratio": 16
+    }  # fmt: skip
+    assert key not in left(found)
+
+
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [
+        ("adapter_name_or_path: a,b", "training starts from one adapter"),
+        ("adapter_name_or_path: a\ncreate_new_adapter: true", "merge the adapter first"),
+        ("adapter_name_or_path: a\nfinetuning_type: full", "the method is not that of an adapter"),
+    ],
+)
+def test_adapters_that_are_merged_there_are_no_start(tmp_path: Path, more: str, why: str) -> None:
+    kept = LLAMA_FACTORY.replace(
+        "finetuning_type: lora\n", "" if "full" in more else "finetuning_type: lora\n"
+    )
+    recipe, found = converted(f"{kept}{more}\n", tmp_path)
+    assert recipe.method.start is None
+    (told,) = (one for one in found.left if one.key == "adapter_name_or_path")
+    assert told.matters
+    assert why in told.why

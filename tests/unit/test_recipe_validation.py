@@ -7,7 +7,8 @@ import pytest
 
 from brulee.data.corpus import open_corpus
 from brulee.errors import InputError
-from brulee.methods import build_method, resolved
+from brulee.methods import build_method
+from brulee.methods.continuing import resolved
 from brulee.recipe import Source, load_recipe, recipe_from_dict
 
 ANY = {"data": {"source": "rows.jsonl"}}
@@ -50,7 +51,7 @@ def test_an_unknown_key_in_capitals_is_the_one_that_is_named(
         ),
         (
             "method={name: lora, str: 4}",
-            "--set method: unknown key 'method.str'; none is close. Valid here: ",
+            "--set method: unknown key 'method.str'; did you mean 'start'? Valid here: ",
         ),
         (
             "train.LR=3",

@@ -67,6 +67,8 @@ def _print(found: Inspected, everything: bool) -> None:
     }
     if of := _combined(found):
         lines["combined"] = of
+    if start := found.record.get("start"):
+        lines["start"] = f"{start.get('adapter')} (digest {str(start.get('digest'))[:12]}...)"
     for name, text in lines.items():
         print(f"{name:8} {text}")
     print()

@@ -79,13 +79,14 @@ def _base(model: str) -> tuple[str, str | None, MethodSpec | None]:
     inside = Path(model) / "recipe.yaml"
     if not inside.is_file() and not model.endswith((".yaml", ".yml")):
         return model, None, None
-    from brulee.methods import build_method
+    from brulee.methods.continuing import method_of
     from brulee.pipeline.plan import model_name
-    from brulee.recipe import load_recipe
+    from brulee.recipe import MethodSpec, load_recipe
 
     recipe = load_recipe(inside if inside.is_file() else model)
-    build_method(recipe.method, recipe.source)
-    return model_name(recipe), recipe.base.revision, recipe.method
+    method = method_of(recipe)
+    own = MethodSpec(name=method.name, **method.options())
+    return model_name(recipe), recipe.base.revision, own
 
 
 def _settings(settings: list[str] | tuple[()]) -> dict[str, Any]:

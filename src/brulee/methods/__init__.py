@@ -11,7 +11,7 @@ from brulee.methods.lora import LoRA
 from brulee.methods.prefix import Prefix
 from brulee.methods.prompt import Prompt
 from brulee.methods.selective import Selective
-from brulee.recipe import MethodSpec, Recipe, Source, check
+from brulee.recipe import MethodSpec, Source, check
 
 METHODS: dict[str, type[Method]] = {
     "full": Full,
@@ -61,19 +61,6 @@ def build_method(spec: MethodSpec, source: Source | None = None) -> Method:
         return method(options)  # type: ignore[call-arg]
 
 
-def resolved(recipe: Recipe) -> Recipe:
-    """The recipe with the method's defaults written out, including its learning rate.
-
-    A run's recipe then records what was done even if a later version changes the defaults. Raises
-    InputError as `build_method` does.
-    """
-    method = build_method(recipe.method, recipe.source)
-    spec = MethodSpec(name=recipe.method.name, **method.options())
-    rate = recipe.train.learning_rate or method.learning_rate
-    train = recipe.train.model_copy(update={"learning_rate": rate})
-    return recipe.model_copy(update={"method": spec, "train": train})
-
-
 __all__ = [
     "METHODS",
     "Attached",
@@ -81,6 +68,5 @@ __all__ = [
     "Method",
     "build_method",
     "readers",
-    "resolved",
     "unknown_method",
 ]

@@ -109,6 +109,8 @@ class Method(ABC):
     stores_model: ClassVar[bool] = False
     # The `peft_type` that its adapters are stored with, then any others it can read.
     peft_types: ClassVar[tuple[str, ...]] = ()
+    # Options that a stored adapter can be trained further with, whatever it was trained with.
+    of_training: ClassVar[frozenset[str]] = frozenset()
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Method:
@@ -118,6 +120,15 @@ class Method(ABC):
         """
         del config
         raise NotImplementedError(f"method {cls.name} reads no adapters")
+
+    def continued(self, options: Mapping[str, Any]) -> Method | None:
+        """This method of a stored adapter, to train it further under complete options.
+
+        A file describes an adapter otherwise than a recipe does ("all-linear", a bottleneck's
+        reduction, a PiSSA); `options` are the recipe's. None if they are not those of the file.
+        """
+        del options
+        raise NotImplementedError(f"method {self.name} reads no adapters")
 
     @abstractmethod
     def options(self) -> dict[str, Any]:

@@ -94,6 +94,14 @@ class Bottleneck(Method):
         values = {key: required(config, key) for key in keys}
         return cls(read_as(BottleneckOptions, "a bottleneck", values, {}), stored=True)
 
+    def continued(self, options: Mapping[str, Any]) -> Bottleneck | None:
+        """A width that is not the file's is found when it is loaded."""
+        own, there = BottleneckOptions.model_validate(options), self._options
+        same = (own.kind, own.activation, _scale(own), own.cross_attention) == (
+            (there.kind, there.activation, _scale(there), there.cross_attention)
+        )
+        return Bottleneck(own, stored=True) if same else None
+
     def options(self) -> dict[str, Any]:
         """The options in use, including defaults; `reduction` only without `width`."""
         unread = set() if self._options.width is None else {"reduction"}
@@ -155,7 +163,7 @@ class _BottleneckAttached(Attached):
                 f"method.width: {self.bottleneck} is no bottleneck of a model that is "
                 f"{self.width} wide; valid: 1 to {_WIDEST * self.width}."
             )
-        self.scale = options.scaling or (4.0 if options.kind == "parallel" else 1.0)
+        self.scale = _scale(options)
         self._generator = torch.Generator().manual_seed(seed)
         # Found before the model is changed, because this may raise.
         found = layers(model)
@@ -250,6 +258,10 @@ class _BottleneckAttached(Attached):
             for path, adapter in self._adapters.items()
             for name, parameter in adapter.named_parameters()
         }
+
+
+def _scale(options: BottleneckOptions) -> float:
+    return options.scaling or (4.0 if options.kind == "parallel" else 1.0)
 
 
 def _width_of(model: PreTrainedModel) -> int:

@@ -46,6 +46,7 @@ _RECORDED = {
     "method": "the method's name and its options",
     "merged": "the label and the digest of the adapter that was merged",
     "combined": "what was combined, and how",
+    "start": "the adapter that training started from, and its digest",
 }
 
 _BASE_KEYS = ("base_model_name_or_path", "revision")
@@ -136,10 +137,12 @@ class Adapter:
         The stored form may differ: a PiSSA is stored as a LoRA of twice its rank. Raises InputError
         as `method` does.
         """
-        stored = self.method()
+        return with_combined((self.asked() or self.method()).label(), self.ours)
+
+    def asked(self) -> Method | None:
+        """The method as requested, if brulee.json records it; raises InputError as `method`."""
         asked = _as_asked(self.ours.get("method"))
-        label = (stored if asked is None or asked.name != stored.name else asked).label()
-        return with_combined(label, self.ours)
+        return asked if asked is not None and asked.name == self.method().name else None
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """The stored tensors, on the CPU.
@@ -237,22 +240,23 @@ def open_adapter(folder: Path) -> Adapter:
     return Adapter(folder, read_json(folder / CONFIG), ours)
 
 
-def attach_adapter(adapter: Adapter, base: Base) -> Attached:
-    """Put a stored adapter on its base.
+def attach_adapter(adapter: Adapter, base: Base, method: Method | None = None) -> Attached:
+    """Put a stored adapter on its base, as `attach_to` does.
 
     Raises InputError if it belongs to another base, or if a tensor is missing, unexpected, of the
     wrong shape or not finite. The base is then left unchanged.
     """
     check_made_on(adapter, base.name, base.digest)
-    return attach_to(adapter, base.model)
+    return attach_to(adapter, base.model, method)
 
 
-def attach_to(adapter: Adapter, model: PreTrainedModel) -> Attached:
+def attach_to(adapter: Adapter, model: PreTrainedModel, method: Method | None = None) -> Attached:
     """Put a stored adapter on a model that is known to be its base, or has its base's shapes.
 
-    Raises InputError for tensors as `attach_adapter` does. The model is then left unchanged.
+    `method` stands for its own, to be trained further (`Method.continued`). Raises InputError for
+    tensors as `attach_adapter` does. The model is then left unchanged.
     """
-    method, tensors = adapter.method(), adapter.tensors()
+    method, tensors = method or adapter.method(), adapter.tensors()
     check_sizes(adapter.config, tensors, adapter.folder / CONFIG)
     device = next(model.parameters()).device
     with _naming(adapter.folder / CONFIG):

@@ -65,11 +65,15 @@ class LoRA(Method):
     peft_types = ("LORA",)
     summary = "a low-rank correction to each chosen linear layer"
     learning_rate = 1e-3
+    of_training = frozenset({"dropout", "plus_ratio"})
     Options = LoRAOptions
 
-    def __init__(self, options: LoRAOptions | None = None, stored: bool = False) -> None:
+    def __init__(
+        self, options: LoRAOptions | None = None, stored: bool = False, drops: bool = False
+    ) -> None:
+        """`stored`: its tensors will be loaded; `drops`: the dropout is nevertheless a recipe's."""
         self._options = options or LoRAOptions()
-        self._stored = stored
+        self._stored, self._drops = stored, drops or not stored
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> LoRA:
@@ -79,6 +83,20 @@ class LoRA(Method):
         """
         options = read_as(LoRAOptions, "a LoRA configuration", read_options(config), WRITTEN)
         return cls(options, stored=True)
+
+    def continued(self, options: Mapping[str, Any]) -> LoRA | None:
+        """A PiSSA stays one: what is trained of it is half of what is stored."""
+        own = LoRAOptions.model_validate(options)
+        there = self._options.model_dump()
+        size = stored_size(own.model_dump(), (), {})
+        same = (
+            (size["r"], size["lora_alpha"]) == (there["rank"], there["alpha"])
+            and (own.rslora, own.dora) == (there["rslora"], there["dora"])
+            and {*there["ranks"].values()} <= {*size["rank_pattern"].values()}
+            and {*there["alphas"].values()} <= {*size["alpha_pattern"].values()}
+        )
+        drops = own.dropout != there["dropout"]
+        return LoRA(own, stored=True, drops=drops) if same else None
 
     def options(self) -> dict[str, Any]:
         """The options, including all defaults."""
@@ -106,12 +124,12 @@ class LoRA(Method):
         chosen = chosen_by(model, target, own.layers)
         _check_ranks(chosen, own)
         # PEFT stores a dropout for any target; it has no effect after training.
-        if own.dropout and not self._stored:
+        if own.dropout and self._drops:
             _check_dropout(chosen)
         given = own.rank, own.alpha, own.ranks, own.alphas, own.rslora
         sizes = sizes_of([name for each in chosen for name in each.names], *given)
         generator = torch.Generator().manual_seed(seed)
-        layers = {each.path: _layer(each, own, sizes, generator) for each in chosen}
+        layers = {each.path: _layer(each, own, sizes, generator, self._stored) for each in chosen}
         return _LoRAAttached(model, layers, own, told_of(model, chosen))
 
 
@@ -158,13 +176,17 @@ def _check_dropout(chosen: Iterable[Chosen]) -> None:
 
 
 def _layer(
-    chosen: Chosen, options: LoRAOptions, sizes: Mapping[str, Size], generator: torch.Generator
+    chosen: Chosen,
+    options: LoRAOptions,
+    sizes: Mapping[str, Size],
+    generator: torch.Generator,
+    stored: bool,
 ) -> Layer:
     name, module = chosen.path, chosen.module
     if not (chosen.parameters or isinstance(module, nn.Embedding)):
         pissa = name if options.init == "pissa" else None
         size = sizes[chosen.names[0]]
-        return LoRALinear(module, size, options.dropout, generator, options.dora, pissa)
+        return LoRALinear(module, size, options.dropout, generator, options.dora, pissa, stored)
     if options.dora or options.init != "default":
         option = "dora" if options.dora else "init"
         kind = "an expert or a router" if chosen.parameters else "an embedding"

@@ -53,6 +53,7 @@ class LoRALinear(Wrapper):
         generator: torch.Generator,
         dora: bool = False,
         pissa: str | None = None,
+        stored: bool = False,
     ) -> None:
         super().__init__(base_layer)
         device = weight_of(base_layer).device
@@ -62,13 +63,18 @@ class LoRALinear(Wrapper):
         a_RI = torch.empty(size.rank, inputs).uniform_(-1, 1, generator=generator)
         self.lora_A = nn.Parameter((a_RI / math.sqrt(inputs)).to(device))
         self.lora_B = nn.Parameter(torch.zeros(outputs, size.rank, device=device))
-        self._start_at(pissa)
+        self._start_at(pissa, stored)
         self._decompose(dora)
 
-    def _start_at(self, pissa: str | None) -> None:
-        """Start at the weight's principal part; `pissa` is the module's path, for messages."""
+    def _start_at(self, pissa: str | None, stored: bool) -> None:
+        """Start at the weight's principal part; `pissa` is the module's path, for messages.
+
+        A `stored` start will be loaded: it is not computed.
+        """
         a_RI, b_OR = None, None
-        if pissa is not None:
+        if pissa is not None and stored:
+            a_RI, b_OR = torch.zeros_like(self.lora_A.data), torch.zeros_like(self.lora_B.data)
+        elif pissa is not None:
             a_RI, b_OR = principal(oriented(self.base_layer), self.rank, self.scale, pissa)
             self.lora_A.data, self.lora_B.data = a_RI.clone(), b_OR.clone()
         self.register_buffer("start_a", a_RI, persistent=False)

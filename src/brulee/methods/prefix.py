@@ -76,6 +76,11 @@ class Prefix(Method):
         refuse_unsupported(config, "prefix", _READ, {})
         return cls(read_soft(PrefixOptions, "a prefix tuning configuration", config), config)
 
+    def continued(self, options: Mapping[str, Any]) -> Prefix | None:
+        """Without a projection, which is folded in when it is stored."""
+        own = PrefixOptions.model_validate({**options, "projection": False, "hidden": None})
+        return Prefix(own, self._stored) if own.tokens == self._options.tokens else None
+
     def options(self) -> dict[str, Any]:
         """The options, including all defaults."""
         return self._options.model_dump()

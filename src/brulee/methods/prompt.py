@@ -78,6 +78,11 @@ class Prompt(Method):
             raise InputError(f"{FILE}: num_transformer_submodules = {sets!r}; valid: 1, 2.")
         return cls(read_soft(PromptOptions, "a prompt tuning configuration", config), sets)
 
+    def continued(self, options: Mapping[str, Any]) -> Prompt | None:
+        """However it was initialised, its vectors are the file's."""
+        own = PromptOptions.model_validate(options)
+        return Prompt(own, self._sets) if own.tokens == self._options.tokens else None
+
     def options(self) -> dict[str, Any]:
         """The options, including all defaults."""
         return self._options.model_dump()

@@ -100,6 +100,10 @@ class Selective(Method):
         stored = read_as(_Stored, "selective tuning", held, {})
         return cls(read_as(SelectiveOptions, "selective tuning", given, {}), stored)
 
+    def continued(self, options: Mapping[str, Any]) -> Selective | None:
+        """Its file describes it as a recipe does; a mask stays the one that was chosen."""
+        return self if dict(options) == self.options() else None
+
     def options(self) -> dict[str, Any]:
         """The options that this `train` uses, including defaults."""
         unread = {option for option, uses in _USED.items() if self._options.train not in uses}

@@ -140,7 +140,10 @@ class _Held:
 def _from_folder(folder: Path, asked: _Held, name: str) -> Base:
     if not (folder / "config.json").is_file():
         if (folder / "adapter_config.json").is_file():
-            raise InputError(f"{folder}: this is an adapter, not a base model; name its base here.")
+            raise InputError(
+                f"{folder}: this is an adapter, not a base model; name its base here, and the "
+                "adapter as method.start to train it further."
+            )
         if (folder / "recipe.yaml").is_file():
             raise InputError(
                 f"{folder}: this is a run, not a base model; name its base here, or its folder "

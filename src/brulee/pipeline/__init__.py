@@ -13,7 +13,7 @@ from brulee.pipeline.lock import to_itself
 from brulee.pipeline.preparation import prepare
 from brulee.pipeline.rates import find_learning_rate
 from brulee.pipeline.record import recheck
-from brulee.pipeline.stages import score, write_up
+from brulee.pipeline.stages import score, score_before, write_up
 from brulee.pipeline.stops import interruptible
 from brulee.pipeline.trained import ended
 from brulee.pipeline.tuning import Watch, tune, tuned_model
@@ -65,10 +65,10 @@ def _whole(where: RunFolder) -> Path:
         known = ended(where)
         prepared = prepare(where, world)
         if world.writes:
-            before = score(prepared, "base")
+            before = score_before(prepared)
         prepared, tuned = tuned_model(prepared, known)
         if world.writes:
-            after = score(prepared, "tuned", tuned)
+            after = score(prepared, "tuned", tuned.attached)
             write_up(prepared, tuned, before, after)
         world.wait()
     return where.path

@@ -47,6 +47,7 @@ def model_card(prepared: Prepared, training: Training, found: Results | None = N
         f"- method: {prepared.method.name}" + (f" ({options})" if options else ""),
         f"- training: {wording.training(training)}",
         f"- base digest: `{prepared.base.digest}`{_found_at(recipe.base.name, public)}",
+        *_started(prepared),
         *(
             f"- data digest: `{file}` `{digest}`"
             for task in tasks.values()
@@ -88,11 +89,21 @@ def _what(prepared: Prepared) -> str:
     return f"{article} {label} adapter for `{name}`{held}"
 
 
+def _started(prepared: Prepared) -> list[str]:
+    if prepared.start is None:
+        return []
+    return [
+        f"- trained further from: the adapter `{prepared.start.name}`, digest "
+        f"`{prepared.start.digest}`"
+    ]
+
+
 def _scores(found: Results) -> list[str]:
     pairs = (*found.comparisons, *found.forgetting)
     p = "p (Holm)" if any(pair.p_holm is not None for pair in pairs) else "p"
+    before = f"`{found.base.start.adapter}`" if found.base.start else "base"
     table = [
-        f"| task | metric | base | tuned | difference | 95% interval | {p} |",
+        f"| task | metric | {before} | tuned | difference | 95% interval | {p} |",
         "|---|---|--:|--:|--:|---|--:|",
     ]
     for pair in pairs:

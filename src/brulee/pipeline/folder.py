@@ -11,13 +11,13 @@ from typing import Any
 
 from brulee.errors import InputError, nearest
 from brulee.evaluation.answers import keep_just
-from brulee.methods import resolved
+from brulee.methods.continuing import resolved
 from brulee.models.disk import nearest_folder, try_writing
 from brulee.pipeline import kept_rows
 from brulee.pipeline.differences import Difference, of_scoring, of_training
 from brulee.pipeline.origin import origin
 from brulee.progress import note
-from brulee.recipe import Recipe, load_recipe, recipe_from_dict
+from brulee.recipe import MethodSpec, Recipe, load_recipe, recipe_from_dict
 from brulee.recipe.given_rows import PREFIX
 from brulee.reporting.results import FILE_NAME as RESULTS
 
@@ -31,6 +31,7 @@ _FIXED = {
     "framing": "the chat template or the tokenizer",
     "data": "the data",
     "templates": "the templates",
+    "start": "the adapter that training starts from",
 }
 
 
@@ -154,8 +155,9 @@ def open_run(recipe: Recipe, command: str, folder: Path | None, fresh: bool) -> 
     Raises InputError if it already holds a different recipe, naming the first difference, or files
     that are not a run's; OSError if it is not writable.
     """
-    recipe = resolved(recipe)
     path = folder or Path(recipe.runs) / (recipe.name or "run")
+    _refuse_itself(path, recipe)
+    recipe = resolved(recipe if fresh else _as_begun(path, recipe))
     parent = nearest_folder(path, "the run's folder")
     holds_run = (path / _RECIPE).is_file()
     if not holds_run and path.exists() and not _is_left_over(path):
@@ -249,6 +251,36 @@ def _refuse_difference(path: Path, recipe: Recipe) -> None:
             f"{path}: this run folder already holds {held}: {key} is {before!r} there "
             f"and {now!r} now. Use --fresh to move it aside, or --folder to name another."
         )
+
+
+def _refuse_itself(path: Path, recipe: Recipe) -> None:
+    """Refuse to train into the folder of the adapter that training starts from."""
+    if recipe.method.start is None:
+        return
+    start = recipe.source.resolve(recipe.method.start).resolve()
+    if path.resolve() in (start, *start.parents):
+        raise InputError(
+            f"{recipe.source.at(('method', 'start'))}: {recipe.method.start} is in {path}, the "
+            "folder of this run itself; name another folder for the run: --folder NEW."
+        )
+
+
+def _as_begun(path: Path, recipe: Recipe) -> Recipe:
+    """The recipe with the options that the run in a folder took from its start.
+
+    The start may be gone now; if it was replaced, it is refused by its digest, not by its options.
+    """
+    spec = recipe.method
+    if spec.start is None or not (path / _RECIPE).is_file():
+        return recipe
+    held = _read_json(path / _MANIFEST).get("recipe", {}).get("method", {})
+    own = spec.model_dump(exclude_unset=True)
+    gone = not recipe.source.resolve(spec.start).exists()
+    if held.get("start") != spec.start or own.get("name", held["name"]) != held["name"]:
+        return recipe
+    if spec.options() and not gone:
+        return recipe
+    return recipe.model_copy(update={"method": MethodSpec(**{**held, **own})})
 
 
 def _changed(path: Path, recipe: Recipe) -> Iterator[Difference]:

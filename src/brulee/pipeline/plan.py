@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 from brulee.errors import InputError
 from brulee.methods import METHODS, build_method, unknown_method
 from brulee.methods.accounting import Count, count
+from brulee.methods.continuing import resolved
 from brulee.models.precision import pick_dtype
 from brulee.models.skeleton import depth, load_skeleton
 from brulee.pipeline.plan_trial import Sample, Tried, deeper, tried
@@ -66,7 +67,10 @@ def plan(recipe: Recipe, names: Sequence[str] | None = None) -> Plan:
 
 def _planned(recipe: Recipe, names: Sequence[str] | None) -> Plan:
     # Invalid names are refused before another process is started.
-    build_method(recipe.method, recipe.source)
+    if recipe.method.start is None:
+        build_method(recipe.method, recipe.source)
+    else:  # what an adapter costs does not depend on its values
+        recipe = resolved(recipe)
     check_named(recipe)
     names = tuple(METHODS) if names is None else names
     for name in names:

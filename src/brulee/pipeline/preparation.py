@@ -23,6 +23,7 @@ from brulee.evaluation.base import Metric
 from brulee.evaluation.guards import Guard, open_guards
 from brulee.evaluation.suites import SUITES
 from brulee.methods import Attached, Method, build_method
+from brulee.methods.continuing import Start, start_of
 from brulee.methods.whole import check_whole
 from brulee.models.chat_templates import by_recipe
 from brulee.models.context import context_length
@@ -51,7 +52,8 @@ class Prepared:
     """Everything that is loaded and checked before the first forward pass.
 
     `metrics` are by task, for its first phrasing; `asked` are the tests to score; `fitting` is by
-    trained task. Plain texts are in pieces.
+    trained task. Plain texts are in pieces. `method` is that of `start`, the adapter that training
+    starts from, if there is one.
     """
 
     where: RunFolder
@@ -66,6 +68,7 @@ class Prepared:
     fitting: dict[str, Fitting]
     mixture: Mixture
     autocast: bool
+    start: Start | None = None
     world: World = ALONE
 
     def encoder_for(self, attached: Attached) -> Encoder:
@@ -87,7 +90,8 @@ def prepare(where: RunFolder, world: World = ALONE, begin: bool = True) -> Prepa
 
 def _prepared(where: RunFolder, world: World, begin: bool) -> Prepared:
     recipe = where.recipe
-    method = build_method(recipe.method, recipe.source)
+    start = start_of(recipe)
+    method = start.method if start else build_method(recipe.method, recipe.source)
     guards = check_named(recipe)
     _check_trainable(recipe, method)
     device = device_of(recipe)
@@ -115,14 +119,16 @@ def _prepared(where: RunFolder, world: World, begin: bool) -> Prepared:
     first = corpus.tasks[corpus.trained[0]].templates.templates[0]
     method.instruct(base.tokenizer, instruction(first))
     if begin and not where.begun:
-        _check_fits(method, base)
+        _check_fits(method, base, start)
+        if start and world.writes:
+            _say_of_start(start, base, encoder)
     mixture = corpus.mixture({p: found.rows for p, found in fitting.items()}, recipe.train.seed)
     _warn_of_patience(recipe, len(mixture))
     _warn_of_steps(recipe, len(mixture))
     autocast = method.stores_model and dtype == torch.bfloat16
     prepared = Prepared(
         where, recipe, method, metrics, asked, guards,
-        corpus, base, encoder, fitting, mixture, autocast, world,
+        corpus, base, encoder, fitting, mixture, autocast, start, world,
     )  # fmt: skip
     world.wait()  # other processes read the folder before anything is written there
     if begin and world.writes:
@@ -193,14 +199,31 @@ def _encoder(recipe: Recipe, base: Base) -> Encoder:
     return encoder_of(base.tokenizer, base.kind, recipe)
 
 
-def _check_fits(method: Method, base: Base) -> None:
+def _check_fits(method: Method, base: Base, start: Start | None) -> None:
     """Refuse targets and layers that the model lacks, before scoring it or writing anything.
 
-    Skipped if attaching takes long or twice the memory; then only training finds them.
+    So is an adapter to start from that is another base's. Skipped if attaching takes long or twice
+    the memory; then only training finds them.
     """
+    if start:
+        start.attach(base).detach()
+        return
     if method.documents() or method.stores_model or method.options().get("init") == "pissa":
         return
     method.attach(base.model).detach()
+
+
+def _say_of_start(start: Start, base: Base, encoder: Encoder) -> None:
+    """Note how the adapter to start from was trained otherwise."""
+    ours = start.adapter.ours
+    if ours.get("framing_digest", encoder.digest) != encoder.digest:
+        note(
+            f"{start.at}: {start.name} was trained with prompts framed otherwise (chat template, "
+            "system message or tokenizer); all scores are of prompts as this recipe frames them."
+        )
+    if ours and start.adapter.quantised != base.quantised:
+        held, now = (how or "full precision" for how in (start.adapter.quantised, base.quantised))
+        note(f"{start.at}: {start.name} was trained on this base in {held}, and goes on in {now}.")
 
 
 def task_metrics(recipe: Recipe, corpus: Corpus) -> dict[str, tuple[Metric, ...]]:

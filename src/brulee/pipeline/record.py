@@ -10,6 +10,7 @@ import torch
 
 from brulee.data.corpus import Corpus, open_corpus
 from brulee.data.task import Task
+from brulee.methods.continuing import start_of
 from brulee.models.loading import base_digest
 from brulee.models.tokenizers import load_encoder
 from brulee.pipeline.folder import RunFolder
@@ -32,6 +33,7 @@ def record(prepared: Prepared, dtype: torch.dtype) -> None:
         "base": _base(prepared),
         "framing": prepared.encoder.digest,
         **_data(tasks),
+        **({"start": prepared.start.record} if prepared.start else {}),
         "seed": prepared.recipe.train.seed,
         "precision": str(dtype).removeprefix("torch."),
     }
@@ -77,14 +79,15 @@ def recheck(where: RunFolder) -> None:
 
 
 def facts_of(recipe: Recipe, corpus: Corpus) -> dict[str, Any]:
-    """The digests of the base's weights, the framing, the data and the templates."""
-    source, spec = recipe.source, recipe.base
+    """The digests of base, framing, data, templates, and of the adapter to start from."""
+    source, spec, start = recipe.source, recipe.base, start_of(recipe)
     path = source.resolve(spec.name)
     name = str(path) if spec.name != "bundled" and path.exists() else spec.name
     return {
         "base": base_digest(name, spec.revision),
         "framing": load_encoder(recipe).digest,
         **_data(corpus.tasks),
+        **({"start": start.record} if start else {}),
     }
 
 

@@ -14,6 +14,7 @@ from brulee.evaluation.answers import Answer, keep_just
 from brulee.evaluation.scripts import unread
 from brulee.evaluation.suite_run import Model, answer
 from brulee.inference.session import open_engine
+from brulee.methods import Attached
 from brulee.methods.checkpoint import CARD
 from brulee.models.context import context_length
 from brulee.pipeline.asked import Asked
@@ -26,11 +27,22 @@ from brulee.progress import note
 from brulee.reporting import html, results
 
 
-def score(prepared: Prepared, who: str, tuned: Tuned | None = None) -> Scored:
+def score_before(prepared: Prepared) -> Scored:
+    """The answers of the model that training starts from: the base, or the base with an adapter."""
+    if prepared.start is None:
+        return score(prepared, "base")
+    attached = prepared.start.attach(prepared.base)
+    try:
+        return score(prepared, "base", attached)
+    finally:
+        attached.detach()
+
+
+def score(prepared: Prepared, who: str, attached: Attached | None = None) -> Scored:
     """One model's answers on test rows and guards, read from files if they exist."""
     started = time.perf_counter()
     try:
-        answers, guards = _answers(prepared, who, tuned)
+        answers, guards = _answers(prepared, who, attached)
     finally:
         seconds = prepared.where.add_seconds(who, time.perf_counter() - started)
     prepared.where.set_aside_answers(who, [*answers, *guards])
@@ -38,14 +50,14 @@ def score(prepared: Prepared, who: str, tuned: Tuned | None = None) -> Scored:
 
 
 def _answers(
-    prepared: Prepared, who: str, tuned: Tuned | None
+    prepared: Prepared, who: str, attached: Attached | None
 ) -> tuple[dict[str, list[Answer]], dict[str, list[Answer]]]:
     """A model's answers by task, and by guard."""
     spec = prepared.recipe.evaluate
-    attached = tuned.attached if tuned else None
     encoder = prepared.encoder_for(attached) if attached else prepared.encoder
     engine = open_engine(prepared.base, encoder, spec.batch_tokens, attached)
-    whose = {"base": "Base", "tuned": "Tuned"}[who]
+    before = prepared.start.name if prepared.start else "Base model"
+    whose = {"base": before, "tuned": "Tuned model"}[who]
     context = context_length(prepared.base.model)
     reserved = attached.reserved if attached else 0
     room = None if context is None else context - reserved - spec.generation.max_new_tokens
@@ -53,7 +65,7 @@ def _answers(
     answers: dict[str, list[Answer]] = {}
     for asked in prepared.asked:
         file = prepared.where.answers(who, asked.name)
-        title = f"{whose} model: {asked.name.removesuffix('/test')}"
+        title = f"{whose}: {asked.name.removesuffix('/test')}"
         found: list[Answer] = []
         for number, wording in enumerate(asked.wordings, start=1):
             if not wording.metrics and prepared.corpus.tasks[asked.test.path].plain:
@@ -79,7 +91,7 @@ def _answers(
     room = None if context is None else context - reserved
     model = Model(engine, encoder, room)
     guards = {
-        name: _guard_answers(prepared, name, model, who, f"{whose} model: {name}")
+        name: _guard_answers(prepared, name, model, who, f"{whose}: {name}")
         for name in prepared.guards
     }
     return answers, guards

@@ -87,5 +87,6 @@ def _made_by(prepared: Prepared) -> dict[str, Any]:
         "chat_template": recorded(prepared.base.tokenizer, prepared.recipe),
         "framing_digest": prepared.encoder.digest,
         "system": prepared.recipe.system,
+        **({"start": prepared.start.record} if prepared.start else {}),
         **({"thoughts": list(tags[:2])} if (tags := prepared.encoder.taught) else {}),
     }

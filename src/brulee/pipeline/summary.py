@@ -28,6 +28,7 @@ from brulee.reporting.results import (
     Phrasings,
     Results,
     Score,
+    Start,
     Who,
 )
 from brulee.reporting.verdict import with_verdict
@@ -74,6 +75,7 @@ def summarise(prepared: Prepared, tuned: Tuned, before: Scored, after: Scored) -
                 name=prepared.base.name,
                 digest=prepared.base.digest,
                 quantised=prepared.base.quantised,
+                start=Start(**prepared.start.record) if prepared.start else None,
             ),
             method=Method.model_validate(
                 {"name": prepared.method.name, **prepared.method.options()}

@@ -144,6 +144,8 @@ def attach(prepared: Prepared, chosen: Path | None = None) -> Attached:
             f"method {method.name}: weights are sharded for method full only; start without "
             "ACCELERATE_USE_FSDP, so that every process holds the base."
         )
+    if prepared.start:
+        return prepared.start.attach(base)
     if method.documents():
         if chosen is not None and chosen.is_file():
             check_safetensors(chosen)

@@ -19,6 +19,7 @@ from brulee.errors import InputError
 from brulee.yaml_lines import parse_scalar
 
 METHOD: Final = "method.name"
+START: Final = "method.start"
 # Keys that affect the weights, but neither the rows nor how they are measured.
 TRAIN: Final = (
     "epochs", "max_steps", "learning_rate", "schedule", "warmup", "min_rate", "cooldown",
@@ -26,6 +27,7 @@ TRAIN: Final = (
     "neftune_alpha", "prompt_loss_weight", "max_grad_norm", "precision", "keep_best", "patience",
 )  # fmt: skip
 _INSTEAD: Final = {
+    START: "trials are compared with one and the same model before",
     "train.seed": "--seeds N trains every setting with N seeds",
     "train.max_length": "it decides which rows there are to validate on",
 }
@@ -126,10 +128,10 @@ def check_keys(axes: Iterable[Axis]) -> None:
     """Raise InputError for an axis under which trials could not be compared."""
     for axis in axes:
         section, _, key = axis.key.partition(".")
-        if section == "method" or (section == "train" and key in TRAIN):
+        if (section == "method" and axis.key != START) or (section == "train" and key in TRAIN):
             continue
         reason = _INSTEAD.get(axis.key)
-        if reason is None and section != "train":
+        if reason is None and section not in ("method", "train"):
             reason = "trials are compared on the same model and the same validation rows"
         elif reason is None:
             reason = "it changes nothing of what is learned"

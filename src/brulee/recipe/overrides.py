@@ -24,8 +24,11 @@ def apply(values: dict[str, Any], override: str) -> KeyPath:
         target = _child(target, part, override, path[: depth + 1])
     value = parse_scalar(text)
     if path == ("method", "name") and target.get("name") != value:
-        # The file's options and learning rate for another method do not carry over.
+        # The file's options and learning rate for another method do not carry over; an adapter to
+        # start from is no option, and is refused if it is of another method.
+        start = {key: target[key] for key in ("start",) if key in target}
         target.clear()
+        target.update(start)
         if isinstance(values.get("train"), dict):
             values["train"].pop("learning_rate", None)
     if isinstance(target, list):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -121,8 +122,8 @@ def with_overrides(recipe: Recipe, overrides: Iterable[str]) -> Recipe:
 
 
 def _plain(value: object) -> str:
-    if isinstance(value, Path):
-        return str(value)
+    if isinstance(value, os.PathLike):  # a Path, or a run
+        return str(os.fspath(value))
     if hasattr(value, "save_pretrained"):
         raise InputError(
             f"recipe: a {type(value).__name__} can be passed only to brulee.run and brulee.train; "

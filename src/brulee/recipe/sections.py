@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+)
 from pydantic_core import PydanticCustomError
 
 from brulee.recipe.base import Count, Fraction, Strict
@@ -64,14 +72,34 @@ class ModelSpec(Strict):
 
 
 class MethodSpec(BaseModel):
-    """The tuning method by name; its options are checked by the method itself."""
+    """The tuning method by name; its options are checked by the method itself.
+
+    With `start`, the name and the options are those of the adapter, unless they are given.
+    """
 
     model_config = ConfigDict(extra="allow", strict=True, frozen=True)
     name: str = "lora"
+    start: str | None = Field(
+        None, description="a run or an adapter's folder whose training is continued", min_length=1
+    )
+
+    @property
+    def named(self) -> bool:
+        """Whether the recipe gives the name."""
+        return "name" in self.model_fields_set
 
     def options(self) -> dict[str, Any]:
-        """Everything but the name."""
+        """Everything but the name and the start."""
         return dict(self.model_extra or {})
+
+    @model_serializer(mode="wrap")
+    def _written(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = write(self)
+        if self.start is None:
+            values.pop("start", None)
+        elif not self.named:  # the adapter's, not the default
+            values.pop("name", None)
+        return values
 
 
 class TrainSpec(Strict):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from brulee.errors import InputError, nearest
+from brulee.recipe.sections import MethodSpec
 from brulee.recipe.source import Source
 from brulee.recipe.theirs.keys import said_here
 from brulee.yaml_lines import KeyPath
@@ -52,7 +53,8 @@ def _sentence(
     dotted = ".".join(str(p) for p in path)
     at = source.at(path)
     if kind == "extra_forbidden":
-        valid = sorted(_fields_at(model, loc[:-1]))
+        own = MethodSpec.model_fields if path[:-1] == ("method",) else ()
+        valid = sorted({*_fields_at(model, loc[:-1]), *own})
         if theirs := _of_another_tool(model, problem, path, valid):
             return f"{at}: unknown key {dotted!r}; {theirs}{_converted(source, path)}"
         close = nearest(str(loc[-1]), valid, count=1) or _elsewhere(model, path)

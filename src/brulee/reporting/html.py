@@ -93,10 +93,11 @@ def render(
 
 
 def _masthead(results: Results) -> str:
-    method = wording.method_name(results.method)
+    method, start = wording.method_name(results.method), results.base.start
+    further = "" if start is None else f", trained further from {start.adapter}"
     return (
         f'<header class="masthead"><h1>{escape(results.run)}</h1>'
-        f"<p>{escape(method)} on {escape(results.base.name)}</p></header>"
+        f"<p>{escape(method)} on {escape(results.base.name + further)}</p></header>"
     )
 
 

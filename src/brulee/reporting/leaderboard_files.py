@@ -151,7 +151,7 @@ def _tuned(run: str, found: Results) -> str:
 def _base(name: str | None, found: Results) -> str:
     """The base's name: `name` if given and only the base was measured, else its own."""
     alone = all(score.who == "base" for score in found.scores)
-    return name if name and alone else found.base.name
+    return name if name and alone else found.base.before
 
 
 def _mains(found: Results) -> set[tuple[str, str]]:

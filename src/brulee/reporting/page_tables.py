@@ -80,8 +80,9 @@ def scores(results: Results) -> str:
     ]
     heads = ("Score", "Before", "After", "Items")
     shown = table("Scores with their 95% intervals", heads, rows)
+    said = f"<p>{escape(wording.started(results))}</p>" if results.base.start else ""
     return (
-        "<section><h2>Scores before and after</h2>"
+        f"<section><h2>Scores before and after</h2>{said}"
         f"{_score_figures(pairs, tasks)}{shown}{_lengths(results.lengths)}</section>"
     )
 

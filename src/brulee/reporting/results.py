@@ -35,15 +35,29 @@ class OpenRecord(Record):
         return dict(self.model_extra or {})
 
 
+class Start(Record):
+    """The adapter that training started from, as the recipe calls it, and its SHA-256."""
+
+    adapter: str
+    digest: str
+
+
 class Base(OpenRecord):
     """The model before tuning; `digest` is the SHA-256 of its stored weights.
 
-    `quantised` is the format in which they were loaded and measured, before and after.
+    `quantised` is the format in which they were loaded and measured, before and after. With
+    `start`, the model before tuning is the base with that adapter.
     """
 
     name: str
     digest: str
     quantised: str | None = None
+    start: Start | None = None
+
+    @property
+    def before(self) -> str:
+        """What the scores before tuning are of: "bundled", or "bundled with runs/a"."""
+        return self.name if self.start is None else f"{self.name} with {self.start.adapter}"
 
 
 class Method(OpenRecord):

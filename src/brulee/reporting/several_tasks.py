@@ -37,7 +37,7 @@ def sentence(results: Results, cost: str) -> str:
         more = f" and {len(worse) - _NAMED} more" if len(worse) > _NAMED else ""
         clauses.append(f"worse: {named}{more}")
     clauses += _contrary(results.comparisons, counted)
-    return f"{wording.method_name(results.method)} " + "; ".join(clauses)
+    return f"{wording.tuning(results)} " + "; ".join(clauses)
 
 
 def figures(results: Results) -> list[tuple[str, str]]:

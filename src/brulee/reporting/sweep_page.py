@@ -212,7 +212,7 @@ def _test(found: Sweep) -> str:
     own = ["The recipe's own"] if found.test else []
     heads = ("Score", "Before", *own, "Chosen", "Difference", "95% interval", "p")
     rows = [_pair(found, pair) for pair in pairs]
-    whom = "the recipe's own setting" if found.test else "the base"
+    whom = "the recipe's own setting" if found.test else "the model before"
     asked = ", so nothing here is optimistic"
     if found.tested_before:
         asked = ", though they were asked before, for a setting that was chosen then"

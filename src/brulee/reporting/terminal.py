@@ -28,6 +28,9 @@ def show(results: Results, console: Console, report: Path | None = None) -> None
     if results.groups:
         console.print()
         console.print(Text(_grouped(results), style="dim"))
+    if said := wording.started(results):
+        console.print()
+        console.print(Text(printable(said), style="dim"))
     spent = cost(results)
     if spent:
         console.print()
@@ -146,7 +149,7 @@ def _comparison(results: Sequence[Results], task: str, metrics: Sequence[str], g
     for run, said in zip(results, how, strict=True):
         cells = tuple(_cell(run, "base", task, metric) for metric in metrics)
         if _shown_as(run) == "tuned" and any(cell != "-" for cell in cells):
-            bases.setdefault(f"{run.base.name} (before{said}", {}).setdefault(cells, run.run)
+            bases.setdefault(f"{run.base.before} (before{said}", {}).setdefault(cells, run.run)
     for name, found in bases.items():
         for cells, of in found.items():
             whose = f", {of})" if len(found) > 1 else ")"
@@ -172,7 +175,7 @@ def _apart(results: Sequence[Results]) -> Rows:
     for number, run in enumerate(results):
         for one in phrasings.firsts(run):
             mark = phrasings.marks(results, one.task)[number]
-            sides = ((f"{run.base.name} (before)", one.base), (run.run, one.tuned))
+            sides = ((f"{run.base.before} (before)", one.base), (run.run, one.tuned))
             for name, side in sides:
                 what = f"{name} {one.task}{mark} {wording.metric_name(one.metric)}"
                 row = (what, *phrasings.cells(side, one.higher_is_better))

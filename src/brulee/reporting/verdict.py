@@ -32,7 +32,7 @@ def with_verdict(results: Results) -> Results:
 
 
 def _main(results: Results) -> str:
-    method = wording.method_name(results.method)
+    method = wording.tuning(results)
     cost = _cost(results)
     if not results.comparisons:
         training = f" after {cost}" if cost else ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from brulee.evaluation.stats import FEWEST, Interval
-from brulee.reporting.results import Comparison, Method, Paired, Score, Training
+from brulee.reporting.results import Comparison, Method, Paired, Results, Score, Training
 
 _METRICS = {
     "bleu": "BLEU",
@@ -68,6 +68,19 @@ def method_name(method: Method) -> str:
     rank, combined = method.extra.get("rank"), method.extra.get("combined")
     ranked = f"{name} r{rank}" if rank is not None else name
     return f"{ranked} {combined}" if combined else ranked
+
+
+def tuning(results: Results) -> str:
+    """The method as the subject of a sentence: "LoRA r8, trained further from runs/a,"."""
+    name, start = method_name(results.method), results.base.start
+    return name if start is None else f"{name}, trained further from {start.adapter},"
+
+
+def started(results: Results) -> str:
+    """A sentence on what the scores before are of, if that is not the base; else ""."""
+    if results.base.start is None:
+        return ""
+    return f"Before is {results.base.before}, from which training started, not the base alone."
 
 
 def training(went: Training) -> str:

@@ -19,10 +19,11 @@ import torch
 from brulee.data.encoding import Encoded
 from brulee.errors import InputError
 from brulee.methods import METHODS, build_method
-from brulee.methods.base import Attached
+from brulee.methods.base import Attached, Method
 from brulee.methods.checkpoint import attach_adapter, open_adapter, save_adapter
+from brulee.methods.continuing import start_of
 from brulee.models.loading import Base
-from brulee.recipe import MethodSpec, TrainSpec
+from brulee.recipe import MethodSpec, TrainSpec, recipe_from_dict
 from brulee.training.documents import Document
 from brulee.training.trainer import Trainer
 
@@ -128,10 +129,14 @@ def architecture(request: pytest.FixtureRequest) -> str:
     return name
 
 
-def _attach(base: Base, name: str, seed: int = 0) -> Attached:
+def _method(base: Base, name: str) -> Method:
     way = WAYS[name]
     options = {**way.options, **(way.seq2seq if base.kind == "seq2seq" else {})}
-    return build_method(MethodSpec(name=way.method, **options)).attach(base.model, seed)
+    return build_method(MethodSpec(name=way.method, **options))
+
+
+def _attach(base: Base, name: str, seed: int = 0) -> Attached:
+    return _method(base, name).attach(base.model, seed)
 
 
 def _move(attached: Attached, seed: int = 1) -> None:
@@ -301,6 +306,33 @@ def test_a_stored_adapter_gives_the_same_logits_on_a_fresh_base(
     again.detach()
     assert _modules(fresh) == modules
     _assert_as_before(fresh.model, plain)
+
+
+@each_on_two
+@pytest.mark.parametrize("name", ADAPTERS)
+def test_training_starts_from_a_stored_adapter_as_it_is(
+    pristine: MakeBase, tmp_path: Path, name: str, architecture: str
+) -> None:
+    base = pristine(architecture)
+    attached = _trained(base, name)
+    tuned = _logits(base, attached)
+    asked = {"name": WAYS[name].method, **_method(base, name).options()}
+    # Without what was asked for, as other tools store it, and with it.
+    for kind, record in (("bare", {}), ("ours", {"method": asked})):
+        save_adapter(tmp_path / kind, attached, base, "tiny", "a card", record)
+        values = {"data": {"source": "unread"}, "method": {"start": str(tmp_path / kind)}}
+        start, fresh = start_of(recipe_from_dict(values)), pristine(architecture)
+        assert start is not None
+        again = start.attach(fresh)
+        torch.testing.assert_close(_logits(fresh, again), tuned, atol=1e-6, rtol=1e-6)
+        assert again.config() == attached.config()
+        for key, tensor in attached.tensors().items():
+            assert torch.equal(again.tensors()[key], tensor), key
+        if record and "projected" not in name:  # a network is not stored
+            assert again.trainable() == attached.trainable()
+            assert start.method.options() == _method(base, name).options()
+        _move(again, seed=3)
+        assert not torch.equal(_logits(fresh, again), tuned), "nothing of it is trained"
 
 
 def _kept(attached: Attached) -> dict[str, torch.Tensor]:

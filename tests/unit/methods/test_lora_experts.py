@@ -16,9 +16,10 @@ from brulee.inference.routed import UnroutableError
 from brulee.inference.routing import Router
 from brulee.methods import build_method
 from brulee.methods.checkpoint import open_adapter, save_adapter
+from brulee.methods.continuing import start_of
 from brulee.methods.differences import compare
 from brulee.methods.swapping import Swap
-from brulee.recipe import MethodSpec
+from brulee.recipe import MethodSpec, recipe_from_dict
 from brulee.serving.bounds import check_bounds
 from brulee.serving.limits import Limits
 
@@ -104,3 +105,14 @@ def test_experts_of_some_layers(layers: Any) -> None:
     tensors = method.attach(model).tensors()
     assert tensors
     assert all(".layers.1." in key for key in tensors)
+
+
+@pytest.mark.parametrize("name", ["qwen3", "gpt-oss"])
+def test_corrections_of_experts_are_trained_further(tmp_path: Path, name: str) -> None:
+    stored = _stored(name, tmp_path, 0, target=["all-linear", "experts", "router"])
+    values = {"data": {"source": "unread"}, "method": {"start": str(stored)}}
+    start, base = start_of(recipe_from_dict(values)), as_base(make_experts(name), name)
+    assert start is not None
+    again, expected = start.attach(base), open_adapter(stored).tensors()
+    assert again.trainable() == sum(tensor.numel() for tensor in expected.values())
+    assert all(torch.equal(tensor, expected[key]) for key, tensor in again.tensors().items())

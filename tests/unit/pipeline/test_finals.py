@@ -10,7 +10,7 @@ from typing import Any, cast
 from brulee.data.corpus import open_corpus
 from brulee.evaluation.answers import Answer, write_answers
 from brulee.evaluation.phrasings import by_phrasing
-from brulee.pipeline.sweeps.finals import _both, against
+from brulee.pipeline.sweeps.finals import _both, _same_base, against
 from brulee.recipe import recipe_from_dict
 
 
@@ -34,6 +34,22 @@ def test_pieces_of_a_text_that_were_cut_otherwise_are_not_compared(tmp_path: Pat
         write_answers(file, [Answer(i, "t", "", "", (x,), {}, {}, 1) for i, x in texts.items()])
     own, chosen = _both(*files)
     assert [one.id for one in own] == [one.id for one in chosen] == ["1"]
+
+
+def test_the_answers_before_are_shared_by_runs_from_one_start(tmp_path: Path) -> None:
+    common = {"base": {}, "framing": "f", "precision": "float32"}
+    recipe = {"method": {"name": "lora"}, "train": {"device": "cpu", "max_length": 9}}
+    for name, start in (
+        ("a", {"digest": "1"}),
+        ("b", {"digest": "1"}),
+        ("c", {"digest": "2"}),
+        ("d", {}),
+    ):
+        (tmp_path / name).mkdir()
+        manifest = {**common, "recipe": recipe, **({"start": start} if start else {})}
+        (tmp_path / name / "manifest.json").write_text(json.dumps(manifest))
+    same = [_same_base(tmp_path / "a", tmp_path / other) for other in "bcd"]
+    assert same == [True, False, False]
 
 
 def test_rows_of_one_group_are_drawn_together(tmp_path: Path) -> None:

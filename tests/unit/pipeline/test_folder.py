@@ -11,7 +11,8 @@ import pytest
 import yaml
 
 from brulee.errors import InputError
-from brulee.methods import METHODS, build_method, resolved
+from brulee.methods import METHODS, build_method
+from brulee.methods.continuing import resolved
 from brulee.pipeline import run, train
 from brulee.pipeline.folder import open_run, reopen_run
 from brulee.pipeline.lock import to_itself

@@ -25,7 +25,7 @@ from brulee.reporting.sweep_results import BeforeAfter
 def score_test(run: Path, recipe: Recipe, beside: Path | None = None) -> None:
     """Score a trained trial as `brulee run` does; a scored run is left unchanged.
 
-    The base's answers are copied from the run `beside`, if its base was bitwise the same.
+    The answers before are copied from the run `beside`, if it starts from bitwise the same.
     """
     if beside is not None and _same_base(run, beside):
         _share(beside / "eval", run / "eval")
@@ -73,7 +73,7 @@ def _both(a: Path, b: Path) -> tuple[list[Answer], list[Answer]]:
 
 
 def _same_base(a: Path, b: Path) -> bool:
-    """Whether two runs compute with the same base: full fine-tuning holds it in fp32."""
+    """Whether two runs start from the same model: full fine-tuning holds it in fp32."""
     return _base_of(a) == _base_of(b)
 
 
@@ -82,7 +82,8 @@ def _base_of(run: Path) -> tuple[Any, ...]:
     recipe = manifest["recipe"]
     whole = METHODS[recipe["method"]["name"]].stores_model
     kept = (manifest[key] for key in ("base", "framing", "precision"))
-    return (*kept, recipe["train"]["device"], recipe["train"]["max_length"], whole)
+    start = manifest.get("start", {}).get("digest")
+    return (*kept, start, recipe["train"]["device"], recipe["train"]["max_length"], whole)
 
 
 def _share(source: Path, target: Path) -> None:

@@ -10,7 +10,7 @@ from brulee.data.corpus import Corpus, open_corpus
 from brulee.data.lengths import fitting_rows
 from brulee.data.pieces import divide
 from brulee.errors import InputError
-from brulee.methods import build_method
+from brulee.methods.continuing import method_of
 from brulee.models.tokenizers import load_encoder
 from brulee.pipeline.record import facts_of
 from brulee.pipeline.sweeps.space import Space
@@ -44,7 +44,7 @@ def look(recipe: Recipe) -> Ground:
             "none; set data.split.validation, for instance to 0.1."
         )
     # A method's prefix takes room in every piece of a plain text.
-    reserved = build_method(recipe.method, recipe.source).virtual_tokens()
+    reserved = method_of(recipe).virtual_tokens()
     whole, corpus = corpus, divide(corpus, encoder.with_prefix((0,) * reserved))
     tasks = [corpus.tasks[path] for path in corpus.trained]
     rows = learned = 0

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from brulee.errors import InputError
-from brulee.methods import resolved
+from brulee.methods.continuing import resolved
 from brulee.pipeline.sweeps.ground import Ground
 from brulee.pipeline.sweeps.space import Space
 from brulee.recipe import Recipe

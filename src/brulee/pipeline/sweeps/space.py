@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from brulee.errors import InputError
-from brulee.methods import METHODS, resolved, unknown_method
+from brulee.methods import METHODS, unknown_method
+from brulee.methods.continuing import resolved
 from brulee.recipe import Recipe, with_overrides
 from brulee.recipe.axes import (
     METHOD,
@@ -110,6 +111,12 @@ def space(recipe: Recipe, axes: Sequence[Axis]) -> Space:
         raise InputError(
             "a sweep needs an axis to go along: --set KEY=A,B,C (commas, no brackets) or --set "
             "KEY=LOW..HIGH, for instance --set train.learning_rate=1e-4..3e-3:log."
+        )
+    if recipe.method.start is not None and any(axis.key == METHOD for axis in axes):
+        raise InputError(
+            f"method.name is not for a sweep that starts from {recipe.method.start} "
+            f"({recipe.source.at(('method', 'start'))}): the method is that of the adapter; leave "
+            "out one of them."
         )
     if (count := math.prod(len(axis.ends) for axis in axes)) > _MOST:
         raise InputError(

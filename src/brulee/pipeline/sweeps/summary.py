@@ -25,9 +25,10 @@ def summarise(
 ) -> Sweep:
     """The results so far; `command` is the recipe's file and its overrides."""
     trials = [_trial(outline, t) for t in study.trials() if t.state.name in _STATES]
+    base, start = outline.recipe.base.name, outline.recipe.method.start
     found = Sweep(
         name=outline.folder.name,
-        base=outline.recipe.base.name,
+        base=base if start is None else f"{base} with {start}",
         objective=outline.options.objective,
         higher_is_better=outline.maximise,
         axes=tuple(axis.text for axis in outline.space.axes),

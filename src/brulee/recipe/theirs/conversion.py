@@ -10,6 +10,7 @@ from brulee.recipe.theirs import joint
 from brulee.recipe.theirs.converted import Converted
 from brulee.recipe.theirs.entries import UNKNOWN
 from brulee.recipe.theirs.keys import KEYS
+from brulee.recipe.theirs.start import start
 from brulee.recipe.theirs.tools import refuse, tool_of
 from brulee.recipe.theirs.values import Unlike
 from brulee.yaml_lines import KeyPath
@@ -29,6 +30,9 @@ _JOINT: Final = frozenset(
             "quantization_bit",
             "lora_target_linear",
             "lora_target_parameters",
+            "adapter_name_or_path",
+            "lora_model_dir",
+            "create_new_adapter",
             "bf16",
             "fp16",
             "output_dir",
@@ -56,6 +60,7 @@ def convert(theirs: Mapping[str, Any], lines: Mapping[KeyPath, int], file: Path)
             _single(found, key, value, numbers.get(key))
     joint.model(found, flat, at)
     joint.method(found, flat, at)
+    start(found, flat)
     joint.batch(found, flat, at)
     joint.length(found, flat, at)
     joint.floor(found, flat)

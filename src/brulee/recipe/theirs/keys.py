@@ -53,6 +53,7 @@ def _lost(note: str) -> Key:
     return Key("", note, matters=True)
 
 
+MERGED: Final = "merge the adapter first: brulee adapters merge; the result is named as the model"
 _STEP = "documents of a step: per device, times devices, times what is accumulated"
 _CHECKPOINTING = _nowhere("layers are recomputed automatically when memory runs out")
 _PACKING = _nowhere("passes are packed without padding, and a document sees only itself")
@@ -94,7 +95,7 @@ KEYS: Final[dict[str, Key]] = {
     "enable_thinking": Key("model.chat_template_kwargs", "{enable_thinking: false}"),
     **dict.fromkeys(
         ("adapter_name_or_path", "lora_model_dir"),
-        _lost("training starts a new adapter, never from another"),
+        Key("method.start", "rank, alpha and the like are then the adapter's"),
     ),
     **dict.fromkeys(("special_tokens", "tokens", "add_tokens", "resize_vocab"), _TOKENS),
     **dict.fromkeys(
@@ -139,7 +140,7 @@ KEYS: Final[dict[str, Key]] = {
     **dict.fromkeys(("lora_rank_pattern", "lora_alpha_pattern", "rank_pattern"), _WHOLE),
     "peft_init_lora_weights": _WHOLE,
     "lora_target_parameters": Key("method.target", "experts, router or parameter:NAME"),
-    "create_new_adapter": _lost("training starts a new adapter, never from another"),
+    "create_new_adapter": _lost(MERGED),
     "use_loftq": _lost("LoRA begins as in its paper, or with method.init: pissa"),
     **dict.fromkeys(
         ("neftune_noise_alpha", "noisy_embedding_alpha"),

@@ -1,0 +1,166 @@
+"""Training that starts from a stored adapter: `method: {start: runs/a}`.
+
+Method and options are the adapter's. What is attached is the method of its file, with its tensors;
+the optimiser begins anew. "Before" is then the base with this adapter.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from brulee.errors import InputError
+from brulee.methods import METHODS, build_method, unknown_method
+from brulee.methods.base import Attached, Method
+from brulee.methods.checkpoint import (
+    Adapter,
+    attach_adapter,
+    config_digest,
+    open_adapter,
+    tensors_digest,
+)
+from brulee.methods.shelf import locate
+from brulee.models.loading import Base
+from brulee.recipe import MethodSpec, Recipe, Source, check
+
+_START = ("method", "start")
+
+
+@dataclass(frozen=True)
+class Start:
+    """The adapter that training starts from, called `name` in the recipe.
+
+    `method` trains it further, with the options of the recipe; `at` is the recipe's line.
+    """
+
+    name: str
+    adapter: Adapter
+    method: Method
+    at: str
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of its configuration and its tensors. Raises InputError for damage."""
+        parts = config_digest(self.adapter.config), tensors_digest(self.adapter.tensors())
+        return hashlib.sha256(" ".join(parts).encode()).hexdigest()
+
+    @property
+    def record(self) -> dict[str, str]:
+        """What a run and the adapter that comes of it say of it."""
+        return {"adapter": self.name, "digest": self.digest}
+
+    def attach(self, base: Base) -> Attached:
+        """Put it on its base, to be trained. Raises InputError as `attach_adapter` does."""
+        try:
+            return attach_adapter(self.adapter, base, self.method)
+        except InputError as error:
+            raise InputError(f"{self.at}: {error}") from None
+
+
+def start_of(recipe: Recipe) -> Start | None:
+    """The adapter that a recipe's training starts from; None if it starts anew.
+
+    Raises InputError for a folder without an adapter, and for a method or an option of the recipe
+    that is not the adapter's.
+    """
+    spec, source = recipe.method, recipe.source
+    if spec.start is None:
+        return None
+    at = source.at(_START)
+    _refuse_full(spec, source)
+    try:
+        adapter = open_adapter(_folder(source, spec.start))
+        stored, asked = adapter.method(), adapter.asked()
+    except InputError as error:
+        raise InputError(f"{at}: {error}") from None
+    if spec.named and spec.name != stored.name:
+        if spec.name not in METHODS:
+            raise unknown_method(spec.name, source.at(("method", "name")))
+        raise InputError(
+            f"{source.at(('method', 'name'))}: method.name = {spec.name!r}, but {spec.start}, from "
+            f"which training starts, is of method {stored.name}; leave it out."
+        )
+    own = (stored.continued(asked.options()) if asked else None) or stored
+    changed = _changed(spec, own, stored, source)
+    with source.placing():
+        method = stored.continued({**own.options(), **changed})
+    assert method is not None, "only options of training were changed"
+    return Start(spec.start, adapter, method, at)
+
+
+def method_of(recipe: Recipe) -> Method:
+    """The recipe's method, also where it and its options are those of an adapter.
+
+    Raises InputError as `build_method` and `start_of` do.
+    """
+    spec = recipe.method
+    if spec.start is None:
+        return build_method(spec, recipe.source)
+    _refuse_full(spec, recipe.source)
+    if (written := _written_out(spec, recipe.source)) is not None:
+        return written
+    start = start_of(recipe)
+    assert start is not None, "the recipe names one"
+    return start.method
+
+
+def resolved(recipe: Recipe) -> Recipe:
+    """The recipe with the method's options written out, including its learning rate.
+
+    A run's recipe then records what was done even if a later version changes the defaults. Raises
+    InputError as `method_of` does.
+    """
+    method = method_of(recipe)
+    given: dict[str, Any] = {} if recipe.method.start is None else {"start": recipe.method.start}
+    spec = MethodSpec(name=method.name, **given, **method.options())
+    rate = recipe.train.learning_rate or method.learning_rate
+    train = recipe.train.model_copy(update={"learning_rate": rate})
+    return recipe.model_copy(update={"method": spec, "train": train})
+
+
+def _written_out(spec: MethodSpec, source: Source) -> Method | None:
+    """The method of a run's own recipe, which says everything: its start may be gone by then."""
+    if not spec.named:
+        return None
+    try:
+        method = build_method(spec, source)
+    except InputError:
+        return None  # some options may be left to the adapter; what is wrong is found with it
+    return method if method.options().keys() <= spec.options().keys() else None
+
+
+def _refuse_full(spec: MethodSpec, source: Source) -> None:
+    if spec.named and spec.name == "full":
+        raise InputError(
+            f"{source.at(_START)}: method full trains a whole model, and {spec.start} is to be an "
+            "adapter; to train on from a fully tuned model, name it as the model: {model: "
+            "runs/NAME/model}; `brulee adapters merge` makes one of an adapter."
+        )
+
+
+def _folder(source: Source, name: str) -> Path:
+    found = locate(str(source.resolve(name)))
+    if found.kind == "model":
+        raise InputError(
+            f"{name}: it is a whole model, not an adapter; name it as the model: {found.folder}"
+        )
+    return found.folder
+
+
+def _changed(spec: MethodSpec, own: Method, stored: Method, source: Source) -> dict[str, Any]:
+    """The options of training that the recipe gives. Raises InputError for others that differ."""
+    given = check(stored.Options, spec.options(), source, ("method",)).model_dump()
+    asked, there = own.options(), stored.options()
+    changed = {}
+    for key in spec.options():
+        if key in stored.of_training:
+            changed[key] = given[key]
+        elif given[key] not in (asked.get(key), there.get(key)):
+            raise InputError(
+                f"{source.at(('method', key))}: method.{key} = {given[key]!r}, but {spec.start}, "
+                f"from which training starts, has {asked.get(key)!r}; leave it out."
+            )
+    return changed
