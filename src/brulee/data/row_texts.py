@@ -107,6 +107,11 @@ def is_id(column: str) -> bool:
     return name in _ID_NAMES or name.endswith(("_id", "_idx"))
 
 
+def is_label(value: str) -> bool:
+    """Whether a value that repeats is a label rather than a text: it has few words."""
+    return len(words(value)) < _LABEL_WORDS
+
+
 def _leaves(value: Any, path: str) -> Iterator[tuple[str, str]]:
     """Yield every text in a value with its path; the items of a list share a path."""
     if isinstance(value, str):
@@ -127,7 +132,7 @@ def _label_columns(leaves: Iterable[tuple[int, str, str]]) -> dict[str, set[str]
     for _, path, text in leaves:
         if path in long:
             continue
-        if len(words(text)) >= _LABEL_WORDS:
+        if not is_label(text):
             long.add(path)
             continue
         distinct.setdefault(path, set()).add(text)
