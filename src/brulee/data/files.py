@@ -8,6 +8,7 @@ from pathlib import Path
 
 from brulee.data.containers import CONTAINERS, container_of, digest, read_document, read_file
 from brulee.data.dataset_info import FILE_NAME, entry_names
+from brulee.data.raw import Piece
 from brulee.data.rows import Found, Part
 from brulee.data.split_names import SPLIT_NAMES, SPLIT_ORDER
 from brulee.data.tables import join_tables, to_table
@@ -17,6 +18,7 @@ from brulee.errors import InputError
 # Files that `datasets` writes in addition to the data.
 _ABOUT = (FILE_NAME, "state.json", "dataset_dict.json")
 _BESIDE = frozenset(("readme", "license", "licence", "notice"))  # texts that are not data
+_LISTED = 5  # files that a message names
 _SHARD = re.compile(r"-\d+-of-\d+$")
 
 
@@ -47,7 +49,7 @@ def open_folder(path: Path, label: str, limit: int | None = None, numbered: bool
     parts = []
     for split, files in by_split.items():
         if len(files) > 1 and not (_are_shards(files) or _are_texts(files)):
-            raise InputError(f"{label}: two files for {split}: {', '.join(f.name for f in files)}.")
+            raise InputError(f"{label}: two files for {split}: {_listed(files)}.")
         if files:
             parts.append(_read(_labelled(files, path, label), split, limit, numbered))
     if not parts:
@@ -141,7 +143,7 @@ def _whole_folder(path: Path, label: str, limit: int | None, numbered: bool) -> 
         files = _texts(path)
     if len(files) == 1 or (files and (_are_shards(files) or _are_texts(files))):
         return _read(_labelled(files, path, label), None, limit, numbered)
-    held = f"it holds {', '.join(f.name for f in files)}" if files else "it holds no data file"
+    held = f"it holds {_listed(files)}" if files else "it holds no data file"
     entry = f"{label.rstrip('/')}/{FILE_NAME}"
     hint = f" {entry}:NAME is an entry of that file." if (path / FILE_NAME).is_file() else ""
     raise InputError(
@@ -149,6 +151,11 @@ def _whole_folder(path: Path, label: str, limit: int | None, numbered: bool) -> 
         f"({', '.join(CONTAINERS)}), one file, or texts alone ({', '.join(SUFFIXES)}); "
         f"{held}.{hint}"
     )
+
+
+def _listed(files: Sequence[Path]) -> str:
+    further = f" and {len(files) - _LISTED:,} more" if len(files) > _LISTED else ""
+    return ", ".join(file.name for file in files[:_LISTED]) + further
 
 
 def _read(
@@ -161,18 +168,31 @@ def _read(
     for path, label in files:
         if left == 0:
             break
-        piece = read_file(path, label, left, numbered)
+        piece, sha = _read_whole(path, label, left, numbered)
         count = piece.table.num_rows
         left = None if left is None else left - count
         tables.append(piece.table)
         parts.append(Part(label, count, piece.lines, split))
-        digests[label] = digest(path)
+        digests[label] = sha
     return Found(join_tables(tables, list(digests)), parts, digests)
+
+
+def _read_whole(path: Path, label: str, limit: int | None, numbered: bool) -> tuple[Piece, str]:
+    """A file's rows and digest, which have to be of the same content."""
+    before = path.stat()
+    piece, sha = read_file(path, label, limit, numbered), digest(path, label)
+    after = path.stat()
+    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+        raise InputError(
+            f"{label}: the file was written to while it was read; wait until it is complete, or "
+            "name a copy."
+        )
+    return piece, sha
 
 
 def _read_texts(files: Sequence[tuple[Path, str]], split: str | None) -> Found:
     """One row per file, with its path in the column `file`."""
     rows = [{"text": read_document(path, label), "file": label} for path, label in files]
     parts = [Part(label, 1, None, split, "") for _, label in files]
-    digests = {label: digest(path) for path, label in files}
+    digests = {label: digest(path, label) for path, label in files}
     return Found(to_table(rows, lambda i: files[i][1]), parts, digests)
