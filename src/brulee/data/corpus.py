@@ -132,13 +132,13 @@ def open_corpus(
     check_weights(recipe.data, source, () if none_held else {at for at, _ in names.values()})
     read: dict[object, Rows] = {}
     # A single task shows a bar for its rows instead.
-    watched = bar("Opening tasks", 2 * len(names), "steps") if len(names) > 1 else silent()
+    watched = bar("Opening tasks", 3 * len(names), "steps") if len(names) > 1 else silent()
     with watched as progress:
         phrased = {}
         for path, (at, spec) in names.items():
             phrased[path] = _phrase(spec, source, at, read, preview)
             progress.advance()
-        splits = _splits(phrased, source)
+        splits = _splits(phrased, source, progress.advance)
         tasks = {}
         for path in phrased:
             one = phrased[path]
@@ -270,7 +270,9 @@ def _templates(spec: DataSpec, source: Source, at: KeyPath) -> TemplateSet:
         raise InputError(f"{source.at((*at, key))}: {error}") from None
 
 
-def _splits(phrased: Mapping[str, _Phrased], source: Source) -> dict[str, Splits]:
+def _splits(
+    phrased: Mapping[str, _Phrased], source: Source, advance: Callable[[float], None]
+) -> dict[str, Splits]:
     """Split the rows, once for all tasks over the same rows."""
     sharing: dict[object, list[str]] = {}
     for path, one in phrased.items():
@@ -292,6 +294,7 @@ def _splits(phrased: Mapping[str, _Phrased], source: Source) -> dict[str, Splits
         except InputError as error:
             raise InputError(f"{source.at((*first.at, 'split'))}: {error}") from None
         splits |= dict.fromkeys(paths, shared)
+        advance(len(paths))
     return splits
 
 

@@ -50,7 +50,8 @@ def near_duplicates(texts: Sequence[str], threshold: float = 0.8) -> list[Link]:
     for at, block in shingles.blocks():
         sums[at] = np.add.reduceat(mix(block.hashes), block.starts)
         signatures[at] = _signature(block)
-        candidates.append(_frequent(block))
+        if len(texts) > _COMMON:
+            candidates.append(_frequent(block))
     links = [link for link in _equal(sums) if joined.join(link[0], link[1])]
     if shingles.leave_out_common(np.unique(np.concatenate(candidates))):
         for at, block in shingles.blocks():
