@@ -16,9 +16,11 @@ from typing import Any, Final
 from brulee.data.rows import Rows
 from brulee.data.words import words
 from brulee.errors import InputError
+from brulee.progress import bar
 
 # A value with at least this many words is a text, however often it repeats.
 _LABEL_WORDS: Final = 8
+_WORTH_A_BAR: Final = 20_000  # rows
 _ID_NAMES: Final = frozenset({"id", "uuid", "idx", "index", "guid"})
 
 
@@ -61,13 +63,14 @@ class RowTexts:
         """The location of a row, by its number in `indices`."""
         return self.rows.place(self.indices[number])
 
-    def _leaves(self, indices: Iterable[int]) -> Iterator[tuple[int, str, str]]:
+    def _leaves(self, indices: Sequence[int]) -> Iterator[tuple[int, str, str]]:
         """Yield every text of the rows, with the number of its row and its path."""
-        values = [self.rows.column(column) for column in self.columns]
-        for number, i in enumerate(indices):
-            for column, of_column in zip(self.columns, values, strict=True):
-                for path, text in _leaves(of_column[i], column):
-                    yield number, path, text
+        with bar(f"Reading {self.name}", len(indices), "rows", _WORTH_A_BAR) as progress:
+            for number, values in enumerate(self.rows.some(indices, self.columns)):
+                for column, value in values.items():
+                    for path, text in _leaves(value, column):
+                        yield number, path, text
+                progress.advance()
 
 
 def row_texts(

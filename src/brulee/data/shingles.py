@@ -17,7 +17,7 @@ from brulee.progress import bar
 SHINGLE = 5
 # The most texts and words hashed at a time, together about 80 bytes a word.
 BLOCK = 2_000
-MOST_WORDS = 2_000_000
+MOST_WORDS = 400_000
 _WORTH_A_BAR = 20_000
 
 
