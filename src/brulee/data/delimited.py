@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _LONGEST_FIELD = 2**31 - 1
 _INDEX = "index"
-_PART: Final = 20_000  # records converted at a time
+_PART: Final = 8_000_000  # characters converted at a time
 
 
 class NamelessError(InputError):
@@ -175,12 +175,25 @@ def _cells(
 
     columns = [str(at) for at in range(width)]
     tables = []
-    while part := list(itertools.islice(records, _PART)):
+    for part in _parts(records):
         rows = [dict(zip(columns, fields, strict=True)) for _, fields in part]
         before = len(lines)
         lines += [line for line, _ in part]
         tables.append(to_table(rows, after(before, place)))
     return pa.concat_tables(tables).columns if tables else []
+
+
+def _parts(records: Iterator[tuple[int, list[str]]]) -> Iterator[list[tuple[int, list[str]]]]:
+    part: list[tuple[int, list[str]]] = []
+    size = 0
+    for line, fields in records:
+        part.append((line, fields))
+        size += sum(map(len, fields))
+        if size >= _PART:
+            yield part
+            part, size = [], 0
+    if part:
+        yield part
 
 
 def _named(
