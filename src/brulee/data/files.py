@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from brulee.data.containers import CONTAINERS, container_of, digest, read_document, read_file
@@ -14,11 +15,13 @@ from brulee.data.split_names import SPLIT_NAMES, SPLIT_ORDER
 from brulee.data.tables import join_tables, to_table
 from brulee.data.text_files import SUFFIXES
 from brulee.errors import InputError
+from brulee.progress import Bar, bar, silent
 
 # Files that `datasets` writes in addition to the data.
 _ABOUT = (FILE_NAME, "state.json", "dataset_dict.json")
 _BESIDE = frozenset(("readme", "license", "licence", "notice"))  # texts that are not data
 _LISTED = 5  # files that a message names
+_WORTH_A_BAR = 50  # files
 _SHARD = re.compile(r"-\d+-of-\d+$")
 
 
@@ -165,15 +168,17 @@ def _read(
         return _read_texts(files[:limit], split)
     tables, parts, digests = [], [], {}
     left = limit
-    for path, label in files:
-        if left == 0:
-            break
-        piece, sha = _read_whole(path, label, left, numbered)
-        count = piece.table.num_rows
-        left = None if left is None else left - count
-        tables.append(piece.table)
-        parts.append(Part(label, count, piece.lines, split))
-        digests[label] = sha
+    with _counted(files) as progress:
+        for path, label in files:
+            if left == 0:
+                break
+            piece, sha = _read_whole(path, label, left, numbered)
+            count = piece.table.num_rows
+            left = None if left is None else left - count
+            tables.append(piece.table)
+            parts.append(Part(label, count, piece.lines, split))
+            digests[label] = sha
+            progress.advance()
     return Found(join_tables(tables, list(digests)), parts, digests)
 
 
@@ -192,7 +197,17 @@ def _read_whole(path: Path, label: str, limit: int | None, numbered: bool) -> tu
 
 def _read_texts(files: Sequence[tuple[Path, str]], split: str | None) -> Found:
     """One row per file, with its path in the column `file`."""
-    rows = [{"text": read_document(path, label), "file": label} for path, label in files]
+    rows, digests = [], {}
+    with _counted(files) as progress:
+        for path, label in files:
+            rows.append({"text": read_document(path, label), "file": label})
+            digests[label] = digest(path, label)
+            progress.advance()
     parts = [Part(label, 1, None, split, "") for _, label in files]
-    digests = {label: digest(path, label) for path, label in files}
     return Found(to_table(rows, lambda i: files[i][1]), parts, digests)
+
+
+def _counted(files: Sequence[tuple[Path, str]]) -> AbstractContextManager[Bar]:
+    """A bar of files where they are many; each of a few has its own, if it is large."""
+    many = len(files) >= _WORTH_A_BAR
+    return bar("Reading files", len(files), "files") if many else silent()

@@ -103,19 +103,13 @@ class Rows:
             if columns is None:
                 read = self._dataset[first:end] if near else self._dataset[part]
             else:
-                read = {name: self._values(name, first, end, part, near) for name in columns}
+                # Unlike pyarrow's, these do not look at every chunk, of which each file has one.
+                data = self._dataset.data
+                table = data.fast_slice(first, end - first) if near else data.fast_gather(part)
+                read = {name: table[name].to_pylist() for name in columns}
             every = list(zip(*(read[name] for name in names), strict=True))
             for values in (every[i - first] for i in part) if near else every:
                 yield dict(zip(names, values, strict=True))
-
-    def _values(
-        self, column: str, first: int, end: int, part: Sequence[int], near: bool
-    ) -> list[Any]:
-        values = self._dataset.data[column]
-        if near:
-            found: list[Any] = values.slice(first, end - first).to_pylist()
-            return found
-        return [values[i].as_py() for i in part]
 
     def spelled(self, name: str) -> str:
         """The column that a name means; InputError listing the columns if there is none.

@@ -628,3 +628,15 @@ def test_a_bar_is_shown_for_every_kind_of_file(
         assert len(open_source(str(file))) == len(texts)
     size = file.stat().st_size / 1e6
     assert f"Reading {file}: {size:.0f}/{size:.0f} MB" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["train-{:05}-of-00060.jsonl", "{}.txt"])
+def test_a_bar_counts_many_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    monkeypatch.setattr(progress, "_LINE_EVERY_SECONDS", 0.0)
+    for number in range(60):
+        write(tmp_path / name.format(number), json.dumps({"a": number}))
+    with progress.shown(True):
+        assert len(open_source(str(tmp_path))) == 60
+    assert "Reading files: 60/60 files" in capsys.readouterr().err
