@@ -78,7 +78,8 @@ def contamination(
     from brulee.data.corpus import open_corpus
 
     corpus = open_corpus(spec, preview=False)
-    index = Index([trained_texts(corpus.tasks[path], path) for path in corpus.trained])
+    with progress.waiting("Indexing the training rows"):
+        index = Index([trained_texts(corpus.tasks[path], path) for path in corpus.trained])
     items = _items(suite, data, suite_set or ())
     forms = [
         *((one,) for one in _sources(corpus, spec, against or ())),
@@ -91,7 +92,8 @@ def contamination(
             "no test rows to compare with: the recipe's split holds out none; name some with "
             "--against SOURCE or --suite NAME."
         )
-    matches = {several[0].name: _worst(map(index.search, several)) for several in forms}
+    with progress.waiting("Comparing the test rows"):
+        matches = {several[0].name: _worst(map(index.search, several)) for several in forms}
     scores = [] if run is None else list(_scores(run, spec, corpus, matches))
     if run is not None and suite is not None:
         scores += _suite_scores(run, suite, data, items, matches)

@@ -28,10 +28,13 @@ def split(
 
     spec = load_recipe(recipe, overrides or ())
     from brulee.data.corpus import open_corpus
-    from brulee.data.split_summary import summarise
+    from brulee.data.split_summary import Targets, summarise
 
     progress.enable(not quiet)
-    tasks = open_corpus(spec, preview=False).tasks
+    seen: dict[str, Targets] = {}
+    tasks = open_corpus(
+        spec, False, lambda path, templates: seen.setdefault(path, Targets(templates))
+    ).tasks
     found: dict[str, SplitSummary] = {}
     plain: dict[str, Any] = {}
     # With one task, the splitting of its rows already shows a progress bar.
@@ -42,7 +45,7 @@ def split(
     )
     with watched as bar:
         for path, task in tasks.items():
-            found[path] = summarise(path, task)
+            found[path] = summarise(task, seen.pop(path))
             plain |= {path: found[path].to_dict()} if as_json else {}
             bar.advance()
     if as_json:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
@@ -20,18 +19,17 @@ _NOTHING: Kind = frozenset()
 
 
 def assign(
-    groups: Mapping[str, Sequence[int]],
+    groups: Mapping[bytes, Sequence[int]],
     shares: Mapping[str, float],
-    salt: str,
     labels: Mapping[int, str] | None = None,
 ) -> dict[str, list[int]]:
     """The rows of "train" and of each split in `shares`; `groups` maps keys to rows.
 
-    From 2,000 groups on, sha256(salt|key) as a fraction is compared with the shares, so a group's
-    split depends only on its key. With fewer, or with `labels` of rows, groups in the order of that
-    hash fill each split to its exact size, and each label to its share of it.
+    A key is a hash. From 2,000 groups on, its first eight bytes as a fraction are compared with the
+    shares, so a group's split depends only on its key. With fewer, or with `labels` of rows, groups
+    in the order of that hash fill each split to its exact size, and each label to its share of it.
     """
-    hashes = {key: _fraction(salt, key) for key in groups}
+    hashes = {key: int.from_bytes(key[:8]) / 2**64 for key in groups}
     if labels is None and len(groups) >= _EXACT_BELOW:
         sides = _by_share(hashes, shares)
     else:
@@ -44,13 +42,8 @@ def assign(
     return assigned
 
 
-def _fraction(salt: str, key: str) -> float:
-    digest = hashlib.sha256(f"{salt}|{key}".encode("utf-8", "surrogatepass")).digest()
-    return int.from_bytes(digest[:8]) / 2**64
-
-
-def _by_share(hashes: Mapping[str, float], shares: Mapping[str, float]) -> dict[str, str]:
-    sides: dict[str, str] = {}
+def _by_share(hashes: Mapping[bytes, float], shares: Mapping[str, float]) -> dict[bytes, str]:
+    sides: dict[bytes, str] = {}
     low = 0.0
     for name, share in shares.items():
         sides |= {key: name for key, value in hashes.items() if low <= value < low + share}
@@ -70,12 +63,12 @@ def _rows(count: int) -> Counts:
     return Counter({_ROWS: count})
 
 
-def _by_rank(counts: Mapping[str, Counts], shares: Mapping[str, float]) -> dict[str, str]:
+def _by_rank(counts: Mapping[bytes, Counts], shares: Mapping[str, float]) -> dict[bytes, str]:
     """Fill each split to its quotas of rows and of each label, with groups in order of hash."""
     total = Counter[str | None]()
     for count in counts.values():
         total.update(count)
-    sides: dict[str, str] = {}
+    sides: dict[bytes, str] = {}
     for name, share in shares.items():
         left = {key: count for key, count in counts.items() if key not in sides}
         sides |= dict.fromkeys(_take(left, _quota(total, share)), name)
@@ -93,10 +86,10 @@ def _quota(total: Counts, share: float) -> Counts:
     return quota + _rows(wanted)
 
 
-def _take(left: Mapping[str, Counts], quota: Counts) -> list[str]:
+def _take(left: Mapping[bytes, Counts], quota: Counts) -> list[bytes]:
     """Take the groups that fit into the quota, then those that bring the counts closer to it."""
     lacking = Counter(quota)
-    taken: dict[str, Counts] = {}
+    taken: dict[bytes, Counts] = {}
     for suits in (_fits, _improves):
         for key, count in left.items():
             if key not in taken and suits(count, lacking):
@@ -115,12 +108,12 @@ def _improves(count: Counts, lacking: Counts) -> bool:
     return sum(abs(lacking[x] - rows) - abs(lacking[x]) for x, rows in count.items()) < 0
 
 
-def _exchange(taken: dict[str, Counts], rest: dict[str, Counts], lacking: Counts) -> None:
+def _exchange(taken: dict[bytes, Counts], rest: dict[bytes, Counts], lacking: Counts) -> None:
     """Swap a group for another, or drop or add one, while that brings the counts closer."""
     while any(lacking.values()):
         # Of groups with equal counts, the last one taken is dropped and the first one left added.
-        inside = {_NOTHING: ""} | {frozenset(c.items()): key for key, c in taken.items()}
-        outside = {_NOTHING: ""} | {frozenset(rest[key].items()): key for key in reversed(rest)}
+        inside = {_NOTHING: b""} | {frozenset(c.items()): key for key, c in taken.items()}
+        outside = {_NOTHING: b""} | {frozenset(rest[key].items()): key for key in reversed(rest)}
         if len(inside) * len(outside) > _MOST_SWAPS:
             return
         goes, comes, better = _best_swap(list(inside), list(outside), lacking)

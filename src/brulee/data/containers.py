@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
+import itertools
 import json
 import re
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from brulee.data.delimited import delimited
-from brulee.data.raw import Piece, Raw, not_utf8, repeated_key
+from brulee.data.json_items import NotItemsError, items
+from brulee.data.json_text import RepeatedKeyError, distinct
+from brulee.data.raw import HOLDS_NUL, PACKED, Meter, Piece, Raw, not_utf8
 from brulee.data.tables import check_table, to_table, to_table_by_parts
 from brulee.data.text_files import document, sections
 from brulee.errors import InputError
 from brulee.progress import bar
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 _SHEETS = (".xlsx", ".xls", ".ods", ".numbers")
 # Bytes of JSON Lines parsed at a time; as Python objects they take four times as much.
 _PART = 16_000_000
-_WORTH_A_BAR = 20  # megabytes
+_WORTH_A_BAR, _WORTH_A_BAR_OF_HASHING = 20, 500  # megabytes
+_CHUNK = 1 << 20
 
 
 def read_file(path: Path, label: str, limit: int | None = None, numbered: bool = False) -> Piece:
@@ -32,16 +37,20 @@ def read_file(path: Path, label: str, limit: int | None = None, numbered: bool =
     """
     container = container_of(path)
     if container is None:
-        valid = ", ".join(CONTAINERS)
+        valid, packed = ", ".join(CONTAINERS), ", ".join(PACKED)
         hint = " Save its sheet as .csv." if path.suffix.lower() in _SHEETS else ""
         raise InputError(
-            f"{label}: not a data file; valid: {valid} (the text ones also .gz and .zst).{hint}"
+            f"{label}: not a data file; valid: {valid} (the text ones also {packed}).{hint}"
         )
-    source = _raw(path, label)
-    if source.blank:
-        source.fail("the file is empty.")
     readers = CONTAINERS | _NUMBERED if numbered else CONTAINERS
-    piece = readers[container](source, limit)
+    megabytes = path.stat().st_size / 1e6
+    # With a limit, the number of megabytes to read is not known.
+    total = megabytes if limit is None else 0
+    with bar(f"Reading {label}", total, "MB", _WORTH_A_BAR) as progress:
+        source = Raw(label, path, Meter(progress.advance))
+        if source.blank:
+            source.fail("the file is empty.")
+        piece = readers[container](source, limit)
     if piece.table.num_rows == 0 or piece.table.num_columns == 0:
         source.fail("the file holds no rows.")
     if container in _BINARY:
@@ -51,12 +60,12 @@ def read_file(path: Path, label: str, limit: int | None = None, numbered: bool =
 
 def read_document(path: Path, label: str) -> str:
     """A whole text file, compressed or not, as one document, which may be empty."""
-    return document(_written(_raw(path, label)))
+    return document(_written(Raw(label, path)))
 
 
 def read_lines(path: Path, label: str) -> list[str]:
     """The lines of a text file, compressed or not, without line ends; InputError if it is empty."""
-    source = _raw(path, label)
+    source = Raw(label, path)
     if source.blank:
         source.fail("the file is empty.")
     lines = source.text().removesuffix("\n").split("\n")
@@ -66,38 +75,24 @@ def read_lines(path: Path, label: str) -> list[str]:
 def container_of(path: Path) -> str | None:
     """The suffix that decides how a file is read; None for a file that is not data."""
     suffixes = [suffix.lower() for suffix in path.suffixes]
-    packed = bool(suffixes) and suffixes[-1] in _PACKED
+    packed = bool(suffixes) and suffixes[-1] in PACKED
     last = suffixes[-2:-1] if packed else suffixes[-1:]
     if not last or last[0] not in CONTAINERS or (packed and last[0] in _BINARY):
         return None
     return last[0]
 
 
-def digest(path: Path) -> str:
+def digest(path: Path, label: str) -> str:
     """The sha256 of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _raw(path: Path, label: str) -> Raw:
-    return Raw(label, path, _PACKED.get(path.suffix.lower()))
-
-
-def _gunzip(label: str, data: bytes) -> bytes:
-    try:
-        return gzip.decompress(data)
-    except (gzip.BadGzipFile, EOFError, zlib.error):
-        raise InputError(f"{label}: not a whole gzip file.") from None
-
-
-def _unzstd(label: str, data: bytes) -> bytes:
-    import pyarrow as pa
-
-    try:
-        unpacked: bytes = pa.CompressedInputStream(pa.BufferReader(data), "zstd").read()
-    except OSError:
-        raise InputError(f"{label}: not a whole zstd file.") from None
-    return unpacked
+    found = hashlib.sha256()
+    with (
+        path.open("rb") as file,
+        bar(f"Hashing {label}", path.stat().st_size / 1e6, "MB", _WORTH_A_BAR_OF_HASHING) as shown,
+    ):
+        while chunk := file.read(_CHUNK):
+            found.update(chunk)
+            shown.advance(len(chunk) / 1e6)
+    return found.hexdigest()
 
 
 def _jsonl(source: Raw, limit: int | None) -> Piece:
@@ -106,10 +101,7 @@ def _jsonl(source: Raw, limit: int | None) -> Piece:
     def place(i: int) -> str:
         return f"{source.label}, line {lines[i]}"
 
-    # With a limit, the number of megabytes to read is not known.
-    megabytes = source.megabytes if limit is None else 0
-    with bar(f"Reading {source.label}", megabytes, "MB", _WORTH_A_BAR) as progress:
-        table = to_table_by_parts(_parts(source, limit, lines, progress.advance), place)
+    table = to_table_by_parts(_parts(source, limit, lines), place)
     if table is None:
         lines.clear()
         every = [record for part in _parts(source, limit, lines) for record in part]
@@ -117,12 +109,7 @@ def _jsonl(source: Raw, limit: int | None) -> Piece:
     return Piece(table, lines)
 
 
-def _parts(
-    source: Raw,
-    limit: int | None,
-    lines: list[int],
-    advance: Callable[[float], None] = lambda _megabytes: None,
-) -> Iterator[list[dict[str, Any]]]:
+def _parts(source: Raw, limit: int | None, lines: list[int]) -> Iterator[list[dict[str, Any]]]:
     """Yield the rows in parts, appending their line numbers to `lines`."""
     part: list[dict[str, Any]] = []
     size = 0
@@ -137,11 +124,9 @@ def _parts(
         size += count
         if size >= _PART:
             yield part
-            advance(size / 1e6)
             part, size = [], 0
     if part:
         yield part
-        advance(size / 1e6)
 
 
 def _numbered(source: Raw) -> Iterator[tuple[int, str, int]]:
@@ -164,19 +149,17 @@ def _json(source: Raw, text: str, first_line: int | None = None) -> Any:
         line = (first_line or 1) + _lines_before(constant, text)
         source.fail(f"not valid JSON: {constant} is not a JSON number.", line)
 
-    def distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) < len(pairs):
-            twice = repeated_key(pairs)
-            source.fail(f"the key {twice!r} is given twice in one object.", first_line)
-        return found
-
     try:
         return json.loads(text, parse_constant=refuse, object_pairs_hook=distinct)
     except json.JSONDecodeError as error:
+        if "\0" in text:
+            nul = error.lineno if first_line else text.count("\n", 0, text.index("\0")) + 1
+            source.fail(f"not valid JSON: it holds {HOLDS_NUL}", (first_line or 1) + nul - 1)
         what = error.msg.removesuffix(" at").removesuffix(" starting")
         at = f"{what[:1].lower()}{what[1:]} at column {error.colno}"
         source.fail(f"not valid JSON: {at}.", (first_line or 1) + error.lineno - 1)
+    except RepeatedKeyError as error:
+        source.fail(f"{error}.", first_line)
     except (ValueError, RecursionError):
         source.fail("not usable JSON: nested too deeply or a number too long.", first_line)
 
@@ -203,6 +186,13 @@ def _lines_before(constant: str, text: str) -> int:
 def _json_array(source: Raw, limit: int | None) -> Piece:
     if _is_lines(source):
         return _jsonl(source, limit)
+    try:
+        parts = _item_parts(source, limit)
+        table = to_table_by_parts(parts, lambda i: f"{source.label}, row {i + 1}")
+    except NotItemsError:
+        table = None  # read as a whole, which finds other forms, and the line of what is wrong
+    if table is not None:
+        return Piece(table, None)
     value = _json(source, source.text())
     if isinstance(value, dict) and {"Definition", "Instances"} <= value.keys():
         value = [value]  # Natural Instructions: a file is one task
@@ -222,6 +212,21 @@ def _json_array(source: Raw, limit: int | None) -> Piece:
     return Piece(to_table(value[:limit], lambda i: f"{source.label}, row {i + 1}"), None)
 
 
+def _item_parts(source: Raw, limit: int | None) -> Iterator[list[dict[str, Any]]]:
+    """Yield the objects of an array in parts. Raises NotItemsError for any other file."""
+    part: list[dict[str, Any]] = []
+    size = 0
+    with source.opened() as file:
+        for item, count in itertools.islice(items(file), limit):
+            part.append(item)
+            size += count
+            if size >= _PART:
+                yield part
+                part, size = [], 0
+    if part:
+        yield part
+
+
 def _is_rows(value: Any) -> bool:
     return isinstance(value, list) and (not value or isinstance(value[0], dict))
 
@@ -236,23 +241,47 @@ def _parquet(source: Raw, limit: int | None) -> Piece:
     import pyarrow.parquet as pq
 
     try:
-        table = pq.read_table(pa.BufferReader(source.data))
+        with pq.ParquetFile(source.path) as held:
+            batches = _first(source, held.iter_batches(), limit, held.metadata.num_rows)
+            return Piece(pa.Table.from_batches(batches, held.schema_arrow).slice(0, limit), None)
     except (pa.ArrowInvalid, OSError):
         source.fail("not a whole parquet file.")
-    return Piece(table.slice(0, limit), None)
 
 
 def _arrow(source: Raw, limit: int | None) -> Piece:
     import pyarrow as pa
 
-    buffer = pa.BufferReader(source.data)
     # `datasets` writes the stream form, most others the file form, under the same suffix.
-    open_form = pa.ipc.open_file if source.data.startswith(b"ARROW1") else pa.ipc.open_stream
+    with source.opened() as start:
+        is_file = start.read(6) == b"ARROW1"
     try:
-        table = open_form(buffer).read_all()
+        with pa.OSFile(str(source.path)) as file:
+            if is_file:
+                held = pa.ipc.open_file(file)
+                every = (held.get_batch(i) for i in range(held.num_record_batches))
+                batches = _first(source, every, limit, held.count_rows())
+            else:
+                held = pa.ipc.open_stream(file)
+                batches = _first(source, held, limit)
+            return Piece(pa.Table.from_batches(batches, held.schema).slice(0, limit), None)
     except (pa.ArrowInvalid, OSError):
         source.fail("not a whole Arrow file.")
-    return Piece(table.slice(0, limit), None)
+
+
+def _first(
+    source: Raw, batches: Iterable[pa.RecordBatch], limit: int | None, most: int | None = None
+) -> list[pa.RecordBatch]:
+    """The first of a file's batches, with at least `limit` rows; it has `most` rows, if known."""
+    found: list[pa.RecordBatch] = []
+    rows = 0
+    for batch in batches:
+        found.append(batch)
+        rows += batch.num_rows
+        if most:
+            source.reach(rows / most)
+        if limit is not None and rows >= limit:
+            break
+    return found
 
 
 def _text(source: Raw, limit: int | None) -> Piece:
@@ -269,15 +298,10 @@ def _written(source: Raw) -> str:
     text = source.text()
     at = source.data.find(b"\0")
     if at >= 0:
-        source.fail(
-            "the text holds a NUL character; remove it, or save the file as UTF-8 "
-            "(iconv -f UTF-16LE -t UTF-8, if that is what it is).",
-            source.data.count(b"\n", 0, at) + 1,
-        )
+        source.fail(f"the text holds {HOLDS_NUL}", source.data.count(b"\n", 0, at) + 1)
     return text
 
 
-_PACKED = {".gz": _gunzip, ".zst": _unzstd}
 _BINARY = (".parquet", ".arrow")
 CONTAINERS: dict[str, Callable[[Raw, int | None], Piece]] = {
     ".jsonl": _jsonl,

@@ -104,8 +104,8 @@ class Index:
             texts = texts.without(_standing_in(texts, self._common))
             short = Grams(texts.words, SHORT, windows(texts.words, SHORT))
         self._texts, kept = texts, texts.words
-        long = Grams(kept, LONG, windows(kept, LONG))
-        self._grams = {SHORT: short.firsts(), LONG: long.firsts()}
+        short = short.firsts()
+        self._grams = {SHORT: short, LONG: Grams(kept, LONG, windows(kept, LONG)).firsts()}
         starts, lengths = self._texts.segments()
         self._whole = {n: Grams(kept, n, starts[lengths == n]) for n in range(1, LONG)}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from brulee.data.formats import (
@@ -20,7 +20,7 @@ from brulee.data.parts import Group, Part
 from brulee.data.phrasings import alike
 from brulee.data.rates import Rates
 from brulee.data.rationale import select
-from brulee.data.row_checks import require_columns, usable_rows
+from brulee.data.row_checks import Seen, require_columns, usable_rows
 from brulee.data.rows import spellings
 from brulee.data.sources import MisnamedError, Rows, open_source
 from brulee.data.splits import Splits, split_rows
@@ -112,11 +112,14 @@ class Corpus:
         return Group(name, members, _rates(spec.mix), spec.weight)
 
 
-def open_corpus(recipe: Recipe, preview: bool = True) -> Corpus:
+def open_corpus(
+    recipe: Recipe, preview: bool = True, seen: Callable[[str, TemplateSet], Seen] | None = None
+) -> Corpus:
     """Read, check and split the tasks of a recipe.
 
     For a source without templates, the detected format is reported, with a rendered row if
-    `preview`.
+    `preview`. `seen` gives, for a task's path and templates, what is called with each of its rows
+    (`usable_rows`).
 
     Tasks over the same source share a split, made with the first task's groups, so a row that one
     task trains on is in no other task's test split. Raises InputError naming file and row, or key
@@ -129,16 +132,18 @@ def open_corpus(recipe: Recipe, preview: bool = True) -> Corpus:
     check_weights(recipe.data, source, () if none_held else {at for at, _ in names.values()})
     read: dict[object, Rows] = {}
     # A single task shows a bar for its rows instead.
-    watched = bar("Opening tasks", 2 * len(names), "steps") if len(names) > 1 else silent()
+    watched = bar("Opening tasks", 3 * len(names), "steps") if len(names) > 1 else silent()
     with watched as progress:
         phrased = {}
         for path, (at, spec) in names.items():
             phrased[path] = _phrase(spec, source, at, read, preview)
             progress.advance()
-        splits = _splits(phrased, source)
+        splits = _splits(phrased, source, progress.advance)
         tasks = {}
         for path in phrased:
-            tasks[path] = _task(path, phrased[path], splits[path])
+            one = phrased[path]
+            watch = None if seen is None else seen(path, one.templates)
+            tasks[path] = _task(path, one, splits[path], watch)
             progress.advance()
     for said in described([one.noted for one in phrased.values() if one.noted is not None]):
         note(said)
@@ -265,7 +270,9 @@ def _templates(spec: DataSpec, source: Source, at: KeyPath) -> TemplateSet:
         raise InputError(f"{source.at((*at, key))}: {error}") from None
 
 
-def _splits(phrased: Mapping[str, _Phrased], source: Source) -> dict[str, Splits]:
+def _splits(
+    phrased: Mapping[str, _Phrased], source: Source, advance: Callable[[float], None]
+) -> dict[str, Splits]:
     """Split the rows, once for all tasks over the same rows."""
     sharing: dict[object, list[str]] = {}
     for path, one in phrased.items():
@@ -287,6 +294,7 @@ def _splits(phrased: Mapping[str, _Phrased], source: Source) -> dict[str, Splits
         except InputError as error:
             raise InputError(f"{source.at((*first.at, 'split'))}: {error}") from None
         splits |= dict.fromkeys(paths, shared)
+        advance(len(paths))
     return splits
 
 
@@ -323,9 +331,9 @@ def _read(phrased: _Phrased, first: _Phrased) -> Iterator[str | None]:
         yield there if there in first.rows.columns and not names_differ else None
 
 
-def _task(path: str, phrased: _Phrased, splits: Splits) -> Task:
+def _task(path: str, phrased: _Phrased, splits: Splits, seen: Seen | None) -> Task:
     rows, spec = phrased.rows, phrased.spec
-    usable = usable_rows(rows, phrased.templates)
+    usable = usable_rows(rows, phrased.templates, seen)
     train, validation, test = (
         tuple(i for i in chosen if i in usable.rows)
         for chosen in (splits.train, splits.validation, splits.test)

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from brulee.data.json_text import parse_json
-from brulee.data.raw import repeated_key
+from brulee.data.json_text import distinct, parse_json
 from brulee.data.turn_names import KEYS, ROLES
 from brulee.errors import InputError, unknown
 
@@ -119,13 +118,6 @@ def read_dataset_info(path: str | Path, name: str) -> InfoEntry:
 def _load(file: Path) -> dict[str, Any]:
     if not file.is_file():
         raise InputError(f"{file}: no such file.")
-
-    def distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        twice = repeated_key(pairs)
-        if twice is not None:
-            raise InputError(f"{file}: the key {twice!r} is given twice in one object.")
-        return dict(pairs)
-
     try:
         text = file.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import functools
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from brulee.data.shingles import BLOCK, Block, counting, mix, read_blocks
+from brulee.data.shingles import Block, Shingler, counting, mix
 from brulee.data.union_find import UnionFind
 
 PERMUTATIONS = 128
@@ -22,6 +23,7 @@ _NEIGHBOURS = 16
 _SLACK = 0.15
 _COMMON = 50
 _MOST_PAIRS = 100_000
+_MOST_KEPT = 30_000_000  # shingles, of 8 bytes each
 
 
 def near_duplicates(texts: Sequence[str], threshold: float = 0.8) -> list[Link]:
@@ -41,65 +43,110 @@ def near_duplicates(texts: Sequence[str], threshold: float = 0.8) -> list[Link]:
     """
     if not 0 < threshold <= 1:
         raise ValueError(f"threshold {threshold} is not in (0, 1]")
-    blocks = list(read_blocks(texts))
-    joined = UnionFind(len(texts))
-    links = [link for link in _equal(blocks) if joined.join(link[0], link[1])]
-    distinct = np.flatnonzero(joined.roots() == np.arange(len(texts)))
-    links += _similar(_without_common(blocks), distinct, joined, threshold)
-    return sorted(links)
+    shingles, joined = _Shingles(texts), UnionFind(len(texts))
+    sums = np.empty(len(texts), np.uint64)
+    signatures = np.empty((len(texts), PERMUTATIONS), np.uint16)
+    candidates = [np.empty(0, np.uint64)]
+    for at, block in shingles.blocks():
+        sums[at] = np.add.reduceat(mix(block.hashes), block.starts)
+        signatures[at] = _signature(block)
+        if len(texts) > _COMMON:
+            candidates.append(_frequent(block))
+    links = [link for link in _equal(sums) if joined.join(link[0], link[1])]
+    if shingles.leave_out_common(np.unique(np.concatenate(candidates))):
+        for at, block in shingles.blocks():
+            signatures[at] = _signature(block)
+    return sorted([*links, *_similar(shingles, signatures, joined, threshold)])
 
 
-def _equal(blocks: list[Block]) -> list[Link]:
+class _Shingles:
+    """The shingle hashes of texts, kept if they are few, else read again each time."""
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        self._texts, self._shingler = texts, Shingler()
+        self._kept: list[Block] | None = None
+        self._starts: list[int] = []
+        self._common = np.empty(0, np.uint64)
+        self.of = functools.lru_cache(maxsize=4_096)(self._of)
+
+    def blocks(self) -> Iterator[tuple[slice, Block]]:
+        """Yield all shingles that are not left out, with the numbers of their texts."""
+        start = 0
+        for block in self._all():
+            end = start + len(block.starts)
+            yield slice(start, end), _without(block, self._common)
+            start = end
+
+    def leave_out_common(self, candidates: np.ndarray) -> bool:
+        """Leave out those candidates that are common, except in texts that have no others.
+
+        Returns whether there are any.
+        """
+        if not len(candidates):
+            return False
+        totals = np.zeros(len(candidates), dtype=int)
+        for _, block in self.blocks():
+            there = block.hashes[np.isin(block.hashes, candidates)]
+            hashes, counts = np.unique(there, return_counts=True)
+            totals[np.searchsorted(candidates, hashes)] += counts
+        self._common = candidates[totals > max(_COMMON, len(self._texts) / 2)]
+        return len(self._common) > 0
+
+    def _all(self) -> Iterator[Block]:
+        if self._kept is not None:
+            yield from self._kept
+            return
+        kept: list[Block] = []
+        room = _MOST_KEPT
+        self._starts = [0]
+        for block in self._shingler.blocks(self._texts):
+            room -= len(block.hashes)
+            self._starts.append(self._starts[-1] + len(block.starts))
+            if room >= 0:
+                kept.append(block)
+            else:
+                kept.clear()
+            yield block
+        self._kept = kept if room >= 0 else None
+
+    def _of(self, i: int) -> frozenset[int]:
+        """The shingles of one text."""
+        if self._kept is None:
+            hashes = self._shingler.of(self._texts[i])
+        else:
+            at = bisect_right(self._starts, i) - 1
+            hashes = self._kept[at].of(i - self._starts[at])
+        rare = hashes[~np.isin(hashes, self._common)]
+        return frozenset((rare if len(rare) else hashes).tolist())
+
+
+def _equal(sums: np.ndarray) -> list[Link]:
     """Link each text to the first earlier text with the same shingles, if any."""
-    sums = [np.add.reduceat(mix(b.hashes), b.starts) for b in blocks]
-    if not sums:
-        return []
-    _, firsts, inverse = np.unique(np.concatenate(sums), return_index=True, return_inverse=True)
+    _, firsts, inverse = np.unique(sums, return_index=True, return_inverse=True)
     owners = firsts[inverse]
     later = np.flatnonzero(owners != np.arange(len(owners)))
     return [(int(owners[i]), int(i), 1.0) for i in later]
 
 
-def _without_common(blocks: list[Block]) -> list[Block]:
-    """The blocks without common shingles, except in texts that have no others."""
-    # A shingle of most texts is in most texts of at least one block. Only those few candidates need
-    # memory in addition to the blocks, which are as large as the texts.
-    often = [np.empty(0, np.uint64)]
-    for block in blocks:
-        hashes, counts = np.unique(block.hashes, return_counts=True)
-        often.append(hashes[counts * 2 > len(block.starts)])
-    candidates = np.unique(np.concatenate(often))
-    if not len(candidates):
-        return blocks
-    totals = np.zeros(len(candidates), dtype=int)
-    for block in blocks:
-        there = block.hashes[np.isin(block.hashes, candidates)]
-        hashes, counts = np.unique(there, return_counts=True)
-        totals[np.searchsorted(candidates, hashes)] += counts
-    texts = sum(len(block.starts) for block in blocks)
-    common = candidates[totals > max(_COMMON, texts / 2)]
-    return [_without(block, common) for block in blocks] if len(common) else blocks
+def _frequent(block: Block) -> np.ndarray:
+    """The shingles of more than half of a block's texts.
+
+    A shingle of most texts is one of them in at least one block, so only these need to be counted.
+    """
+    hashes, counts = np.unique(block.hashes, return_counts=True)
+    frequent: np.ndarray = hashes[counts * 2 > len(block.starts)]
+    return frequent
 
 
 def _without(block: Block, hashes: np.ndarray) -> Block:
+    if not len(hashes):
+        return block
     texts = np.arange(len(block.starts))
     owners = np.searchsorted(block.starts, np.arange(len(block.hashes)), side="right") - 1
     kept = ~np.isin(block.hashes, hashes)
     emptied = np.bincount(owners[kept], minlength=len(texts)) == 0
     kept |= emptied[owners]
     return Block(block.hashes[kept], np.searchsorted(owners[kept], texts))
-
-
-class _Sets:
-    """The shingle hashes of each text as a set, cached for recent ones."""
-
-    def __init__(self, blocks: list[Block]) -> None:
-        self._blocks = blocks
-        self.of = functools.lru_cache(maxsize=4_096)(self._read)
-
-    def _read(self, i: int) -> frozenset[int]:
-        block = self._blocks[i // BLOCK]
-        return frozenset(block.of(i % BLOCK).tolist())
 
 
 def _band_size(threshold: float) -> int:
@@ -127,13 +174,14 @@ def _signature(block: Block) -> np.ndarray:
 
 
 def _similar(
-    blocks: list[Block], distinct: np.ndarray, joined: UnionFind, threshold: float
+    shingles: _Shingles, signatures: np.ndarray, joined: UnionFind, threshold: float
 ) -> list[Link]:
-    """Links between the texts in `distinct`, found one band after the other."""
+    """Links between the texts that are not yet joined, found one band after the other."""
+    distinct = np.flatnonzero(joined.roots() == np.arange(len(signatures)))
     if len(distinct) < 2:
         return []
-    signatures = np.concatenate([_signature(block) for block in blocks])[distinct]
-    sets = _Sets(blocks)
+    if len(distinct) < len(signatures):
+        signatures = signatures[distinct]
     size = _band_size(threshold)
     links: list[Link] = []
     bands = range(0, PERMUTATIONS - size + 1, size)
@@ -144,7 +192,7 @@ def _similar(
                 apart = pairs[roots[pairs[:, 0]] != roots[pairs[:, 1]]]
                 alike = (signatures[apart[:, 0]] == signatures[apart[:, 1]]).mean(axis=1)
                 likely = np.sort(distinct[apart[alike >= threshold - _SLACK]])
-                links += _links(likely.tolist(), sets, joined, threshold)
+                links += _links(likely.tolist(), shingles, joined, threshold)
             advance(1)
     return links
 
@@ -165,10 +213,12 @@ def _agreeing(signatures: np.ndarray, start: int, size: int) -> Iterator[np.ndar
             yield np.stack([order[some], order[some + apart]], axis=1)
 
 
-def _links(pairs: list[list[int]], sets: _Sets, joined: UnionFind, threshold: float) -> list[Link]:
+def _links(
+    pairs: list[list[int]], shingles: _Shingles, joined: UnionFind, threshold: float
+) -> list[Link]:
     links = []
     for i, j in pairs:
-        left, right = sets.of(i), sets.of(j)
+        left, right = shingles.of(i), shingles.of(j)
         shared = len(left & right)
         similarity = shared / (len(left) + len(right) - shared)
         if similarity >= threshold and joined.join(i, j):

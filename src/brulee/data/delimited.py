@@ -10,14 +10,18 @@ import io
 import itertools
 import re
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Final
 
 from brulee.data.raw import Piece, Raw
-from brulee.data.tables import MOST_KEYS, to_table
+from brulee.data.tables import MOST_KEYS, after, to_table
 from brulee.errors import InputError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _LONGEST_FIELD = 2**31 - 1
 _INDEX = "index"
+_PART: Final = 8_000_000  # characters converted at a time
 
 
 class NamelessError(InputError):
@@ -37,6 +41,8 @@ def delimited(
     """
 
     def read(source: Raw, limit: int | None) -> Piece:
+        import pyarrow as pa
+
         own, told = _separator(source, delimiter, numbered)
         records = _records(source, own)
         if told:
@@ -49,17 +55,13 @@ def delimited(
             header = [str(number) for number in range(1, len(header) + 1)]
         else:
             _check_header(source, header, header_line, own, name)
-        kept = list(itertools.islice(_even(source, records, len(header), numbered), limit))
-        lines = [line for line, _ in kept]
-        columns = {
-            column: _typed(cells)
-            for column, cells in _named(source, header, header_line, [f for _, f in kept])
-        }
-        rows = [
-            dict(zip(columns, values, strict=True))
-            for values in zip(*columns.values(), strict=True)
-        ]
-        return Piece(to_table(rows, lambda i: f"{source.label}, line {lines[i]}"), lines)
+        kept = itertools.islice(_even(source, records, len(header), numbered), limit)
+        lines: list[int] = []
+        cells = _cells(source, kept, len(header), lines)
+        columns = dict(_named(source, header, header_line, cells))
+        if not columns or not lines:
+            source.fail("the file holds no rows.")
+        return Piece(pa.table({name: _typed(column) for name, column in columns.items()}), lines)
 
     return read
 
@@ -159,22 +161,62 @@ def _check_header(source: Raw, header: list[str], line: int, delimiter: str, nam
         source.fail(f"one column named {header[0]!r}; the separator has to be a {name}.", line)
 
 
+def _cells(
+    source: Raw, records: Iterator[tuple[int, list[str]]], width: int, lines: list[int]
+) -> list[pa.ChunkedArray]:
+    """The cells of each column as texts, appending the line of each record to `lines`.
+
+    Only one part of the file at a time is held as Python strings, which take several times as much.
+    """
+    import pyarrow as pa
+
+    def place(i: int) -> str:
+        return f"{source.label}, line {lines[i]}"
+
+    columns = [str(at) for at in range(width)]
+    tables = []
+    for part in _parts(records):
+        rows = [dict(zip(columns, fields, strict=True)) for _, fields in part]
+        before = len(lines)
+        lines += [line for line, _ in part]
+        tables.append(to_table(rows, after(before, place)))
+    return pa.concat_tables(tables).columns if tables else []
+
+
+def _parts(records: Iterator[tuple[int, list[str]]]) -> Iterator[list[tuple[int, list[str]]]]:
+    part: list[tuple[int, list[str]]] = []
+    size = 0
+    for line, fields in records:
+        part.append((line, fields))
+        size += sum(map(len, fields))
+        if size >= _PART:
+            yield part
+            part, size = [], 0
+    if part:
+        yield part
+
+
 def _named(
-    source: Raw, header: list[str], line: int, records: Sequence[Sequence[str]]
-) -> Iterator[tuple[str, list[str]]]:
+    source: Raw, header: list[str], line: int, columns: Sequence[pa.ChunkedArray]
+) -> Iterator[tuple[str, pa.ChunkedArray]]:
     """Yield each column's name and cells, without columns that have neither.
 
     A first column of distinct numbers is an index, which pandas writes without a name.
     """
-    for at, name in enumerate(header):
-        cells = [fields[at] for fields in records]
+    for at, (name, cells) in enumerate(zip(header, columns, strict=False)):
         if name.strip():
             yield name, cells
-        elif any(map(str.strip, cells)):
-            numbers = len(set(cells)) == len(cells) and all(map(str.isdecimal, cells))
-            if at or not numbers or _INDEX in header:
+        elif any(map(str.strip, _each(cells))):
+            numbers = all(map(str.isdecimal, _each(cells)))
+            distinct = numbers and len(set(_each(cells))) == len(cells)
+            if at or not distinct or _INDEX in header:
                 raise InputError(_nameless(source, name, line))
             yield _INDEX, cells
+
+
+def _each(cells: pa.ChunkedArray) -> Iterator[str]:
+    for chunk in cells.chunks:
+        yield from chunk.to_pylist()
 
 
 def _nameless(source: Raw, cell: str, line: int) -> str:
@@ -186,13 +228,26 @@ def _nameless(source: Raw, cell: str, line: int) -> str:
     )
 
 
-def _typed(cells: list[str]) -> list[Any]:
-    """Numbers if every cell round-trips exactly through them, else the strings."""
-    filled = [cell for cell in cells if cell != ""]
-    if not filled:
-        return list(cells)
-    if all(re.fullmatch(r"0|-?[1-9][0-9]{0,17}", cell) for cell in filled):
-        return [int(cell) if cell else None for cell in cells]
-    if all(re.fullmatch(r"-?\d+\.\d+", cell) and repr(float(cell)) == cell for cell in filled):
-        return [float(cell) if cell else None for cell in cells]
-    return list(cells)
+def _typed(cells: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Numbers if every cell round-trips exactly through them, else the texts."""
+    import pyarrow as pa
+
+    for is_number, number, kind in (
+        (_is_whole, int, pa.int64()),
+        (_is_decimal, float, pa.float64()),
+    ):
+        if all(map(is_number, filter(None, _each(cells)))) and any(_each(cells)):
+            chunks = (
+                pa.array([number(cell) if cell else None for cell in chunk.to_pylist()], kind)
+                for chunk in cells.chunks
+            )
+            return pa.chunked_array(list(chunks))
+    return cells
+
+
+def _is_whole(cell: str) -> bool:
+    return re.fullmatch(r"0|-?[1-9][0-9]{0,17}", cell) is not None
+
+
+def _is_decimal(cell: str) -> bool:
+    return re.fullmatch(r"-?\d+\.\d+", cell) is not None and repr(float(cell)) == cell

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from brulee.data.containers import CONTAINERS, container_of, digest, read_document, read_file
 from brulee.data.dataset_info import FILE_NAME, entry_names
+from brulee.data.raw import Piece
 from brulee.data.rows import Found, Part
 from brulee.data.split_names import SPLIT_NAMES, SPLIT_ORDER
 from brulee.data.tables import join_tables, to_table
 from brulee.data.text_files import SUFFIXES
 from brulee.errors import InputError
+from brulee.progress import Bar, bar, silent
 
 # Files that `datasets` writes in addition to the data.
 _ABOUT = (FILE_NAME, "state.json", "dataset_dict.json")
 _BESIDE = frozenset(("readme", "license", "licence", "notice"))  # texts that are not data
+_LISTED = 5  # files that a message names
+_WORTH_A_BAR = 50  # files
 _SHARD = re.compile(r"-\d+-of-\d+$")
 
 
@@ -47,7 +52,7 @@ def open_folder(path: Path, label: str, limit: int | None = None, numbered: bool
     parts = []
     for split, files in by_split.items():
         if len(files) > 1 and not (_are_shards(files) or _are_texts(files)):
-            raise InputError(f"{label}: two files for {split}: {', '.join(f.name for f in files)}.")
+            raise InputError(f"{label}: two files for {split}: {_listed(files)}.")
         if files:
             parts.append(_read(_labelled(files, path, label), split, limit, numbered))
     if not parts:
@@ -141,7 +146,7 @@ def _whole_folder(path: Path, label: str, limit: int | None, numbered: bool) -> 
         files = _texts(path)
     if len(files) == 1 or (files and (_are_shards(files) or _are_texts(files))):
         return _read(_labelled(files, path, label), None, limit, numbered)
-    held = f"it holds {', '.join(f.name for f in files)}" if files else "it holds no data file"
+    held = f"it holds {_listed(files)}" if files else "it holds no data file"
     entry = f"{label.rstrip('/')}/{FILE_NAME}"
     hint = f" {entry}:NAME is an entry of that file." if (path / FILE_NAME).is_file() else ""
     raise InputError(
@@ -151,6 +156,11 @@ def _whole_folder(path: Path, label: str, limit: int | None, numbered: bool) -> 
     )
 
 
+def _listed(files: Sequence[Path]) -> str:
+    further = f" and {len(files) - _LISTED:,} more" if len(files) > _LISTED else ""
+    return ", ".join(file.name for file in files[:_LISTED]) + further
+
+
 def _read(
     files: Sequence[tuple[Path, str]], split: str | None, limit: int | None, numbered: bool
 ) -> Found:
@@ -158,21 +168,46 @@ def _read(
         return _read_texts(files[:limit], split)
     tables, parts, digests = [], [], {}
     left = limit
-    for path, label in files:
-        if left == 0:
-            break
-        piece = read_file(path, label, left, numbered)
-        count = piece.table.num_rows
-        left = None if left is None else left - count
-        tables.append(piece.table)
-        parts.append(Part(label, count, piece.lines, split))
-        digests[label] = digest(path)
+    with _counted(files) as progress:
+        for path, label in files:
+            if left == 0:
+                break
+            piece, sha = _read_whole(path, label, left, numbered)
+            count = piece.table.num_rows
+            left = None if left is None else left - count
+            tables.append(piece.table)
+            parts.append(Part(label, count, piece.lines, split))
+            digests[label] = sha
+            progress.advance()
     return Found(join_tables(tables, list(digests)), parts, digests)
+
+
+def _read_whole(path: Path, label: str, limit: int | None, numbered: bool) -> tuple[Piece, str]:
+    """A file's rows and digest, which have to be of the same content."""
+    before = path.stat()
+    piece, sha = read_file(path, label, limit, numbered), digest(path, label)
+    after = path.stat()
+    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+        raise InputError(
+            f"{label}: the file was written to while it was read; wait until it is complete, or "
+            "name a copy."
+        )
+    return piece, sha
 
 
 def _read_texts(files: Sequence[tuple[Path, str]], split: str | None) -> Found:
     """One row per file, with its path in the column `file`."""
-    rows = [{"text": read_document(path, label), "file": label} for path, label in files]
+    rows, digests = [], {}
+    with _counted(files) as progress:
+        for path, label in files:
+            rows.append({"text": read_document(path, label), "file": label})
+            digests[label] = digest(path, label)
+            progress.advance()
     parts = [Part(label, 1, None, split, "") for _, label in files]
-    digests = {label: digest(path) for path, label in files}
     return Found(to_table(rows, lambda i: files[i][1]), parts, digests)
+
+
+def _counted(files: Sequence[tuple[Path, str]]) -> AbstractContextManager[Bar]:
+    """A bar of files where they are many; each of a few has its own, if it is large."""
+    many = len(files) >= _WORTH_A_BAR
+    return bar("Reading files", len(files), "files") if many else silent()

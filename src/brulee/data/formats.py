@@ -64,7 +64,7 @@ def detect(rows: Rows, limit: int | None = None, turns: Turns = "every") -> Dete
     """
     if turns not in TURNS:
         raise unknown("choice of turns", turns, TURNS, "data.turns")
-    look = Look(rows, tuple(rows[i] for i in range(min(_SAMPLE, len(rows)))), turns)
+    look = Look(rows, tuple(rows.some(range(min(_SAMPLE, len(rows))))), turns)
     for name, recognise in FORMATS.items():
         found = recognise(look)
         if found is None:

@@ -7,9 +7,10 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from brulee.data.leakage import Leakage, Severity, input_text, leakage
+from brulee.data.leakage import Leakage, Severity, input_text, leakage, near_of, pair_of
+from brulee.data.normalised import normalise
 from brulee.data.rows import spellings
-from brulee.data.splits import NAMES, normalise
+from brulee.data.splits import NAMES
 from brulee.data.task import Task
 from brulee.errors import InputError
 from brulee.progress import bar
@@ -53,7 +54,7 @@ class Texts:
 class _Read:
     split: str
     row: int
-    source: str
+    pair: tuple[bytes, bytes]
     completion: str
     echo: bool
 
@@ -74,11 +75,8 @@ def read_texts(path: str, task: Task, most: int) -> Texts:
             progress.advance()
     counts = {name: Counter(one.completion for one in read if one.split == name) for name in NAMES}
     echoes = [one for one in read if one.echo]
-    pairs = {
-        name: {one.row: (one.source, one.completion) for one in read if one.split == name}
-        for name in NAMES
-    }
-    found = leakage(pairs)
+    pairs = {name: {one.row: one.pair for one in read if one.split == name} for name in NAMES}
+    found = leakage(pairs, near_of(task, sorted(one.row for one in read)))
     return Texts(
         len(read),
         sum(len(getattr(task, name)) for name in NAMES),
@@ -115,8 +113,8 @@ def _read(task: Task, chosen: dict[str, tuple[int, ...]]) -> Iterator[_Read]:
             echo = not rendered.plain and normalise(alone or rendered.prompt) == normalise(
                 rendered.completion
             )
-            source = input_text(said, rendered.prompt)
-            yield _Read(name, row, source, rendered.completion, echo)
+            pair = pair_of(input_text(said, rendered.prompt), rendered.completion)
+            yield _Read(name, row, pair, rendered.completion, echo)
 
 
 def _labels(task: Task, counts: dict[str, Counter[str]], rows: int) -> Labels | None:

@@ -4,22 +4,43 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 from brulee.errors import InputError
 
+Pairs = Callable[[list[tuple[str, Any]]], dict[str, Any]]
 
-def parse_json(
-    text: str,
-    file: object,
-    line: int | None = None,
-    pairs: Callable[[list[tuple[str, Any]]], dict[str, Any]] | None = None,
-) -> Any:
+
+class RepeatedKeyError(ValueError):
+    """An object has a key twice, of which Python would drop the earlier value."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"the key {key!r} is given twice in one object")
+
+
+def distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of its (key, value) pairs; RepeatedKeyError if a key is repeated."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        seen: set[str] = set()
+        for key, _ in pairs:
+            if key in seen:
+                raise RepeatedKeyError(key)
+            seen.add(key)
+    return found
+
+
+def no_number(constant: str) -> NoReturn:
+    """Reject NaN and the infinities, which Python would accept. Raises ValueError."""
+    raise ValueError(f"{constant} is no JSON number")
+
+
+def parse_json(text: str, file: object, line: int | None = None, pairs: Pairs | None = None) -> Any:
     """Parse the JSON text of a file, or of its line `line`.
 
-    `pairs` makes an object of its (key, value) pairs, and may reject them. Raises InputError naming
-    file, line and column of invalid JSON, or file and line if it is nested too deeply or has too
-    long a number.
+    `pairs` makes an object of its (key, value) pairs; `distinct` rejects repeated keys. Raises
+    InputError naming file, line and column of invalid JSON, or file and line if it is nested too
+    deeply, has too long a number or a repeated key.
     """
     place = str(file) if line is None else f"{file}, line {line}"
     try:
@@ -27,6 +48,8 @@ def parse_json(
     except json.JSONDecodeError as error:
         at = f"{file}, line {line or error.lineno}"
         raise InputError(f"{at}: not valid JSON: {error.msg} (column {error.colno}).") from None
+    except RepeatedKeyError as error:
+        raise InputError(f"{place}: {error}.") from None
     except (ValueError, RecursionError):
         raise InputError(
             f"{place}: not usable JSON: nested too deeply or a number too long."

@@ -5,15 +5,19 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from brulee.data.dedup import near_duplicates
-from brulee.data.splits import NAMES, digest, normalise
-from brulee.data.union_find import UnionFind
+from brulee.data.grouping import clusters
+from brulee.data.normalised import digest, normalise, telling_texts
+from brulee.data.splits import NAMES
+
+if TYPE_CHECKING:
+    from brulee.data.task import Task
 
 Kind = Literal["input", "near-duplicate", "target", "pair"]
 Severity = Literal["none", "warning", "error"]
-Pairs = Mapping[str, Mapping[int, tuple[str, str]]]
+Pairs = Mapping[str, Mapping[int, tuple[bytes, bytes]]]
+Near = Sequence[int] | Mapping[int, int]
 
 _EXAMPLES = 3
 # The separator of columns, neither a word nor white space: ("5", "") must differ from ("", "5").
@@ -110,25 +114,25 @@ def input_text(values: Sequence[Any], prompt: str) -> str:
     return _NEXT_COLUMN.join(texts) if any(texts) else prompt
 
 
-def leakage(pairs: Pairs, telling: Mapping[int, str] | None = None) -> Leakage:
-    """Find overlaps between splits, given split -> row -> (input, target).
+def pair_of(source: str, target: str) -> tuple[bytes, bytes]:
+    """What is compared of an input and a target: digests, without case, white space and form."""
+    return digest(normalise(source)), digest(normalise(target))
+
+
+def leakage(pairs: Pairs, near: Near) -> Leakage:
+    """Find overlaps between splits, given split -> row -> what `pair_of` gives for the row.
 
     The input is a row's text before templating, so the same text under two phrasings is the same
-    input. Near-duplicates are searched among the inputs, or the `telling` texts of rows if given.
-    Texts are compared without case, white space and Unicode form. Shared inputs or pairs are
+    input. `near` is the number of each row's cluster of near-duplicates. Shared inputs or pairs are
     errors; near-duplicates are warnings, as are shared targets, unless these are labels: at most a
     quarter as many distinct ones as rows.
     """
     order = [n for n in (*NAMES, *(n for n in pairs if n not in NAMES)) if pairs.get(n)]
-    texts = {
-        split: {i: (digest(normalise(x)), digest(normalise(y))) for i, (x, y) in of.items()}
-        for split, of in ((split, pairs[split]) for split in order)
-    }
-    inputs = {split: {i: x for i, (x, _) in texts[split].items()} for split in order}
-    targets = {split: {i: y for i, (_, y) in texts[split].items()} for split in order}
-    near = _clusters({i: x for split in order for i, (x, _) in pairs[split].items()}, telling)
+    inputs = {split: {i: x for i, (x, _) in pairs[split].items()} for split in order}
+    targets = {split: {i: y for i, (_, y) in pairs[split].items()} for split in order}
     distinct = len(set().union(*(of.values() for of in targets.values())))
-    labels = distinct * _ROWS_PER_LABEL <= sum(map(len, texts.values()))
+    rows = {split: len(pairs[split]) for split in order}
+    labels = distinct * _ROWS_PER_LABEL <= sum(rows.values())
     severities: dict[Kind, Severity] = {"input": "error", "pair": "error"}
     severities |= {"near-duplicate": "warning", "target": "none" if labels else "warning"}
     overlaps = []
@@ -139,23 +143,20 @@ def leakage(pairs: Pairs, telling: Mapping[int, str] | None = None) -> Leakage:
             for split in (a, b)
         }
         compared: dict[Kind, Mapping[str, Mapping[int, Any]]] = {
-            "input": inputs, "near-duplicate": apart, "target": targets, "pair": texts,
+            "input": inputs, "near-duplicate": apart, "target": targets, "pair": pairs,
         }  # fmt: skip
-        sizes = {split: len(texts[split]) for split in (a, b)}
+        sizes = {split: rows[split] for split in (a, b)}
         overlaps += [_overlap(k, by, sizes, severities[k]) for k, by in compared.items()]
-    rows = {split: len(texts[split]) for split in order}
     return Leakage(rows, distinct, labels, tuple(overlaps))
 
 
-def _clusters(inputs: Mapping[int, str], telling: Mapping[int, str] | None) -> dict[int, int]:
-    """The number of each row's cluster of near-duplicates."""
-    texts = {i: normalise(x) if telling is None else telling[i] for i, x in inputs.items()}
-    distinct = list(dict.fromkeys(texts.values()))
-    joined = UnionFind(len(distinct))
-    for i, j, _ in near_duplicates(distinct):
-        joined.join(i, j)
-    clusters = dict(zip(distinct, joined.roots().tolist(), strict=True))
-    return {i: clusters[text] for i, text in texts.items()}
+def near_of(task: Task, rows: Sequence[int]) -> Near:
+    """The number of each row's cluster of near-duplicates: the split's, if it looked for them."""
+    columns, splits = task.templates.source_columns, task.splits
+    if splits.near is not None and splits.near_columns == columns:
+        return splits.near
+    found = clusters(telling_texts(task.rows, columns).some(rows))
+    return {row: rows[first] for row, first in zip(rows, found, strict=True)}
 
 
 def _overlap(

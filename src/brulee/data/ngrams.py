@@ -25,6 +25,7 @@ Hashes: TypeAlias = NDArray[np.uint64]
 BOUNDARY: Final = 0
 _UNSEEN: Final = 1
 _FIRST: Final = 2
+_TOGETHER: Final = 1 << 20  # n-grams hashed at a time
 _ODD: Final = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -97,7 +98,9 @@ class Grams:
         self.words_T, self.size = words_T, size
         hashes = _hashes(words_T, size, positions)
         order = np.argsort(hashes, kind="stable")
-        self._hashes, self._at = hashes[order], positions[order].astype(np.uint32)
+        self._hashes = hashes[order]
+        del hashes  # one of the largest arrays, and there may be hundreds of millions of n-grams
+        self._at = positions.astype(np.uint32)[order]
         self.repeats = self._same_as_before()
 
     @property
@@ -171,10 +174,12 @@ def _hashes(words_T: Words, size: int, positions: Ints) -> Hashes:
     """A polynomial hash of scattered word numbers, modulo 2**64."""
     hashes = np.zeros(len(positions), dtype=np.uint64)
     every_T = _scatter(words_T) if len(positions) * size > len(words_T) else None
-    for offset in range(size):
-        at = positions + offset
-        hashes *= _ODD
-        hashes += _scatter(words_T[at]) if every_T is None else every_T[at]
+    for start in range(0, len(positions), _TOGETHER):
+        part = slice(start, start + _TOGETHER)
+        for offset in range(size):
+            at = positions[part] + offset
+            hashes[part] *= _ODD
+            hashes[part] += _scatter(words_T[at]) if every_T is None else every_T[at]
     return hashes
 
 

@@ -34,7 +34,7 @@ def open_parallel(name: str, resolve: Callable[[str], Path], limit: int | None =
         path = resolve(file)
         if not path.is_file():
             raise InputError(f"{file}: no such file, which {name} names.")
-        columns[column], digests[file] = read_lines(path, file), digest(path)
+        columns[column], digests[file] = read_lines(path, file), digest(path, file)
     _check_lengths({files[column]: len(lines) for column, lines in columns.items()})
     rows = zip(*(lines[:limit] for lines in columns.values()), strict=True)
     records = [dict(zip(columns, row, strict=True)) for row in rows]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ from brulee.progress import bar
 
 # A larger share of rows without a completion means that the data is wrong.
 MOST_EMPTY = 0.05
+Seen = Callable[[int, Mapping[str, Any], Rendered], None]
 
 
 @dataclass(frozen=True)
@@ -28,11 +30,11 @@ class Usable:
     labels: tuple[str, ...] | None
 
 
-def usable_rows(rows: Rows, templates: TemplateSet) -> Usable:
+def usable_rows(rows: Rows, templates: TemplateSet, seen: Seen | None = None) -> Usable:
     """Render every row under the first template, and check the columns all templates print.
 
-    Raises InputError naming the row with a missing column or label, and if more than 5% of the
-    completions are empty.
+    `seen` is called with each usable row's number, values and rendering. Raises InputError naming
+    the row with a missing column or label, and if more than 5% of the completions are empty.
     """
     template = templates.templates[0]
     needs = {t.required: t for t in reversed(templates.templates)}
@@ -50,6 +52,8 @@ def usable_rows(rows: Rows, templates: TemplateSet) -> Usable:
             elif rendered.completion:
                 usable.add(i)
                 choices.add(rendered.choices)
+                if seen is not None:
+                    seen(i, values, rendered)
             else:
                 empty.append(i)
             progress.advance()

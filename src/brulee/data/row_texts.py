@@ -16,9 +16,11 @@ from typing import Any, Final
 from brulee.data.rows import Rows
 from brulee.data.words import words
 from brulee.errors import InputError
+from brulee.progress import bar
 
 # A value with at least this many words is a text, however often it repeats.
 _LABEL_WORDS: Final = 8
+_WORTH_A_BAR: Final = 20_000  # rows
 _ID_NAMES: Final = frozenset({"id", "uuid", "idx", "index", "guid"})
 
 
@@ -61,13 +63,14 @@ class RowTexts:
         """The location of a row, by its number in `indices`."""
         return self.rows.place(self.indices[number])
 
-    def _leaves(self, indices: Iterable[int]) -> Iterator[tuple[int, str, str]]:
+    def _leaves(self, indices: Sequence[int]) -> Iterator[tuple[int, str, str]]:
         """Yield every text of the rows, with the number of its row and its path."""
-        values = [self.rows.column(column) for column in self.columns]
-        for number, i in enumerate(indices):
-            for column, of_column in zip(self.columns, values, strict=True):
-                for path, text in _leaves(of_column[i], column):
-                    yield number, path, text
+        with bar(f"Reading {self.name}", len(indices), "rows", _WORTH_A_BAR) as progress:
+            for number, values in enumerate(self.rows.some(indices, self.columns)):
+                for column, value in values.items():
+                    for path, text in _leaves(value, column):
+                        yield number, path, text
+                progress.advance()
 
 
 def row_texts(
@@ -107,6 +110,11 @@ def is_id(column: str) -> bool:
     return name in _ID_NAMES or name.endswith(("_id", "_idx"))
 
 
+def is_label(value: str) -> bool:
+    """Whether a value that repeats is a label rather than a text: it has few words."""
+    return len(words(value)) < _LABEL_WORDS
+
+
 def _leaves(value: Any, path: str) -> Iterator[tuple[str, str]]:
     """Yield every text in a value with its path; the items of a list share a path."""
     if isinstance(value, str):
@@ -127,7 +135,7 @@ def _label_columns(leaves: Iterable[tuple[int, str, str]]) -> dict[str, set[str]
     for _, path, text in leaves:
         if path in long:
             continue
-        if len(words(text)) >= _LABEL_WORDS:
+        if not is_label(text):
             long.add(path)
             continue
         distinct.setdefault(path, set()).add(text)

@@ -86,22 +86,44 @@ class Rows:
     def __iter__(self) -> Iterator[dict[str, Any]]:
         return self.some(range(len(self)))
 
-    def some(self, chosen: Sequence[int]) -> Iterator[dict[str, Any]]:
-        """Iterate over the chosen rows in order; batched reads are ten times as fast as single."""
+    def some(
+        self, chosen: Sequence[int], columns: Sequence[str] | None = None
+    ) -> Iterator[dict[str, Any]]:
+        """Iterate over the chosen rows in order, with some of their columns (default: all).
+
+        Batched reads are ten times as fast as single.
+        """
+        names = self.columns if columns is None else columns
         for start in range(0, len(chosen), _TOGETHER):
-            found: dict[str, list[Any]] = self._dataset[chosen[start : start + _TOGETHER]]
-            for values in zip(*found.values(), strict=True):
-                yield dict(zip(found, values, strict=True))
+            part = chosen[start : start + _TOGETHER]
+            first, end = min(part), max(part) + 1
+            # Neighbours are read as one slice, which is three times as fast as row by row.
+            near = end - first <= 2 * len(part)
+            read: dict[str, list[Any]]
+            if columns is None:
+                read = self._dataset[first:end] if near else self._dataset[part]
+            else:
+                # Unlike pyarrow's, these do not look at every chunk, of which each file has one.
+                data = self._dataset.data
+                table = data.fast_slice(first, end - first) if near else data.fast_gather(part)
+                read = {name: table[name].to_pylist() for name in columns}
+            every = list(zip(*(read[name] for name in names), strict=True))
+            for values in (every[i - first] for i in part) if near else every:
+                yield dict(zip(names, values, strict=True))
+
+    def spelled(self, name: str) -> str:
+        """The column that a name means; InputError listing the columns if there is none.
+
+        Jinja cannot spell `conversation-id`, so `conversation_id` means that column too.
+        """
+        known = spellings(self.columns)
+        if name not in known:
+            raise unknown("column", name, self.columns, self.name)
+        return known[name]
 
     def column(self, name: str) -> list[Any]:
-        """Every value of a column; InputError listing the columns if there is no such column.
-
-        Jinja cannot spell `conversation-id`, so `conversation_id` finds that column too.
-        """
-        spelled = spellings(self.columns)
-        if name not in spelled:
-            raise unknown("column", name, self.columns, self.name)
-        values: list[Any] = self._dataset.data[spelled[name]].to_pylist()
+        """Every value of a column. Raises InputError like `spelled`."""
+        values: list[Any] = self._dataset.data[self.spelled(name)].to_pylist()
         return values
 
     def replaced(self, added: Mapping[str, Sequence[Any]], dropped: Iterable[str] = ()) -> Rows:

@@ -109,6 +109,12 @@ def _path(name: str, resolve: Resolve) -> Path:
 
 def _refuse_missing_path(name: str, path: Path) -> None:
     """A Hub id is `name` or `owner/name`; anything that looks like a file is a missing file."""
+    if re.search(r"[*?\[]", name):
+        raise MisnamedError(
+            "source",
+            f"{name}: a source is one file or folder, not a pattern; a folder may hold one data "
+            "set in parts, train-00000-of-00002.jsonl and so on, and data.tasks lists several.",
+        )
     beside = sorted(p.name for p in path.parent.iterdir()) if path.parent.is_dir() else []
     readable = [b for b in beside if container_of(Path(b)) or (path.parent / b).is_dir()]
     close = nearest(path.name, readable) or [b for b in readable if b.split(".")[0] == path.name]

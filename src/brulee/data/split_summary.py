@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
-from brulee.data.leakage import Leakage, Severity, input_text, leakage
-from brulee.data.row_checks import render
-from brulee.data.splits import NAMES, telling_texts
+from brulee.data.leakage import Leakage, Severity, input_text, leakage, near_of, pair_of
+from brulee.data.rows import spellings
+from brulee.data.splits import NAMES
 from brulee.data.task import Task
-from brulee.progress import bar
+from brulee.data.template import Rendered
+from brulee.data.templates import TemplateSet
 
-Texts = dict[str, dict[int, tuple[str, str]]]
+# With more distinct targets than this, they are not counted one by one.
+_MOST_LABELS: Final = 200
 
 
 @dataclass(frozen=True)
@@ -20,7 +23,8 @@ class SplitSummary:
     """The splits of one task.
 
     `counts` are the numbers of rows in use and `groups` of their groups, by split; `largest_group`
-    is in rows. `labels` are the counts of each target by split, None if targets are texts.
+    is in rows. `labels` are the counts of each target by split, None if targets are texts or
+    more than 200.
     """
 
     task: Task
@@ -59,40 +63,48 @@ class SplitSummary:
         }
 
 
-def summarise(path: str, task: Task) -> SplitSummary:
-    """Read all rows of a task in use and compare its splits; `path` labels the progress bar."""
-    texts = _texts(path, task)
-    telling = telling_texts(task.rows, task.templates.source_columns)
-    found = leakage(texts, dict(enumerate(telling)))
-    groups = {name: Counter(task.splits.groups[i] for i in getattr(task, name)) for name in NAMES}
+class Targets:
+    """What the rows of a task ask and answer, noted while they are rendered to check them."""
+
+    def __init__(self, templates: TemplateSet) -> None:
+        self.pairs: dict[int, tuple[bytes, bytes]] = {}
+        self.labels: dict[int, str] = {}
+        self._columns = templates.source_columns
+        self._distinct: dict[str, str] | None = {}
+
+    def __call__(self, row: int, values: Mapping[str, Any], rendered: Rendered) -> None:
+        """Take note of a row; its target only while there are few different ones."""
+        spelled = spellings(values)
+        said = [values[spelled[column]] for column in self._columns if column in spelled]
+        target = rendered.completion
+        self.pairs[row] = pair_of(input_text(said, rendered.prompt), target)
+        if self._distinct is not None:
+            self.labels[row] = self._distinct.setdefault(target, target)
+            if len(self._distinct) > _MOST_LABELS:
+                self._distinct = None
+                self.labels.clear()
+
+
+def summarise(task: Task, seen: Targets) -> SplitSummary:
+    """Compare the splits of a task, given what was seen of its rows."""
+    parts: dict[str, tuple[int, ...]] = {name: getattr(task, name) for name in NAMES}
+    pairs = {name: {i: seen.pairs[i] for i in part} for name, part in parts.items()}
+    found = leakage(pairs, near_of(task, sorted(i for part in parts.values() for i in part)))
+    groups = {name: Counter(task.splits.groups[i] for i in part) for name, part in parts.items()}
     sizes = sum(groups.values(), Counter[int]())
     return SplitSummary(
         task,
-        {name: len(getattr(task, name)) for name in NAMES},
+        {name: len(part) for name, part in parts.items()},
         {name: len(of) for name, of in groups.items()},
         max(sizes.values()),
-        _labels(texts) if found.labels else None,
+        _labels(parts, seen.labels) if found.labels and seen.labels else None,
         found,
     )
 
 
-def _texts(path: str, task: Task) -> Texts:
-    """The source text (or the whole prompt if that is empty) and the target of every row."""
-    columns = [task.rows.column(column) for column in task.templates.source_columns]
-    rows = {name: getattr(task, name) for name in NAMES}
-    texts: Texts = {name: {} for name in NAMES}
-    with bar(f"Comparing {path}", total=sum(map(len, rows.values())), unit="rows") as progress:
-        for name, part in rows.items():
-            for i, values in zip(part, task.rows.some(part), strict=True):
-                shown = render(task.rows, i, values, task.templates.templates[0])
-                assert shown is not None, "rows that no template applies to were dropped"
-                source = input_text([column[i] for column in columns], shown.prompt)
-                texts[name][i] = (source, shown.completion)
-                progress.advance()
-    return texts
-
-
-def _labels(texts: Texts) -> dict[str, dict[str, int]]:
-    counts = {name: Counter(target for _, target in of.values()) for name, of in texts.items()}
-    labels = [label for label, _ in sum(counts.values(), Counter[str]()).most_common()]
-    return {name: {label: count[label] for label in labels} for name, count in counts.items()}
+def _labels(
+    parts: Mapping[str, Sequence[int]], labels: Mapping[int, str]
+) -> dict[str, dict[str, int]]:
+    counts = {name: Counter(labels[i] for i in part) for name, part in parts.items()}
+    order = [label for label, _ in sum(counts.values(), Counter[str]()).most_common()]
+    return {name: {label: count[label] for label in order} for name, count in counts.items()}

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from brulee.data.assignment import assign
-from brulee.data.grouping import Groups, group
-from brulee.data.row_texts import is_id
-from brulee.data.shingles import SHINGLE
+from brulee.data.grouping import Groups, Told, group
+from brulee.data.normalised import Normalised, canonical, digest, normalise, telling_texts
+from brulee.data.row_texts import is_id, is_label
 from brulee.data.sources import Rows
 from brulee.errors import InputError
+from brulee.progress import bar
 from brulee.recipe import SplitSpec
 
 NAMES = ("train", "validation", "test")
 _MOST_LABELS = 20
-_MOST_INSTRUCTIONS = 100
-_ROWS_PER_INSTRUCTION = 10
+_LONGEST_LABEL = 100
+_WORTH_A_BAR = 20_000  # rows
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,8 @@ class Splits:
 
     `groups` is the group number of every row of the source. `near_duplicates` counts the rows that
     joined an earlier row's group as near-duplicates; `shared_groups` counts the groups that each
-    pair of splits has in common, which only published splits can.
+    pair of splits has in common, which only published splits can. `near` is that of `Groups`, found
+    in `near_columns`.
     """
 
     train: tuple[int, ...]
@@ -42,14 +42,22 @@ class Splits:
     shared_groups: Mapping[str, int] = field(default_factory=dict)
     groups: tuple[int, ...] = ()
     near_duplicates: int = 0
+    near: Sequence[int] | None = None
+    near_columns: tuple[str, ...] = ()
 
     def manifest(self, rows: Rows) -> dict[str, Any]:
         """The content of split.json: salt, shares, counts, label histograms, digest of the ids.
 
         A row's id is the sha256 of its content, so the digest does not depend on the order of
         the file. `groups_shared` counts the groups that two published splits have in common.
+        Columns that repeat up to 20 values are `labels` if these are short (fewer than eight words,
+        at most 100 characters), else `repeated_texts`, of which only the number is given.
         """
         parts = {name: getattr(self, name) for name in NAMES}
+        labels, texts = _histograms(rows, parts)
+        kept = sum(map(len, parts.values()))
+        with bar("Recording the split", kept, "rows", _WORTH_A_BAR) as progress:
+            ids = {name: _ids_digest(rows, part, progress.advance) for name, part in parts.items()}
         return {
             "salt": self.spec.salt,
             "shares": {"validation": self.spec.validation, "test": self.spec.test},
@@ -61,8 +69,9 @@ class Splits:
             "duplicates_removed": self.duplicates,
             "near_duplicates_joined": self.near_duplicates,
             "groups_shared": dict(self.shared_groups),
-            "labels": _histograms(rows, parts),
-            "ids_sha256": {name: _ids_digest(rows, part) for name, part in parts.items()},
+            "labels": labels,
+            "repeated_texts": texts,
+            "ids_sha256": ids,
         }
 
 
@@ -88,12 +97,11 @@ def split_rows(
         raise InputError(
             f"split: test {spec.test:g} + validation {spec.validation:g} leave nothing to train on."
         )
-    columns, texts = _group_columns(spec, source_columns, rows), _Texts(rows)
-    groups = _groups(texts, spec, columns, source_columns)
+    columns = _group_columns(spec, source_columns, rows)
+    compared = read_columns or [c for c in rows.columns if not is_id(c)] or rows.columns
+    groups, contents = _groups(rows, spec, columns, source_columns, compared)
     labels = None if spec.stratify is None else _labels(rows, spec.stratify)
     published = rows.published or {"train": list(range(len(rows)))}
-    compared = read_columns or [c for c in rows.columns if not is_id(c)] or rows.columns
-    contents = list(map(digest, texts.together(compared)))
     kept = {name: _firsts(published.get(name, ()), contents) for name in NAMES}
     removed = sum(map(len, published.values())) - sum(map(len, kept.values()))
     if not published.get("train"):
@@ -103,10 +111,10 @@ def split_rows(
         for name, share in (("test", spec.test), ("validation", spec.validation))
         if share > 0 and name not in published
     }
-    members: dict[str, list[int]] = {}
+    members: dict[bytes, list[int]] = {}
     for i in kept["train"]:
         members.setdefault(groups.keys[groups.numbers[i]], []).append(i)
-    cut = assign(members, wanted, spec.salt, labels)
+    cut = assign(members, wanted, labels)
     final = {name: tuple(sorted(cut.get(name, kept[name]))) for name in NAMES}
     if not final["train"]:
         why = f", {groups.joined} rows joined as near-duplicates (split.near_duplicates: false)"
@@ -125,18 +133,9 @@ def split_rows(
         shared_groups=_shared_groups(final, groups.numbers),
         groups=groups.numbers,
         near_duplicates=groups.joined,
+        near=groups.near,
+        near_columns=tuple(source_columns),
     )
-
-
-def normalise(value: Any) -> str:
-    """Normalise a text for comparison: NFKC, case folding, single spaces."""
-    text = value if isinstance(value, str) else _canonical(value)
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
-
-
-def digest(text: str) -> bytes:
-    """A 16-byte digest of a text, as the texts of all rows may not fit in memory."""
-    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 def _many(number: int, word: str) -> str:
@@ -149,62 +148,35 @@ def _group_columns(spec: SplitSpec, source_columns: Sequence[str], rows: Rows) -
     return (spec.group,) if isinstance(spec.group, str) else tuple(spec.group)
 
 
-def telling_texts(rows: Rows, columns: Sequence[str]) -> list[str]:
-    """The text of each row in some columns (default: all), for finding near-duplicates.
-
-    A column with few, long values holds instructions or system messages that many rows share; it
-    is left out, as it does not make rows near-duplicates.
-    """
-    return _telling(_Texts(rows), tuple(columns) or tuple(rows.columns))
-
-
-class _Texts:
-    """The normalised texts of the rows' columns; each column is read once."""
-
-    def __init__(self, rows: Rows) -> None:
-        self.rows = rows
-        self._read: dict[str, list[str]] = {}
-
-    def of(self, column: str) -> list[str]:
-        """The normalised text of each row in a column. Raises InputError like `Rows.column`."""
-        if column not in self._read:
-            self._read[column] = list(map(normalise, self.rows.column(column)))
-        return self._read[column]
-
-    def together(self, columns: Sequence[str]) -> Iterator[str]:
-        """The joined text of each row in some columns; a single column is not copied."""
-        read = [self.of(column) for column in columns]
-        return map("\x1f".join, zip(*read, strict=True))
-
-
-def _telling(texts: _Texts, columns: Sequence[str]) -> list[str]:
-    told = [column for column in columns if not _is_instruction(texts.of(column))]
-    return list(texts.together(told or columns))
-
-
-def _is_instruction(values: Sequence[str]) -> bool:
-    distinct = set(values)
-    few = len(distinct) < _MOST_INSTRUCTIONS
-    repeated = len(distinct) * _ROWS_PER_INSTRUCTION <= len(values)
-    return few and repeated and sum(map(_words, distinct)) >= SHINGLE * len(distinct)
-
-
-def _words(text: str) -> int:
-    return len(text.split())
-
-
 def _groups(
-    texts: _Texts, spec: SplitSpec, columns: Sequence[str], source_columns: Sequence[str]
-) -> Groups:
-    telling = None
-    if spec.near_duplicates:
-        telling = _telling(texts, tuple(source_columns) or tuple(texts.rows.columns))
+    rows: Rows,
+    spec: SplitSpec,
+    columns: Sequence[str],
+    source_columns: Sequence[str],
+    compared: Sequence[str],
+) -> tuple[Groups, list[bytes]]:
+    """The groups of the rows, and a digest of each row's content in the columns `compared`."""
+    texts = telling_texts(rows, source_columns) if spec.near_duplicates else None
     try:
-        keys = list(texts.together(columns))
+        named = Normalised(rows, columns)
     except InputError as error:
         where = "" if spec.group is None else "split.group: "
         raise InputError(f"{where}{error}") from None
-    return group(keys, telling)
+    held = Normalised(rows, compared)
+    keys: list[bytes] = []
+    contents: list[bytes] = []
+    told = None if texts is None else Told(texts, [], [])
+    read = dict.fromkeys((*named.columns, *held.columns, *(texts.columns if texts else ())))
+    with bar("Comparing rows", len(rows), "rows", _WORTH_A_BAR) as progress:
+        for values in rows.some(range(len(rows)), tuple(read)):
+            row = {column: normalise(value) for column, value in values.items()}
+            key = f"{spec.salt}|{named.joined(row)}".encode("utf-8", "surrogatepass")
+            keys.append(hashlib.sha256(key).digest())
+            contents.append(digest(held.joined(row)))
+            if told is not None:
+                told.add(told.texts.joined(row))
+            progress.advance()
+    return group(keys, named, told), contents
 
 
 def _labels(rows: Rows, column: str) -> dict[int, str]:
@@ -236,22 +208,44 @@ def _shared_groups(parts: Mapping[str, Sequence[int]], groups: Sequence[int]) ->
 
 def _histograms(
     rows: Rows, parts: Mapping[str, Sequence[int]]
-) -> dict[str, dict[str, dict[str, int]]]:
-    """Counts per split for each column that looks like a label: few values, on average repeated."""
-    found = {}
+) -> tuple[dict[str, dict[str, dict[str, int]]], dict[str, int]]:
+    """Counts per split for each column that looks like a label: few values, on average repeated.
+
+    And the number of values of each column that only looks so: it repeats texts.
+    """
+    found, texts = {}, {}
     for column in rows.columns:
-        values = ["" if v is None else str(v) for v in rows.column(column)]
+        values = None if is_id(column) else _repeated(rows, column)
+        if values is None:
+            continue
         distinct = set(values)
-        if 1 < len(distinct) <= min(_MOST_LABELS, len(values) // 2) and not is_id(column):
-            counts = {n: Counter(values[i] for i in part) for n, part in parts.items()}
-            found[column] = {name: dict(sorted(count.items())) for name, count in counts.items()}
-    return found
+        if not all(len(value) <= _LONGEST_LABEL and is_label(value) for value in distinct):
+            texts[column] = len(distinct)
+            continue
+        counts = {n: Counter(values[i] for i in part) for n, part in parts.items()}
+        found[column] = {name: dict(sorted(count.items())) for name, count in counts.items()}
+    return found, texts
 
 
-def _ids_digest(rows: Rows, part: Sequence[int]) -> str:
-    ids = sorted(hashlib.sha256(_canonical(r).encode()).hexdigest() for r in rows.some(part))
-    return hashlib.sha256("\n".join(ids).encode()).hexdigest()
+def _repeated(rows: Rows, column: str) -> list[str] | None:
+    """The values of a column as texts; None if they are too many to be labels, or only one."""
+    most = min(_MOST_LABELS, len(rows) // 2)
+    seen: dict[str, str] = {}
+    values = []
+    for row in rows.some(range(len(rows)), (column,)):
+        text = "" if row[column] is None else str(row[column])
+        values.append(seen.setdefault(text, text))
+        if len(seen) > most:
+            return None
+    return values if len(seen) > 1 else None
 
 
-def _canonical(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, sort_keys=True, default=str)
+def _ids_digest(rows: Rows, part: Sequence[int], advance: Callable[[], None]) -> str:
+    ids = []
+    for row in rows.some(part):
+        ids.append(hashlib.sha256(canonical(row).encode()).digest())
+        advance()
+    whole = hashlib.sha256()
+    for number, one in enumerate(sorted(ids)):
+        whole.update(("\n" if number else "").encode() + one.hex().encode())
+    return whole.hexdigest()

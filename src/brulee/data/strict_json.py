@@ -19,7 +19,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 from unicodedata import normalize
 
-from brulee.data.raw import no_number, repeated_key
+from brulee.data.json_text import distinct, no_number
 
 DEEPEST: Final = 100  # levels, few enough for every Python version to parse and traverse
 # Tildes also occur in plain text, so a fence of them must start a line.
@@ -120,9 +120,7 @@ def _number(text: str) -> Decimal:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    twice = repeated_key([(normalize("NFC", key), value) for key, value in pairs])
-    if twice is not None:
-        raise NotJsonError(f"the key {twice!r} is given twice in one object")
+    distinct([(normalize("NFC", key), value) for key, value in pairs])
     if any(_HALF.search(key) for key, _ in pairs):
         raise NotJsonError("a key holds half of a surrogate pair, which is no character")
     return dict(pairs)

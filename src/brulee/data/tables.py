@@ -52,7 +52,7 @@ def to_table_by_parts(
     rows = 0
     for part in parts:
         try:
-            table = to_table(part, _after(rows, place))
+            table = to_table(part, after(rows, place))
         except InputError:
             return None
         for column in table.schema:
@@ -68,7 +68,8 @@ def to_table_by_parts(
     return pa.concat_tables(tables, promote_options="default")
 
 
-def _after(rows: int, place: Place) -> Place:
+def after(rows: int, place: Place) -> Place:
+    """The places of rows that come after this many others."""
     return lambda i: place(rows + i)
 
 

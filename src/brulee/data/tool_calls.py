@@ -13,8 +13,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
+from brulee.data.json_text import RepeatedKeyError, distinct
 from brulee.data.messages import CALL_ID, Message, as_json, calls_of
-from brulee.data.raw import repeated_key
 from brulee.data.tables import check_value
 from brulee.errors import InputError
 
@@ -67,12 +67,6 @@ def parsed(value: Any, place: str) -> Any:
     if not isinstance(value, str):
         return _without_nulls(value, place)
 
-    def distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        twice = repeated_key(pairs)
-        if twice is not None:
-            raise InputError(f"{place}: the key {twice!r} is given twice in one object.")
-        return dict(pairs)
-
     def refuse(constant: str) -> NoReturn:
         raise InputError(f"{place}: not valid JSON: {constant} is not a JSON number.")
 
@@ -91,6 +85,8 @@ def parsed(value: Any, place: str) -> Any:
         raise InputError(
             f"{place}: {shown!r} is not valid JSON: {error.msg} (column {error.colno})."
         ) from None
+    except RepeatedKeyError as error:
+        raise InputError(f"{place}: {error}.") from None
     except (ValueError, RecursionError):
         raise InputError(
             f"{place}: not usable JSON: nested too deeply or a number too long."

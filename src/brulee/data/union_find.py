@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 
 class UnionFind:
-    """Disjoint sets of the numbers 0 to count-1, initially one set each."""
+    """Disjoint sets of the numbers 0 to count-1, initially one set each.
 
-    def __init__(self, count: int) -> None:
-        self._parent = np.arange(count)
+    Or `firsts` says of each number which smaller one, or itself, its set begins with.
+    """
+
+    def __init__(self, count: int, firsts: Sequence[int] | None = None) -> None:
+        self._parent = np.arange(count) if firsts is None else np.array(firsts, dtype=np.int64)
 
     def join(self, left: int, right: int) -> bool:
         """Join the sets of two numbers; False if they were already in one set."""

@@ -17,8 +17,8 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from brulee.data.json_text import distinct, no_number
 from brulee.data.messages import as_json
-from brulee.data.raw import no_number, repeated_key
 from brulee.data.tool_calls import read_calls
 from brulee.errors import InputError
 
@@ -101,13 +101,7 @@ def _json_at(text: str, start: int) -> tuple[Any, int]:
         return None, start
 
 
-def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    if repeated_key(pairs) is not None:
-        raise ValueError("a key is given twice")
-    return dict(pairs)
-
-
-_DECODER: Final = json.JSONDecoder(object_pairs_hook=_distinct, parse_constant=no_number)
+_DECODER: Final = json.JSONDecoder(object_pairs_hook=distinct, parse_constant=no_number)
 
 
 def _calls_in(found: Any) -> Iterator[dict[str, Any]]:

@@ -26,7 +26,7 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from brulee.data.raw import no_number
+from brulee.data.json_text import no_number
 from brulee.data.task import Item
 from brulee.data.written_calls import WrittenCalls
 from brulee.errors import BruleeError, InputError

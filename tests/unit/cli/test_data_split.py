@@ -9,6 +9,7 @@ import typer
 
 from brulee.cli.data_split import split
 from brulee.cli.failures import sentences
+from brulee.data.template import Rendered, Template
 
 Split = Callable[..., tuple[int, str, str]]
 
@@ -69,6 +70,31 @@ def test_the_split_is_shown_and_nothing_is_written(
     assert "No input is in two splits." in out
     assert "The targets are labels (2 distinct)" in out
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+
+
+def test_each_row_is_rendered_once(
+    data_split: Split, recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rendered, render = [], Template.render
+
+    def counted(self: Template, row: dict[str, Any], key: str = "") -> Rendered | None:
+        rendered.append(row["text"])
+        return render(self, row, key)
+
+    monkeypatch.setattr(Template, "render", counted)
+    assert data_split(recipe)[0] == 0
+    assert len(rendered) == 102
+
+
+def test_many_different_targets_are_not_counted_one_by_one(
+    data_split: Split, recipe: Path, tmp_path: Path
+) -> None:
+    rows = [{"text": " ".join(words(i)), "label": f"l{i % 201}"} for i in range(820)]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    found: dict[str, Any] = json.loads(data_split(recipe, "--json")[1])["rows"]
+    assert found["leakage"]["targets_are_labels"]
+    assert found["leakage"]["distinct_targets"] == 201
+    assert found["targets"] is None
 
 
 def test_json_holds_counts_groups_and_the_leakage_report(data_split: Split, recipe: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from brulee import progress
 from brulee.data.corpus import Corpus, open_corpus
 from brulee.data.encoding import Encoder
 from brulee.errors import InputError
@@ -411,6 +412,22 @@ def test_what_left_no_row_is_said_in_words(tmp_path: Path) -> None:
     never = {"prompt": "{% if q == 1 %}{{ q }}{% endif %}", "completion": "{{ a }}"}
     with pytest.raises(InputError, match="train on; left out: 40 template not applicable"):
         opened(task(written(tmp_path, "one", 40), templates=never))
+
+
+@pytest.mark.parametrize("names", [("a", "b"), ("a", "a")])
+def test_the_bar_of_a_mixture_counts_reading_splitting_and_checking(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    names: tuple[str, str],
+) -> None:
+    monkeypatch.setattr(progress, "_LINE_EVERY_SECONDS", 0.0)
+    files = [written(tmp_path, name, 20) for name in names]
+    with progress.shown(True):
+        opened([task(file, name=f"t{number}") for number, file in enumerate(files)])
+    told = re.findall(r"Opening tasks: (\d)/6 steps", capsys.readouterr().err)
+    # Tasks over one source are split together.
+    assert told == list("123456" if names == ("a", "b") else "12456")
 
 
 def test_many_sources_are_described_once_a_format(

@@ -9,6 +9,8 @@ from collections.abc import Iterable
 
 import pytest
 
+from brulee.data import dedup
+from brulee.data import shingles as reading
 from brulee.data.dedup import near_duplicates
 from brulee.data.union_find import UnionFind
 
@@ -84,6 +86,20 @@ def test_a_preamble_that_all_texts_share_is_no_quadratic_trap() -> None:
     started = time.process_time()
     assert [(i, j) for i, j, _ in near_duplicates(texts)] == [(1_700, 3_000)]
     assert time.process_time() - started < 10
+
+
+@pytest.mark.parametrize("preamble", ["", " ".join(text(0, 20))])
+def test_texts_too_many_to_keep_are_read_again_and_give_the_same_links(
+    monkeypatch: pytest.MonkeyPatch, preamble: str
+) -> None:
+    words = [text(seed) for seed in range(1, 90)]
+    changed = [[*one[:30], "x", *one[31:]] for one in words[:30]]
+    texts = [f"{preamble} {' '.join(one)}" for one in [*words, *changed, words[0], ["no"], ["no"]]]
+    kept = near_duplicates(texts)
+    monkeypatch.setattr(dedup, "_MOST_KEPT", 500)
+    monkeypatch.setattr(reading, "MOST_WORDS", 300)
+    assert near_duplicates(texts) == kept
+    assert len(kept) == 32
 
 
 def test_texts_without_spaces_are_compared_by_letter() -> None:

@@ -7,13 +7,28 @@ import random
 
 import pytest
 
-from brulee.data.leakage import input_text, leakage
+from brulee.data.dedup import near_duplicates
+from brulee.data.leakage import Leakage, input_text, pair_of
+from brulee.data.leakage import leakage as leakage_of
+from brulee.data.normalised import normalise
 from brulee.data.sources import Rows, open_source
 from brulee.data.splits import split_rows
 from brulee.data.templates import TemplateSet, load_templates
+from brulee.data.union_find import UnionFind
 from brulee.recipe import SplitSpec
 
 BETWEEN = ("train", "validation")
+
+
+def leakage(texts: dict[str, dict[int, tuple[str, str]]]) -> Leakage:
+    inputs = {i: normalise(x) for of in texts.values() for i, (x, _) in of.items()}
+    distinct = list(dict.fromkeys(inputs.values()))
+    joined = UnionFind(len(distinct))
+    for i, j, _ in near_duplicates(distinct):
+        joined.join(i, j)
+    near = dict(zip(distinct, joined.roots().tolist(), strict=True))
+    pairs = {split: {i: pair_of(x, y) for i, (x, y) in of.items()} for split, of in texts.items()}
+    return leakage_of(pairs, {i: near[text] for i, text in inputs.items()})
 
 
 def nine_phrasings() -> TemplateSet:

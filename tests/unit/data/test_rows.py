@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tracemalloc
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,13 @@ ROWS = Rows.of(
 )
 
 
-@pytest.mark.parametrize("chosen", [range(250), (249, 3, 3, 100, 99), [7], ()])
-def test_some_rows_are_those_read_one_by_one(chosen: tuple[int, ...]) -> None:
+@pytest.mark.parametrize(
+    "chosen", [range(250), (249, 3, 3, 100, 99), [5, 4, 4, 6], [*range(0, 250, 3)], [7], ()]
+)
+def test_some_rows_are_those_read_one_by_one(chosen: Sequence[int]) -> None:
     assert list(ROWS.some(chosen)) == [ROWS[i] for i in chosen]
+    parts = [{"said": ROWS[i]["said"], "text": ROWS[i]["text"]} for i in chosen]
+    assert list(ROWS.some(chosen, ("said", "text"))) == parts
 
 
 def test_all_rows_come_in_order() -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import json
+import lzma
+import random
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from brulee import progress
-from brulee.data import containers, conversations
+from brulee.data import containers, conversations, delimited, files, json_items
 from brulee.data.raw import Raw
 from brulee.data.sources import Rows, open_source
 from brulee.errors import InputError
@@ -41,7 +44,11 @@ def test_jsonl_keeps_types_skips_blank_lines_and_counts_lines(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    "suffix", [".json", ".wrapped.json", ".lines.json", ".csv", ".tsv", ".jsonl.gz", ".csv.zst"]
+    "suffix",
+    [
+        *(".json", ".wrapped.json", ".lines.json", ".csv", ".tsv"),
+        *(".jsonl.gz", ".csv.zst", ".json.xz", ".jsonl.bz2"),
+    ],
 )
 def test_every_text_container_gives_the_same_rows(tmp_path: Path, suffix: str) -> None:
     records = [{"text": 'a, "b"\nc', "stars": 5}, {"text": "d", "stars": 1}]
@@ -53,6 +60,8 @@ def test_every_text_container_gives_the_same_rows(tmp_path: Path, suffix: str) -
         ".csv": 'text,stars\r\n"a, ""b""\nc",5\r\nd,1\r\n',
         ".tsv": 'text\tstars\n"a, ""b""\nc"\t5\nd\t1\n',
         ".jsonl.gz": gzip.compress(lines.encode()),
+        ".json.xz": lzma.compress(json.dumps(records).encode()),
+        ".jsonl.bz2": bz2.compress(lines.encode()),
         ".csv.zst": pa.compress(b'text,stars\n"a, ""b""\nc",5\nd,1\n', "zstd", asbytes=True),
     }
     assert list(open_source(write(tmp_path / f"a{suffix}", contents[suffix]))) == records
@@ -219,7 +228,7 @@ def test_a_comma_table_may_begin_with_what_another_would_part(tmp_path: Path) ->
         ("a.jsonl.zst", "plain", "not a whole zstd file"),
         ("a.arrow.zst", "plain", "not a data file"),
         ("a.xlsx", "plain", "not a data file; valid: .jsonl, .json"),
-        ("a.ODS", "plain", "(the text ones also .gz and .zst). Save its sheet as .csv."),
+        ("a.ODS", "plain", "(the text ones also .gz, .zst, .xz, .bz2). Save its sheet as .csv."),
     ],
 )
 def test_a_malformed_file_is_named_with_its_line(
@@ -261,6 +270,7 @@ def test_a_missing_file_is_a_missing_file_and_not_a_hub_id(
     assert "no such file or folder. Did you mean chats.jsonl?" in refused("chats")
     assert "no such file" in refused("./elsewhere")
     assert "no such file" in refused("data/set.jsonl")
+    assert "*.jsonl: a source is one file or folder, not a pattern;" in refused("*.jsonl")
 
 
 def test_bundled_names_are_suggested() -> None:
@@ -458,18 +468,111 @@ def test_empty_rows_and_columns_round_a_spreadsheet_are_left_out(tmp_path: Path)
     [
         ("r.jsonl", '{"a": "b"}\n{"a": "c"}\n'),
         ("r.json", '\n{"a": "b"}\n{"a": "c"}\n'),
+        ("r.json", '[{"a": "b"},\n{"a": "c"}]\n'),
         ("r.csv", "a\nb\nc\n"),
     ],
 )
 @pytest.mark.parametrize("start", [b"", b"\xef\xbb\xbf"])
-def test_a_file_with_a_row_a_line_is_never_held_whole(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, text: str, start: bytes
+@pytest.mark.parametrize("packed", ["", ".gz", ".xz"])
+def test_a_file_of_rows_is_never_held_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, text: str, start: bytes, packed: str
 ) -> None:
-    file = write(tmp_path / name, start + text.encode())
+    pack = {"": bytes, ".gz": gzip.compress, ".xz": lzma.compress}[packed]
+    file = write(tmp_path / f"{name}{packed}", pack(start + text.encode()))
     held = property(lambda _: pytest.fail("all of the file was read at once"))
     monkeypatch.setattr(Raw, "data", held)
     assert [row["a"] for row in open_source(file)] == ["b", "c"]
     assert [row["a"] for row in open_source(file, limit=1)] == ["b"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('[{"a": "1"}, {"a": "\\u00e9]}{"}, {"b": [1.5, 2]}]\n ', ""),
+        ('[{"a": 1}, {"a": 2}', "not valid JSON: expecting ',' delimiter at column 20"),
+        ('[{"a": 1},]', "not valid JSON"),
+        ('[{"a": 1}] {"a": 2}', "not valid JSON: extra data at column 12"),
+        ('[{"a": 1}, {"a": NaN}]', "not valid JSON: NaN is not a JSON number"),
+        ('[{"a": 1}, {"a": 2, "a": 3}]', "the key 'a' is given twice in one object"),
+        ('[{"a": 1}, 2]', "row 2: a row is a JSON object, but this is a number"),
+        ('[{"a": 1}, {"a": "x"}]', "row 2: column 'a' holds 'x' but the rows before it hold int64"),
+        ('[{"a": 1}, {"b": "\\u0000"}]', "row 2: the text holds a NUL character"),
+    ],
+)
+def test_an_array_is_read_in_parts_as_it_is_as_a_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, message: str
+) -> None:
+    monkeypatch.setattr(json_items, "_CHUNK", 1)
+    monkeypatch.setattr(containers, "_PART", 1)
+    file = write(tmp_path / "r.json", text)
+    if message:
+        assert message in refused(file)
+    else:
+        rows = open_source(file)
+        assert [{k: v for k, v in row.items() if v is not None} for row in rows] == [
+            *json.loads(text)
+        ]
+
+
+def test_a_table_is_read_in_parts_as_it_is_as_a_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delimited, "_PART", 2)
+    name = write(tmp_path / "r.csv", ",n,m,p,\n0,1,2,2.5,\n1,,x,,\n2,3,4,1.0,\n")
+    rows = open_source(name)
+    assert list(rows) == [
+        {"index": 0, "n": 1, "m": "2", "p": 2.5},
+        {"index": 1, "n": None, "m": "x", "p": None},
+        {"index": 2, "n": 3, "m": "4", "p": 1.0},
+    ]
+    assert rows.place(2) == f"{name}, line 4"
+    file = write(tmp_path / "nul.csv", "a\nb\nc\nd\0\n")
+    assert refused(file) == f"{file}, line 4: the text holds a NUL character (\\u0000); remove it."
+
+
+def test_a_file_that_grows_while_it_is_read_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = write(tmp_path / "r.jsonl", '{"a": 1}\n')
+    digest = files.digest
+
+    def late(path: Path, label: str) -> str:
+        with path.open("a") as written:
+            written.write('{"a": 2}\n')
+        return digest(path, label)
+
+    monkeypatch.setattr(files, "digest", late)
+    assert "r.jsonl: the file was written to while it was read; wait until" in refused(file)
+
+
+def test_a_folder_of_many_files_is_refused_with_some_of_their_names(tmp_path: Path) -> None:
+    for number in range(2_000):
+        (tmp_path / f"f{number:04}.jsonl").touch()
+    said = refused(str(tmp_path))
+    assert said.endswith(
+        "it holds f0000.jsonl, f0001.jsonl, f0002.jsonl, f0003.jsonl, f0004.jsonl and 1,995 more."
+    )
+
+
+@pytest.mark.parametrize(
+    ("encoding", "message"),
+    [
+        (
+            "utf-16",
+            r"line 1: byte 0xff is not UTF-8 text; save the file as UTF-8 \(iconv -f UTF-16 ",
+        ),
+        (
+            "utf-32",
+            r"line 1: byte 0xff is not UTF-8 text; save the file as UTF-8 \(iconv -f UTF-32 ",
+        ),
+        ("utf-16-le", r"line 1: not valid JSON: it holds a NUL character; .* \(iconv -f UTF-16LE "),
+    ],
+)
+@pytest.mark.parametrize("name", ["r.jsonl", "r.json"])
+def test_a_wide_encoding_is_named(tmp_path: Path, name: str, encoding: str, message: str) -> None:
+    file = write(tmp_path / name, '{"a": 1}\n{"a": 2}\n'.encode(encoding))
+    with pytest.raises(InputError, match=message):
+        open_source(file)
 
 
 def test_a_byte_of_another_encoding_in_a_table_is_named_with_its_line(tmp_path: Path) -> None:
@@ -499,3 +602,41 @@ def test_a_bar_shows_how_much_of_a_large_file_is_read(
     shown = capsys.readouterr().err
     assert f"Reading {file}: {size:.0f}/{size:.0f} MB" in shown
     assert "Reading chats: 300/300 rows" in shown
+
+
+@pytest.mark.parametrize("name", ["r.csv", "r.tsv", "r.json", "r.parquet", "r.arrow", "r.csv.gz"])
+def test_a_bar_is_shown_for_every_kind_of_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    monkeypatch.setattr(progress, "_LINE_EVERY_SECONDS", 0.0)
+    monkeypatch.setattr(containers, "_WORTH_A_BAR", 0)
+    draw = random.Random(0)
+    texts = [draw.randbytes(100).hex() for _ in range(10_000)]
+    table = pa.table({"text": texts, "more": texts})
+    file = tmp_path / name
+    if name == "r.parquet":
+        pq.write_table(table, file)
+    elif name == "r.arrow":
+        with pa.ipc.new_file(file, table.schema) as writer:
+            writer.write_table(table)
+    else:
+        between = "\t" if name == "r.tsv" else ","
+        lines = ["text" + between + "more", *(between.join((text, text)) for text in texts)]
+        whole = json.dumps(table.to_pylist()) if name == "r.json" else "\n".join(lines)
+        write(file, gzip.compress(whole.encode()) if name.endswith(".gz") else whole)
+    with progress.shown(True):
+        assert len(open_source(str(file))) == len(texts)
+    size = file.stat().st_size / 1e6
+    assert f"Reading {file}: {size:.0f}/{size:.0f} MB" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["train-{:05}-of-00060.jsonl", "{}.txt"])
+def test_a_bar_counts_many_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    monkeypatch.setattr(progress, "_LINE_EVERY_SECONDS", 0.0)
+    for number in range(60):
+        write(tmp_path / name.format(number), json.dumps({"a": number}))
+    with progress.shown(True):
+        assert len(open_source(str(tmp_path))) == 60
+    assert "Reading files: 60/60 files" in capsys.readouterr().err

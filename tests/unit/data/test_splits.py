@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -34,19 +33,6 @@ def test_small_data_gets_exact_sizes_and_every_row_once() -> None:
     splits = split_rows(Rows.of(numbered(500)), spec(test=0.1, validation=0.05), ["text"])
     assert (len(splits.train), len(splits.validation), len(splits.test)) == (425, 25, 50)
     assert sorted(splits.train + splits.validation + splits.test) == list(range(500))
-
-
-def test_a_column_of_many_rows_is_read_and_normalised_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    read, column = Counter[str](), Rows.column
-
-    def counted(rows: Rows, name: str) -> list[Any]:
-        read[name] += 1
-        return column(rows, name)
-
-    monkeypatch.setattr(Rows, "column", counted)
-    splits = split_rows(Rows.of(numbered(30)), spec(test=0.1), ["text"], ["text", "label"])
-    assert read == {"text": 1, "label": 1}
-    assert len(splits.train) == 27
 
 
 def test_no_test_share_gives_no_test_rows() -> None:
@@ -177,3 +163,18 @@ def test_the_manifest_records_counts_labels_and_digests() -> None:
     assert sum(manifest["labels"]["label"]["train"].values()) == 24
     assert len({*manifest["ids_sha256"].values()}) == 3
     assert json.loads(json.dumps(manifest)) == manifest
+
+
+def test_a_column_that_repeats_long_texts_is_not_counted_as_labels() -> None:
+    asked = ["Sum up what the two people said.", "Translate the text below into plain English."]
+    rows = Rows.of(
+        [
+            {"text": f"text {i}", "task": f"{asked[i % 2]} Write at most {i % 3 + 2} lines.",
+             "url": f"{i % 2}" * 200, "answer": ["Yes, it is", "No", ""][i % 3]}
+            for i in range(30)
+        ]
+    )  # fmt: skip
+    manifest = split_rows(rows, spec(test=0.2), ["text"]).manifest(rows)
+    assert set(manifest["labels"]) == {"answer"}
+    assert set(manifest["labels"]["answer"]["train"]) == {"", "No", "Yes, it is"}
+    assert manifest["repeated_texts"] == {"task": 6, "url": 2}
