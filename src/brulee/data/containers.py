@@ -312,6 +312,7 @@ CONTAINERS: dict[str, Callable[[Raw, int | None], Piece]] = {
     ".arrow": _arrow,
     ".txt": _text,
     ".md": _text,
+    **dict.fromkeys((".ndjson", ".jsonlines"), _jsonl),
 }
 _NUMBERED: dict[str, Callable[[Raw, int | None], Piece]] = {
     ".csv": delimited(",", "comma", numbered=True),

@@ -18,7 +18,19 @@ from brulee.recipe.validation import check
 from brulee.yaml_lines import parse
 
 # Suffixes of data files; a recipe may be .yaml, .yml or .json.
-_ROWS = (".jsonl", ".csv", ".tsv", ".parquet", ".arrow", ".gz", ".zst", ".xz", ".bz2")
+_ROWS = (
+    ".jsonl",
+    ".ndjson",
+    ".jsonlines",
+    ".csv",
+    ".tsv",
+    ".parquet",
+    ".arrow",
+    ".gz",
+    ".zst",
+    ".xz",
+    ".bz2",
+)
 
 
 def load_recipe(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:

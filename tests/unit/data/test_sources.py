@@ -33,8 +33,9 @@ def refused(name: str, **options: Any) -> str:
     return str(caught.value)
 
 
-def test_jsonl_keeps_types_skips_blank_lines_and_counts_lines(tmp_path: Path) -> None:
-    name = write(tmp_path / "a.jsonl", '\ufeff{"a": 1, "b": ["x"]}\r\n\n{"a": 2, "c": "\u2028"}\n')
+@pytest.mark.parametrize("file", ["a.jsonl", "a.ndjson", "a.jsonlines"])
+def test_jsonl_keeps_types_skips_blank_lines_and_counts_lines(tmp_path: Path, file: str) -> None:
+    name = write(tmp_path / file, '\ufeff{"a": 1, "b": ["x"]}\r\n\n{"a": 2, "c": "\u2028"}\n')
     rows = open_source(name)
     assert list(rows) == [{"a": 1, "b": ["x"], "c": None}, {"a": 2, "b": None, "c": "\u2028"}]
     assert rows.place(1) == f"{name}, line 3"
