@@ -86,6 +86,12 @@ static inline lanes bf16_lanes(const bf16 *from) {
 
 #define ALWAYS static inline __attribute__((always_inline))
 
+// Notes that a thread found no memory. Others may note it too, at the same time.
+ALWAYS void fail(int *failed) {
+#pragma omp atomic write
+  *failed = 1;
+}
+
 #define X float
 #define X_WIDE same
 #define X_NARROW same
