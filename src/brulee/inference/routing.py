@@ -45,7 +45,7 @@ from brulee.methods.wrapping import Wrapper, put
 from brulee.models.hooks import Adds, Prefixes, Refreshes
 from brulee.models.turns import turn
 
-_TRIED = 2 * ROWS  # tokens
+_TRIED = 2 * ROWS + 2  # tokens; no number of heads
 _TRIAL = ""  # the name of an adapter while it is tried
 
 Compared = tuple[torch.Tensor, torch.Tensor]  # logits in a mixed pass, and alone
