@@ -107,7 +107,8 @@ def entrance(model: PreTrainedModel) -> nn.Module:
     """
     of_parts = _has_parts(model) and not model.config.is_encoder_decoder
     found: nn.Module = model.base_model if of_parts else model.get_decoder()
-    return found
+    # ModernBERT's decoder has its head where others have their decoder.
+    return model.base_model if found is model.get_output_embeddings() else found
 
 
 def text_modules(model: PreTrainedModel) -> Iterator[tuple[str, nn.Module]]:
