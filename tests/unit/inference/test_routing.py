@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from transformers import JetMoeConfig, JetMoeForCausalLM
 
 from brulee.inference.reading import read
 from brulee.inference.routed import Routed, UnroutableError
@@ -89,6 +91,22 @@ def test_every_token_comes_out_as_with_its_adapter_alone(
         # A prompt and a prefix are read before the tokens that are routed, and may move them.
         if owner not in ("prompt", "prefix"):
             assert torch.equal(mixed[mine], plain[mine]) == (owner is None), owner
+
+
+def test_a_model_that_takes_a_view_of_attention_s_output_is_mixed(
+    make_base: MakeBase, tmp_path: Path
+) -> None:
+    sizes = {"vocab_size": 300, "hidden_size": 32, "intermediate_size": 16, "num_hidden_layers": 2}
+    experts = {"num_local_experts": 4, "num_experts_per_tok": 2}
+    config = JetMoeConfig(**sizes, **experts, num_key_value_heads=2, kv_channels=8)
+    base = replace(make_base("llama"), model=JetMoeForCausalLM(config).eval())
+    store(base, "norms", tmp_path / "norms")
+    swap, router = Swap(base), Router(base.model)
+    swap.add("norms", tmp_path / "norms")
+    view, attached = swap.view("norms")
+    assert attached is not None
+    router.add("norms", view.model, attached)
+    assert router.names == ["norms"]
 
 
 @torch.no_grad()
