@@ -83,11 +83,16 @@ class Routes:
             self._masks[key] = mask_TS
         return self._masks[key]
 
-    def rows(self, x: torch.Tensor) -> torch.Tensor:
+    def rows(self, x: torch.Tensor, turned: bool = False) -> torch.Tensor:
         """The tokens of x, (1, T, ...), (T, 1, ...) or (T, ...), as (T, ...) in the same memory.
 
-        Raises UnroutableError if x does not have one row per token.
+        Those of `turned` heads, (1, H, T, D), come after the heads; of a single head (DeepSeek),
+        they always do. Raises UnroutableError if x does not have one row per token.
         """
+        if turned:
+            return x[0].transpose(0, 1)
+        if x.ndim == 4 and x.shape[:3] == (1, 1, self.tokens):
+            return x[0, 0]
         if x.ndim >= 3 and x.shape[:2] == (1, self.tokens):
             return x[0]
         # A trailing 1 is a sequence length only with a width after it, or for ids.
@@ -97,7 +102,10 @@ class Routes:
             return x
         if x.shape[:2] == (1, self.tokens):  # ids
             return x[0]
-        raise UnroutableError(f"{tuple(x.shape)} is not {self.tokens} tokens")
+        raise UnroutableError(
+            f"a module that it changes takes values of shape {tuple(x.shape)}, which are not a row "
+            f"for each of {self.tokens} tokens"
+        )
 
 
 class Routed(nn.Module):
@@ -133,9 +141,10 @@ class Routed(nn.Module):
         stacks = self._stacks_of(owned, x.dtype)
         stacked = {name for stack in stacks for name in stack.names}
         others = [one for one in owned if one.name not in stacked]
-        given = [routes.rows(x).index_select(0, one.filled) for one in others]
+        turned = True in [_turned(self.parts[one.name], x, routes.tokens) for one in owned]
+        given = [routes.rows(x, turned).index_select(0, one.filled) for one in others]
         out: torch.Tensor = self.base_layer(self._before(x, others, given), *args, **kwargs)
-        rows = routes.rows(out)
+        rows = routes.rows(out, turned)
         for stack in stacks:
             stack.add(routes.rows(x), rows, routes)
         for one, own in zip(others, given, strict=True):
@@ -190,6 +199,10 @@ def _low_rank(part: Part) -> LoRALinear | None:
     return None
 
 
+def _turned(part: Part, x: torch.Tensor, tokens: int) -> bool:
+    return isinstance(part, Instead) and part.turned(x, tokens)
+
+
 class Hook:
     """Branches that adapters add to a module's output."""
 
@@ -223,6 +236,18 @@ class Instead:
 
     def __init__(self, module: nn.Module) -> None:
         self._module = module
+        self._turned = False
+
+    def turned(self, x: torch.Tensor, tokens: int) -> bool:
+        """Whether x has heads before tokens, as for a norm of heads; remembered.
+
+        When an adapter is tried, there are more tokens than heads; later they may be as many.
+        """
+        if x.ndim != 4 or x.shape[0] != 1:
+            return False
+        if (x.shape[1] == tokens) != (x.shape[2] == tokens):
+            self._turned = x.shape[2] == tokens
+        return self._turned
 
     def before(self, x: torch.Tensor) -> torch.Tensor:
         """X itself."""

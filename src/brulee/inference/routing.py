@@ -45,7 +45,7 @@ from brulee.methods.wrapping import Wrapper, put
 from brulee.models.hooks import Adds, Prefixes, Refreshes
 from brulee.models.turns import turn
 
-_TRIED = 2 * ROWS  # tokens
+_TRIED = 2 * ROWS + 2  # tokens; no number of heads
 _TRIAL = ""  # the name of an adapter while it is tried
 
 Compared = tuple[torch.Tensor, torch.Tensor]  # logits in a mixed pass, and alone
@@ -206,8 +206,9 @@ class _OwnValues:
     ) -> torch.Tensor:
         """The token's own values: query (1, H, T, D), values (1, K, P + T, D); (1, T, H, D)."""
         del layer, scaling, window
-        value = new[1][:, :, -query.shape[2] :]
-        return value.repeat_interleave(query.shape[1] // value.shape[1], dim=1).transpose(1, 2)
+        value = new[1][:, :, -query.shape[2] :].transpose(1, 2)
+        # In the order that attention's output has in memory, of which some models take a view.
+        return value.repeat_interleave(query.shape[1] // value.shape[2], dim=2).contiguous()
 
 
 def _differences(plain: PreTrainedModel, view: PreTrainedModel) -> Iterator[tuple[str, Any, bool]]:

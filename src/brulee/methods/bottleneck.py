@@ -115,10 +115,10 @@ class Bottleneck(Method):
         )
 
     def attach(self, model: PreTrainedModel, seed: int = 0) -> Attached:
-        """Insert the adapters in every layer of every stack.
+        """Insert the adapters in every layer of every stack that has a place for one.
 
-        Raises InputError for a layer whose sub-layers cannot be told apart, and for
-        `cross_attention` in a model that has none.
+        Raises InputError for a layer whose sub-layers cannot be told apart, for a `kind` that no
+        layer has a place for, and for `cross_attention` in a model that has none.
         """
         seq2seq = model.config.is_encoder_decoder
         # Adapters trained before this check existed must still load.
@@ -167,6 +167,7 @@ class _BottleneckAttached(Attached):
         self._generator = torch.Generator().manual_seed(seed)
         # Found before the model is changed, because this may raise.
         found = layers(model)
+        _check_kind(options.kind, model, found)
         norms = last_norms(model) if options.kind == "pfeiffer" else {}
         self._thaw = freeze(model)
         self._adapters: dict[str, Adapter] = {}
@@ -228,6 +229,8 @@ class _BottleneckAttached(Attached):
         if self._options.kind == "houlsby":
             named = sublayers(layer, self._options.cross_attention)
             return [partial(after, module(p), self._new(layer, n)) for n, p in named.items()]
+        if layer.first is None or layer.last is None:
+            return []
         adapter = self._new(layer, "feed_forward")
         if self._options.kind == "parallel":
             return [partial(beside, module(layer.first), module(layer.last), adapter)]
@@ -262,6 +265,20 @@ class _BottleneckAttached(Attached):
 
 def _scale(options: BottleneckOptions) -> float:
     return options.scaling or (4.0 if options.kind == "parallel" else 1.0)
+
+
+def _check_kind(kind: str, model: PreTrainedModel, found: list[Layer]) -> None:
+    """Raise InputError for a kind that this model's layers have no place for."""
+    name = type(model).__name__
+    if kind == "houlsby" and (several := next((at for at in found if at.several), None)):
+        raise InputError(
+            f"method.kind=houlsby: {several.path} of {name} adds up several feed-forwards, so that "
+            "none has the output that an adapter would read; valid: pfeiffer, parallel."
+        )
+    if kind != "houlsby" and all(layer.first is None for layer in found):
+        raise InputError(
+            f"method.kind={kind}: no layer of {name} has a feed-forward; valid: houlsby."
+        )
 
 
 def _width_of(model: PreTrainedModel) -> int:

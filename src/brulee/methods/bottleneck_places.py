@@ -4,9 +4,10 @@
     pfeiffer   h = feed-forward(x);  stream + h + f(stream + h)
     parallel   h = feed-forward(x);  stream + h + f(x)
 
-In post-norm layers (BART), pfeiffer's f reads the normed sum, and its output is added before that
-norm. This follows the papers, which use post-norm layers, and the library `adapters`, which extends
-them to pre-norm layers.
+Where a layer has something else in the place of attention, such as a state-space model, that is
+meant; a layer that lacks the sub-layer has no adapter there. In post-norm layers (BART), pfeiffer's
+f reads the normed sum, and its output is added before that norm. This follows the papers, which use
+post-norm layers, and the library `adapters`, which extends them to pre-norm layers.
 """
 
 from __future__ import annotations
@@ -161,7 +162,9 @@ def last_norms(model: PreTrainedModel) -> dict[str, nn.Module]:
 
 def sublayers(layer: Layer, cross_attention: bool) -> dict[str, str]:
     """The sub-layers after which houlsby adds an adapter, by their names in a stored adapter."""
-    named = {"attention": layer.attention[0], "feed_forward": layer.last}
+    named = {} if not layer.attention else {"attention": layer.attention[0]}
+    if layer.last is not None:
+        named["feed_forward"] = layer.last
     if cross_attention:
         named |= {f"cross_attention_{i}": p for i, p in enumerate(layer.attention[1:])}
     return named

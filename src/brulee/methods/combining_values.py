@@ -10,6 +10,7 @@ Shapes: `K` chosen values of a parameter.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -115,8 +116,10 @@ def combine_selective(parts: Sequence[Part], plan: Plan, base: Standing) -> Made
 def combine_full(parts: Sequence[Part], plan: Plan, base: Standing) -> tuple[Base, Tally]:
     """Combine whole models into their base in fp32; the parts are read one tensor at a time.
 
-    The result has the dtype in which the parts are stored, rounded once. Raises InputError for a
-    part whose tensors do not match the base's, and for another base.
+    Parts whose files name or divide tensors otherwise than the model does are loaded whole (Gemma 3
+    as released, most mixtures of experts). The result has the dtype in which the parts are stored,
+    rounded once. Raises InputError for a part whose tensors do not match the base's, and for
+    another base.
     """
     loaded = load_base(base.source, torch.float32, torch.device("cpu"), base.revision)
     if loaded.digest != base.record["digest"]:
@@ -128,10 +131,10 @@ def combine_full(parts: Sequence[Part], plan: Plan, base: Standing) -> tuple[Bas
     names = [n for n, _ in loaded.model.named_parameters() if n not in fixed]
     places = range(len(parts))
     with ExitStack() as stack, bar("Combining", total=len(names), unit="tensors") as progress:
-        files = [_Files(part.folder, stack) for part in parts]
+        given_by = [_opened(part.folder, names, stack) for part in parts]
         for name in names:
             parameter = loaded.model.get_parameter(name)
-            given = [one.take(name, parameter.shape) for one in files]
+            given = [one.take(name, parameter.shape) for one in given_by]
             own = torch.stack([tensor.float() - parameter for tensor in given])
             made = (parameter + _apply(own, places, plan, name)).to(_widest(given))
             tally.add(places, gram_of([made.float() - parameter, *own]))
@@ -146,21 +149,45 @@ class _Files:
 
     def __init__(self, folder: Path, stack: ExitStack) -> None:
         self._folder = folder
-        self._held: dict[str, Any] = {}
+        self.held: dict[str, Any] = {}
         for path in sorted(folder.glob("*.safetensors")):
             file = stack.enter_context(safe_open(path, framework="pt"))
-            self._held |= dict.fromkeys(file.keys(), file)
+            self.held |= dict.fromkeys(file.keys(), file)
+
+    def take(self, name: str, shape: torch.Size) -> torch.Tensor:
+        if name not in self.held:
+            raise InputError(f"{self._folder}: it has no tensor {name!r}, which its base has.")
+        return _of_shape(self.held[name].get_tensor(name), shape, name, self._folder)
+
+
+class _Loaded:
+    """The tensors of a model's folder, under the names that the model has for them."""
+
+    def __init__(self, folder: Path, dtype: torch.dtype) -> None:
+        self._folder = folder
+        model = load_base(str(folder), dtype, torch.device("cpu")).model
+        self._held = dict(model.named_parameters())
 
     def take(self, name: str, shape: torch.Size) -> torch.Tensor:
         if name not in self._held:
             raise InputError(f"{self._folder}: it has no tensor {name!r}, which its base has.")
-        tensor: torch.Tensor = self._held[name].get_tensor(name)
-        if tensor.shape != shape:
-            raise InputError(
-                f"{self._folder}: tensor {name!r} has shape {tuple(tensor.shape)}, its base's "
-                f"{tuple(shape)}."
-            )
-        return tensor
+        return _of_shape(self._held[name].detach(), shape, name, self._folder)
+
+
+def _opened(folder: Path, names: Sequence[str], stack: ExitStack) -> _Files | _Loaded:
+    files = _Files(folder, stack)
+    if files.held.keys() >= set(names) or files.held.keys() <= set(names):
+        return files
+    dtypes = (file.get_tensor(name).dtype for name, file in files.held.items())
+    return _Loaded(folder, functools.reduce(torch.promote_types, dtypes))
+
+
+def _of_shape(tensor: torch.Tensor, shape: torch.Size, name: str, folder: Path) -> torch.Tensor:
+    if tensor.shape != shape:
+        raise InputError(
+            f"{folder}: tensor {name!r} has shape {tuple(tensor.shape)}, its base's {tuple(shape)}."
+        )
+    return tensor
 
 
 def _apply(own: torch.Tensor, places: Sequence[int], plan: Plan, name: str) -> torch.Tensor:

@@ -24,6 +24,7 @@ from brulee.methods.base import Attached, Group, Method, copy_checked
 from brulee.methods.linear import bias_of, is_transposed, oriented, sizes, weight_of
 from brulee.methods.peft_config import PREFIX, read_as, refuse_unsupported, required, task_type
 from brulee.methods.targets import leaf_names, select
+from brulee.methods.tying import check_apart
 from brulee.methods.wrapping import Wrapper, Wrapping
 from brulee.recipe import Strict
 
@@ -183,6 +184,7 @@ class _IA3Attached(Attached):
         copy_checked(self._stored(), tensors)
 
     def merge(self) -> None:
+        check_apart(self.model, [m.base_layer for m in self._wrapping.layers.values()])
         self._wrapping.fold()
 
     def detach(self) -> None:

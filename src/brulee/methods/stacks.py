@@ -4,7 +4,9 @@
     layer      attention and feed-forward, each next to a residual stream
     sub-layer  computes the branch that is added to the stream
 
-Only "attention" and "norm" are recognised by class name, as nothing else distinguishes them.
+Only attention, norms and, beside other modules, feed-forwards are recognised by class name, as
+nothing else distinguishes them. What mixes tokens in another way (a state-space model, a gated
+convolution) stands where attention does.
 """
 
 from __future__ import annotations
@@ -22,21 +24,26 @@ from brulee.models.text_part import text_modules
 
 _ATTENTION = re.compile(r"attn|attention", re.IGNORECASE)
 _NORM = re.compile(r"norm", re.IGNORECASE)
+# At the end, because a family's name may contain it (GraniteMoeHybridMambaLayer).
+_FEED_FORWARD = re.compile(r"(mlp|moe|moe_?block|ffn|feed_?forward|experts)$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Layer:
     """One layer: its path, and where its sub-layers begin and end.
 
-    `attention` holds the self-attention and, in an encoder-decoder's decoder, the cross-attention.
-    A feed-forward that is a module of its own has the same `first` and `last`; BART's is two linear
-    layers in the layer itself.
+    `attention` holds the self-attention, or what is in its place, and, in an encoder-decoder's
+    decoder, the cross-attention. A feed-forward that is a module of its own has the same `first`
+    and `last`; BART's is two linear layers in the layer itself. A layer may lack either: there are
+    models of alternating layers of one sub-layer each (Nemotron-H), or without any feed-forward
+    (Mamba). Of feed-forwards that are added up, `first` is one, and `several` is true.
     """
 
     path: str
     attention: tuple[str, ...]
-    first: str
-    last: str
+    first: str | None
+    last: str | None
+    several: bool = False
 
 
 def stacks(model: PreTrainedModel) -> dict[str, nn.ModuleList]:
@@ -59,8 +66,9 @@ def layers(model: PreTrainedModel) -> list[Layer]:
 
     Raises InputError naming a layer whose attention and feed-forward cannot be told apart.
     """
+    most = 2 if model.config.is_encoder_decoder else 1
     return [
-        _layer(f"{path}.{i}", layer)
+        _layer(f"{path}.{i}", layer, most)
         for path, stack in stacks(model).items()
         for i, layer in enumerate(stack)
     ]
@@ -84,20 +92,30 @@ def _are_layers(stack: nn.ModuleList) -> bool:
     )
 
 
-def _layer(path: str, layer: nn.Module) -> Layer:
-    attention: list[str] = []
-    feed_forward: list[str] = []
-    for name, module in _sublayers(path, layer):
-        of_attention = bool(_ATTENTION.search(type(module).__name__))
-        (attention if of_attention else feed_forward).append(name)
+def _layer(path: str, layer: nn.Module, most: int) -> Layer:
+    """One layer, with at most so many attentions. Raises InputError if it has no such form."""
+    found = dict(_sublayers(path, layer))
+    attention = [n for n, m in found.items() if _ATTENTION.search(type(m).__name__)]
+    rest = [n for n in found if n not in attention]
+    named = [n for n in rest if _FEED_FORWARD.search(type(found[n]).__name__)]
+    other = [n for n in rest if n not in named and not is_linear(found[n])]
     # Several linear layers directly in the layer form one feed-forward; several modules do not.
     own = [f"{path}.{name}" for name, child in layer.named_children() if is_linear(child)]
-    if not attention or not feed_forward or (len(feed_forward) > 1 and feed_forward != own):
+    feed_forward = named[:1]
+    if not named and attention and (len(rest) == 1 or rest == own):
+        feed_forward = rest
+    elif not attention:
+        attention = other
+    told = (
+        bool(found) and len(attention) <= most and (feed_forward or not rest or rest == attention)
+    )
+    if not told or any(isinstance(module, nn.ModuleList) for module in found.values()):
         raise InputError(
             f"method bottleneck: {path}: one attention and one feed-forward were expected in every "
-            f"layer; found {', '.join(attention + feed_forward) or 'neither'}."
+            f"layer; found {', '.join(found) or 'neither'}."
         )
-    return Layer(path, tuple(attention), feed_forward[0], feed_forward[-1])
+    first, last = (feed_forward[0], feed_forward[-1]) if feed_forward else (None, None)
+    return Layer(path, tuple(attention), first, last, len(named) > 1)
 
 
 def _sublayers(path: str, module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
@@ -109,7 +127,8 @@ def _sublayers(path: str, module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
         wraps = any(is_norm(m) for m in child.modules()) and not any(
             is_linear(m) for m in child.children()
         )
-        if wraps and not is_linear(child):
+        whole_by_name = bool(_FEED_FORWARD.search(type(child).__name__))
+        if wraps and not is_linear(child) and not whole_by_name:
             yield from _sublayers(whole, child)
         else:
             yield whole, child

@@ -15,8 +15,9 @@ def untie(model: PreTrainedModel, tables: Collection[nn.Module]) -> None:
     """Give these modules, and all that share their weights, separate weights.
 
     Raises InputError, before anything is changed, for a model that cannot be saved with untied
-    embeddings (T5's configuration always ties them).
+    embeddings (T5's configuration always ties them), or whose layers share weights.
     """
+    check_apart(model, tables)
     holders = _holders(model)
     shared = {id(table.weight) for table in tables if len(holders[id(table.weight)]) > 1}
     if not shared:
@@ -32,6 +33,24 @@ def untie(model: PreTrainedModel, tables: Collection[nn.Module]) -> None:
             own = weight_of(module)
             module.weight = nn.Parameter(own.detach().clone(), requires_grad=own.requires_grad)
     model.config.tie_word_embeddings = False
+
+
+def check_apart(model: PreTrainedModel, modules: Collection[nn.Module]) -> None:
+    """Raise InputError if a weight of these modules is another layer's too (Zamba 2).
+
+    Each has a correction of its own, of which one weight cannot hold several. Weights shared with
+    the embeddings do not count.
+    """
+    holders = _holders(model)
+    heads = (model.get_input_embeddings(), model.get_output_embeddings())
+    own = {id(m.weight) for m in heads if m is not None}
+    for module in modules:
+        weight = id(module._parameters.get("weight"))
+        if weight not in own and len(holders.get(weight, ())) > 1:
+            raise InputError(
+                f"cannot merge: layers of {type(model).__name__} share weights, and the adapter "
+                "changes each layer by itself; keep the adapter beside it."
+            )
 
 
 def _holders(model: PreTrainedModel) -> dict[int, list[nn.Module]]:

@@ -24,7 +24,7 @@ from brulee.models.loading import looks_like_path, no_such_model
 from brulee.models.quantised_experts import quantise_experts
 from brulee.models.quantising import keep_values, quantisation
 from brulee.models.stack_configs import stack_configs
-from brulee.models.text_part import auto_class, left_whole, reading_text
+from brulee.models.text_part import auto_class, classes_of, left_whole, reading_text
 from brulee.models.whole_files import check_gguf
 
 # The names of the number of layers in configurations.
@@ -45,13 +45,32 @@ def load_skeleton(name: str, revision: str | None = None) -> PreTrainedModel:
     RAM until it is written to. Raises InputError, with the name, if there is no such model.
     """
     config = _config(name, revision)
-    auto = auto_class(config)
+    return _without_weights(_reader(config, name), config, name)
+
+
+def _without_weights(auto: Any, config: PretrainedConfig, name: str) -> PreTrainedModel:
     try:
         with torch.device("meta"):
             model: PreTrainedModel = auto.from_config(config, dtype=torch.float32)
     except (ValueError, RuntimeError, TypeError, AttributeError, LookupError, ImportError) as error:
         raise InputError(f"model {name!r}: {_short(error)}") from None
     return _untouched(model).eval()
+
+
+def _reader(config: PretrainedConfig, name: str) -> Any:
+    """The class with which this model is trained; one of several parts is tried on one layer."""
+    shallow, tried = copy.deepcopy(config), []
+    for stack in stack_configs(shallow):
+        _cut(stack, 1)
+
+    def load(auto: Any) -> PreTrainedModel:
+        tried.append(auto)
+        return _without_weights(auto, shallow, name)
+
+    if len(classes_of(config)) == 1:
+        return auto_class(config)
+    reading_text(shallow, load, f"model {name!r}")
+    return tried[-1]
 
 
 def load_shallow(

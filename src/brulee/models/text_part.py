@@ -36,7 +36,7 @@ def auto_class(config: PretrainedConfig) -> Any:
     A multimodal checkpoint is loaded whole, so that the tuned or merged model keeps its class,
     unless its configuration names another one.
     """
-    return _classes(config)[0]
+    return classes_of(config)[0]
 
 
 def reading_text(
@@ -48,7 +48,7 @@ def reading_text(
     transformers 5.24), only its text part is loaded. Raises InputError, with the model's `name`, if
     that has no class.
     """
-    for auto in _classes(config):
+    for auto in classes_of(config):
         model = load(auto)
         if not _has_parts(model) or _reads_text(model):
             return model
@@ -58,7 +58,7 @@ def reading_text(
     )
 
 
-def _classes(config: PretrainedConfig) -> list[Any]:
+def classes_of(config: PretrainedConfig) -> list[Any]:
     """The classes for a model of this configuration, the preferred one first."""
     if config.is_encoder_decoder:
         return [AutoModelForSeq2SeqLM]
@@ -107,7 +107,8 @@ def entrance(model: PreTrainedModel) -> nn.Module:
     """
     of_parts = _has_parts(model) and not model.config.is_encoder_decoder
     found: nn.Module = model.base_model if of_parts else model.get_decoder()
-    return found
+    # ModernBERT's decoder has its head where others have their decoder.
+    return model.base_model if found is model.get_output_embeddings() else found
 
 
 def text_modules(model: PreTrainedModel) -> Iterator[tuple[str, nn.Module]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import replace
 from typing import Any
 
@@ -94,6 +95,23 @@ def test_whether_rows_are_padded_is_tried(name: str, right: bool) -> None:
     model = _model(name).train()
     assert pads_rightly(model, 0) == right
     assert model.training
+
+
+def test_a_model_that_takes_no_padding_is_given_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = _model("lfm2")
+    alone = [Engine(model, [], 0).generate([prompt], GREEDY)[0] for prompt in PROMPTS]
+    forward = model.forward
+
+    @functools.wraps(forward)  # its signature names the cache
+    def refusing(*args: Any, attention_mask: torch.Tensor | None = None, **more: Any) -> Any:
+        if attention_mask is not None and not attention_mask.all():
+            raise RuntimeError("The size of tensor a (22) must match the size of tensor b (11)")
+        return forward(*args, attention_mask=attention_mask, **more)
+
+    monkeypatch.setattr(model, "forward", refusing)
+    engine = Engine(model, [], 0)
+    assert not engine.pads
+    assert engine.generate(PROMPTS, GREEDY) == alone
 
 
 @pytest.mark.parametrize("context", [5, 6, 14])

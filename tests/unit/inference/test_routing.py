@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from transformers import JetMoeConfig, JetMoeForCausalLM
 
 from brulee.inference.reading import read
 from brulee.inference.routed import Routed, UnroutableError
@@ -19,7 +21,10 @@ from brulee.models.loading import Base
 from brulee.recipe import MethodSpec
 
 MakeBase = Callable[..., Base]
-ARCHITECTURES = ["llama", "qwen3", "gemma", "mistral", "phi", "gpt2", "gpt-neox"]
+# Gemma 3 norms its heads after it has put them before the tokens, DeepSeek maps a single head.
+ARCHITECTURES = [
+    *("llama", "qwen3", "gemma", "gemma3", "mistral", "phi", "gpt2", "gpt-neox", "deepseek"),
+]
 WAYS: dict[str, tuple[str, dict[str, Any]]] = {
     **{name: (name, {}) for name, method in METHODS.items() if not method.stores_model},
     "dora": ("lora", {"rank": 3, "dora": True, "target": "attention"}),
@@ -48,10 +53,12 @@ def store(
 def hold(base: Base, tmp_path: Path) -> tuple[Swap, Router, dict[str, str]]:
     """Every adapter that the model takes, and why others are not mixed."""
     swap, router, refused = Swap(base), Router(base.model), {}
-    for way in WAYS:
+    # DeepSeek's keys and values differ in width, which a prefix does not take.
+    ways = [way for way in WAYS if (base.name, way) != ("deepseek", "prefix")]
+    for way in ways:
         store(base, way, tmp_path / way)
         swap.add(way, tmp_path / way)
-    for way in WAYS:
+    for way in ways:
         view, attached = swap.view(way)
         assert attached is not None
         try:
@@ -84,6 +91,39 @@ def test_every_token_comes_out_as_with_its_adapter_alone(
         # A prompt and a prefix are read before the tokens that are routed, and may move them.
         if owner not in ("prompt", "prefix"):
             assert torch.equal(mixed[mine], plain[mine]) == (owner is None), owner
+
+
+def test_a_model_that_takes_a_view_of_attention_s_output_is_mixed(
+    make_base: MakeBase, tmp_path: Path
+) -> None:
+    sizes = {"vocab_size": 300, "hidden_size": 32, "intermediate_size": 16, "num_hidden_layers": 2}
+    experts = {"num_local_experts": 4, "num_experts_per_tok": 2}
+    config = JetMoeConfig(**sizes, **experts, num_key_value_heads=2, kv_channels=8)
+    base = replace(make_base("llama"), model=JetMoeForCausalLM(config).eval())
+    store(base, "norms", tmp_path / "norms")
+    swap, router = Swap(base), Router(base.model)
+    swap.add("norms", tmp_path / "norms")
+    view, attached = swap.view("norms")
+    assert attached is not None
+    router.add("norms", view.model, attached)
+    assert router.names == ["norms"]
+
+
+@torch.no_grad()
+def test_as_many_tokens_as_heads_are_told_from_them(make_base: MakeBase, tmp_path: Path) -> None:
+    """By what was seen when the adapter was tried."""
+    base = make_base("gemma3", num_key_value_heads=4)
+    store(base, "norms", tmp_path / "norms")
+    swap, router = Swap(base), Router(base.model)
+    swap.add("norms", tmp_path / "norms")
+    view, attached = swap.view("norms")
+    assert attached is not None
+    router.add("norms", view.model, attached)
+    ids, positions = torch.tensor([7, 8, 9, 10]), torch.arange(4)
+    with router.computing([None, "norms", None, "norms"], base.device):
+        mixed = read(router.model, ids, positions, _OwnValues(), positions)
+    for model, own in ((base.model, slice(0, None, 2)), (view.model, slice(1, None, 2))):
+        assert torch.equal(mixed[own], read(model, ids, positions, _OwnValues(), positions)[own])
 
 
 def test_an_adapter_that_is_let_go_leaves_the_others_and_the_base(

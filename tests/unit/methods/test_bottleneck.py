@@ -56,6 +56,11 @@ PLACES = {
     ("bart", "pfeiffer", False): 4,
     ("t5gemma", "houlsby", True): 10,
     ("t5gemma", "parallel", False): 4,
+    ("qwen3_5", "houlsby", False): 4,  # one layer with linear attention
+    ("qwen3_5", "pfeiffer", False): 2,
+    ("gemma4", "houlsby", False): 4,  # with two linear layers after the feed-forward
+    ("gemma4", "parallel", False): 2,
+    ("mamba", "houlsby", False): 2,  # no feed-forward
 }
 
 
@@ -191,6 +196,32 @@ def test_merging_is_refused_with_a_way_out(make_model: MakeModel) -> None:
 def test_options_that_do_not_go_together(options: dict[str, Any], said: str) -> None:
     with pytest.raises(InputError, match=said):
         Bottleneck(BottleneckOptions.model_validate(options))
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "kind", "said"),
+    [
+        ("mamba", {}, "pfeiffer", "no layer of MambaFor.* has a feed-forward; valid: houlsby"),
+        (
+            "gemma4",
+            {
+                "enable_moe_block": True,
+                "num_experts": 4,
+                "top_k_experts": 2,
+                "moe_intermediate_size": 16,
+            },
+            "houlsby",
+            r"layers\.0 of Gemma4For.* several feed-forwards.* valid: pfeiffer, parallel",
+        ),
+    ],
+)
+def test_a_kind_that_has_no_place_in_a_layer_names_those_that_have(
+    make_model: MakeModel, name: str, changes: dict[str, Any], kind: str, said: str
+) -> None:
+    model = make_model(name, **changes)
+    with pytest.raises(InputError, match=rf"method\.kind={kind}: .*{said}"):
+        _attach(model, kind=kind)
+    assert not any(hasattr(m, "bottleneck_feed_forward") for m in model.modules())
 
 
 def test_stacks_of_different_widths_are_refused(make_model: MakeModel) -> None:

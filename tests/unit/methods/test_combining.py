@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import runpy
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,8 @@ from brulee.models.loading import Base, load_base
 from brulee.recipe import MethodSpec
 
 MakeBase = Callable[..., Base]
+_FOUND = runpy.run_path(str(Path(__file__).parents[2] / "experts.py"))
+make_experts: Callable[..., PreTrainedModel] = _FOUND["make_experts"]
 Write = Callable[..., str]
 MIXED: list[dict[str, Any]] = [
     {"rank": 2, "alpha": 6.0, "ranks": {"down_proj": 5}, "alphas": {"v_proj": 3.0}},
@@ -336,11 +340,13 @@ def test_whole_models_move_from_their_base(
     assert open_session(str(tmp_path / "out"), "cpu", "float32").complete(["Hi."], max_new_tokens=3)
 
 
-@pytest.mark.parametrize("name", ["t5", "bart", "gpt2", "marian", "qwen3"])
+@pytest.mark.parametrize("name", ["t5", "bart", "gpt2", "marian", "qwen3", "gemma3", "experts"])
 def test_whole_models_with_tied_and_computed_weights_are_combined(
     make_base: MakeBase, tmp_path: Path, name: str
 ) -> None:
-    base = make_base(name)
+    """And those whose files have other names than the model, or a tensor for every expert."""
+    base = make_base("llama" if name == "experts" else name)
+    base = replace(base, model=make_experts("qwen2")) if name == "experts" else base
     plain = _weights(base.model)
     base.model.save_pretrained(tmp_path / "m")
     base.tokenizer.save_pretrained(tmp_path / "m")

@@ -51,6 +51,19 @@ def _logits(model: Any) -> torch.Tensor:
     return logits.float()
 
 
+@pytest.mark.parametrize("name", ["lora", "ia3"])
+def test_layers_that_share_a_weight_are_not_merged(make_base: MakeBase, name: str) -> None:
+    """As Zamba 2's do: stored, the weight would have the correction of one layer, or of all."""
+    model = make_base("llama").model
+    first, second = (layer.mlp.down_proj for layer in model.model.layers)
+    second.weight = first.weight
+    attached = build_method(MethodSpec(name=name)).attach(model)
+    before = _logits(model)
+    with pytest.raises(InputError, match="cannot merge: layers of LlamaForCausalLM share weights"):
+        attached.merge()
+    assert torch.equal(_logits(model), before)
+
+
 @pytest.mark.parametrize("name", BESIDE)
 def test_what_cannot_be_merged_says_why(tiny_model_folder: Path, tmp_path: Path, name: str) -> None:
     adapter = _adapter(tiny_model_folder, tmp_path / "adapter", name)

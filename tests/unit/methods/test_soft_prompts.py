@@ -13,6 +13,7 @@ import torch
 from transformers import (
     AutoModelForCausalLM,
     MambaConfig,
+    ModernBertDecoderConfig,
     PretrainedConfig,
     RecurrentGemmaConfig,
 )
@@ -109,6 +110,20 @@ def test_a_prefix_that_leaves_few_positions_is_trained(
     document = Encoded.ending((5, 6), 1)
     batch = pad_pairs([document], 0, 2) if name == "bart" else pad([document], 0)
     assert CompletionLoss(model)(batch).isfinite()
+
+
+def test_a_prefix_is_put_before_a_model_whose_head_is_called_decoder() -> None:
+    sizes = {"vocab_size": 300, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2}
+    ids = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+    ids |= {"cls_token_id": 1, "sep_token_id": 2}
+    config = ModernBertDecoderConfig(**sizes, **ids, num_attention_heads=4)
+    model = AutoModelForCausalLM.from_config(config).eval()
+    text = torch.arange(5, 15).unsqueeze(0)
+    plain = model(input_ids=text).logits
+    attached = _method("prefix", init="random").attach(model)
+    assert not torch.allclose(model(input_ids=text).logits, plain, atol=1e-3)
+    attached.detach()
+    assert torch.equal(model(input_ids=text).logits, plain)
 
 
 def test_a_pack_after_a_prefix_is_refused_where_attention_would_mix_documents(

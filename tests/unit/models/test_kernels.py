@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -224,6 +225,25 @@ def test_without_a_compiler_nothing_is_said(monkeypatch: pytest.MonkeyPatch) -> 
 def test_the_source_compiles_without_a_warning(tmp_path: Path) -> None:
     strict = ["gcc", "-Wall", "-Wextra", "-Werror", *in_c._FLAGS, str(in_c.SOURCE)]
     subprocess.run([*strict, "-o", str(tmp_path / "out.o")], check=True, stderr=sys.stderr)
+
+
+@compiled
+@pytest.mark.skipif(sys.platform != "linux", reason="limits memory as Linux does")
+@pytest.mark.parametrize("threads", [1, 3])
+def test_memory_that_runs_out_is_an_error_and_no_crash(threads: int) -> None:
+    """As MemoryError, which training answers with smaller passes."""
+    script = Path(__file__).with_name("short_of_memory.py")
+    run = subprocess.run(
+        [sys.executable, script],
+        env={**os.environ, "OMP_NUM_THREADS": str(threads)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert run.returncode == 0, run.stderr
+    assert [line.split()[:2] for line in run.stdout.splitlines()] == [
+        [name, "MemoryError"] for name in ("attend_forward", "attend_backward", "attend_rows")
+    ]
 
 
 def test_a_mistyped_choice_of_kernels_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,6 +33,21 @@ def test_a_skeleton_has_the_shapes_and_ties_of_the_model(
         assert {p.device.type for p in skeleton.parameters()} == {"cpu"}
 
 
+def test_a_skeleton_is_of_the_part_that_is_trained(tmp_path: Path) -> None:
+    """Llama 4 as released reads no text by itself, so that only its text part is loaded."""
+    sizes = {"hidden_size": 32, "num_attention_heads": 4, "intermediate_size": 48, "head_dim": 8}
+    layers = {"num_hidden_layers": 2, "vocab_size": 300, "num_local_experts": 2}
+    config = transformers.Llama4Config(
+        text_config={**sizes, **layers, "num_key_value_heads": 2, "intermediate_size_mlp": 48},
+        vision_config={"hidden_size": 32, "num_hidden_layers": 1, "image_size": 28},
+    )
+    config.save_pretrained(tmp_path)
+    skeleton = load_skeleton(str(tmp_path))
+    assert type(skeleton) is transformers.Llama4ForCausalLM
+    shallow = load_shallow(str(tmp_path), 2, torch.float32, torch.device("cpu"))
+    assert skeleton.num_parameters() == shallow.num_parameters()
+
+
 @pytest.mark.parametrize(
     ("name", "changes"),
     [

@@ -218,12 +218,13 @@ static void rows_from(float *from, const float *times, long many, long row, long
 // out, query (queries, query heads, width); key, value (keys, key heads, width); total (query
 // heads, queries): the logarithm of the sum of exp(scale * score). width is a multiple of 32. A
 // query sees the last `window` keys up to its own, all of them if `window` is 0.
-void attend_forward_bfloat16_bfloat16(const bf16 *query, const bf16 *key, const bf16 *value,
+int attend_forward_bfloat16_bfloat16(const bf16 *query, const bf16 *key, const bf16 *value,
                                       const span *spans, bf16 *out, float *total, long many,
                                       long queries, long query_heads, long key_heads, long width,
                                       long window, float scale, int threads) {
   long most = longest(spans, many), groups = query_heads / key_heads;
   in_tiles = tiles_allowed();
+  int failed = 0;
 #pragma omp parallel num_threads(threads)
   {
     tiles before;
@@ -238,6 +239,10 @@ void attend_forward_bfloat16_bfloat16(const bf16 *query, const bf16 *key, const 
     pair *scratch = taken(&front, 2 * SIDE * width), *scratch_2 = taken(&front, 2 * SIDE * width);
 #pragma omp for schedule(dynamic, 1)
     for (long u = 0; u < many * key_heads; u++) {
+      if (!memory) {
+        fail(&failed);
+        continue;
+      }
       const span *s = spans + u / key_heads;
       long h = u % key_heads, read = s->shared + s->own, held = whole(read);
       seen_rows(value + h * width, s, key_heads * width, width, rows);
@@ -284,13 +289,14 @@ void attend_forward_bfloat16_bfloat16(const bf16 *query, const bf16 *key, const 
     free(memory);
     if (in_tiles) tiles_end(&before);
   }
+  return failed;
 }
 
 // The gradients of query, key and value from that of out. The caller zeroes d_key and d_value; rows
 // that no document reads stay zero. For the first `front_rows` rows, which documents share, each
 // document's part goes to common_key and common_value (documents, front_rows, key heads, width),
 // zeroed by the caller too.
-void attend_backward_bfloat16_bfloat16(const bf16 *query, const bf16 *key, const bf16 *value,
+int attend_backward_bfloat16_bfloat16(const bf16 *query, const bf16 *key, const bf16 *value,
                                        const bf16 *out, const bf16 *d_out, const float *total,
                                        const span *spans, bf16 *d_query, bf16 *d_key,
                                        bf16 *d_value, float *common_key, float *common_value,
@@ -298,6 +304,7 @@ void attend_backward_bfloat16_bfloat16(const bf16 *query, const bf16 *key, const
                                        long width, long window, long front_rows, float scale, int threads) {
   long most = longest(spans, many), groups = query_heads / key_heads;
   in_tiles = tiles_allowed();
+  int failed = 0;
 #pragma omp parallel num_threads(threads)
   {
     tiles before;
@@ -321,6 +328,10 @@ void attend_backward_bfloat16_bfloat16(const bf16 *query, const bf16 *key, const
     bf16 *o = (bf16 *)scratch;
 #pragma omp for schedule(dynamic, 1)
     for (long u = 0; u < many * key_heads; u++) {
+      if (!memory) {
+        fail(&failed);
+        continue;
+      }
       const span *s = spans + u / key_heads;
       long h = u % key_heads, read = s->shared + s->own, held = whole(read);
       seen_rows(key + h * width, s, key_heads * width, width, v);
@@ -403,5 +414,6 @@ void attend_backward_bfloat16_bfloat16(const bf16 *query, const bf16 *key, const
     free(memory);
     if (in_tiles) tiles_end(&before);
   }
+  return failed;
 }
 #endif

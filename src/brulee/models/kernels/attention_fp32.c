@@ -56,12 +56,13 @@ ALWAYS long readable(const block *b, long i, long window, long *start) {
 ALWAYS long block_rows(long groups) { return groups > 24 ? 2 : 48 / groups; }
 
 // Arguments as for attend_forward_bfloat16_bfloat16.
-void attend_forward_float32_float32(const float *query, const float *key, const float *value,
+int attend_forward_float32_float32(const float *query, const float *key, const float *value,
                                     const span *spans, float *out, float *total, long many,
                                     long queries, long query_heads, long key_heads, long width,
                                     long window, float scale, int threads) {
   long most = longest(spans, many), groups = query_heads / key_heads;
   long rows = block_rows(groups), across = most + 16, row = query_heads * width;
+  int failed = 0;
 #pragma omp parallel num_threads(threads)
   {
     char *memory = aligned_alloc(64, 4 * (most * width + width * across +
@@ -74,6 +75,10 @@ void attend_forward_float32_float32(const float *query, const float *key, const 
     float *share = taken(&front, 4 * groups * rows);
 #pragma omp for schedule(dynamic, 1)
     for (long u = 0; u < many * key_heads; u++) {
+      if (!memory) {
+        fail(&failed);
+        continue;
+      }
       const span *s = spans + u / key_heads;
       long h = u % key_heads, held = whole(s->shared + s->own);
       seen_fp32(key + h * width, s, key_heads * width, width, v);
@@ -108,10 +113,11 @@ void attend_forward_float32_float32(const float *query, const float *key, const 
     }
     free(memory);
   }
+  return failed;
 }
 
 // Arguments as for attend_backward_bfloat16_bfloat16.
-void attend_backward_float32_float32(const float *query, const float *key, const float *value,
+int attend_backward_float32_float32(const float *query, const float *key, const float *value,
                                      const float *out, const float *d_out, const float *total,
                                      const span *spans, float *d_query, float *d_key,
                                      float *d_value, float *common_key, float *common_value,
@@ -120,6 +126,7 @@ void attend_backward_float32_float32(const float *query, const float *key, const
                                      int threads) {
   long most = longest(spans, many), groups = query_heads / key_heads;
   long rows = block_rows(groups), across = most + 16, row = query_heads * width;
+  int failed = 0;
 #pragma omp parallel num_threads(threads)
   {
     char *memory = aligned_alloc(64, 4 * (3 * most * width + 2 * width * across +
@@ -136,6 +143,10 @@ void attend_backward_float32_float32(const float *query, const float *key, const
     float *d_q = taken(&front, 4 * groups * rows * width);
 #pragma omp for schedule(dynamic, 1)
     for (long u = 0; u < many * key_heads; u++) {
+      if (!memory) {
+        fail(&failed);
+        continue;
+      }
       const span *s = spans + u / key_heads;
       long h = u % key_heads, read = s->shared + s->own, held = whole(read);
       seen_fp32(value + h * width, s, key_heads * width, width, k);
@@ -188,4 +199,5 @@ void attend_backward_float32_float32(const float *query, const float *key, const
     }
     free(memory);
   }
+  return failed;
 }

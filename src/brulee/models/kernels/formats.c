@@ -39,8 +39,11 @@ static inline float exponential(float x) {
   e = e * f + 0.5f;
   e = e * f + 1.0f;
   e = e * f + 1.0f;
-  int32_t power = ((int32_t)n + 127) << 23;
-  float two_to_n;
+  // The low bits of n + 1.5 2^23 are those of the integer n; no NaN is converted to an integer.
+  float shifted = n + 12582912.0f, two_to_n;
+  uint32_t power;
+  memcpy(&power, &shifted, sizeof power);
+  power = (power + 127) << 23;
   memcpy(&two_to_n, &power, sizeof two_to_n);
   return e * two_to_n;
 }
@@ -85,6 +88,12 @@ static inline lanes bf16_lanes(const bf16 *from) {
 }
 
 #define ALWAYS static inline __attribute__((always_inline))
+
+// Notes that a thread found no memory. Others may note it too, at the same time.
+ALWAYS void fail(int *failed) {
+#pragma omp atomic write
+  *failed = 1;
+}
 
 #define X float
 #define X_WIDE same

@@ -45,22 +45,28 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "attend_forward": (_P,) * 6 + (_L,) * 6 + (_F,),
     "attend_backward": (_P,) * 12 + (_L,) * 7 + (_F,),
 }
+_ALLOCATE = ("attend_rows", "attend_forward", "attend_backward")  # and say whether they could
 
 
 @functools.cache
 def loop(name: str, x: torch.dtype, y: torch.dtype) -> Callable[..., None] | None:
-    """The kernel for inputs in dtype `x` and products in `y`; None if there is none."""
+    """The kernel for inputs in dtype `x` and products in `y`; None if there is none.
+
+    Raises MemoryError when called, if it finds no memory for its intermediate values.
+    """
     library = _library()
     if library is None or x not in _FORMATS or y not in _FORMATS:
         return None
     found = getattr(library, f"{name}_{_FORMATS[x]}_{_FORMATS[y]}", None)
     if found is None:
         return None
-    found.argtypes, found.restype = (*_SIGNATURES[name], ctypes.c_int), None
+    found.argtypes = *_SIGNATURES[name], ctypes.c_int
+    found.restype = ctypes.c_int if name in _ALLOCATE else None
 
     def call(*arguments: Any) -> None:
         plain = [a.data_ptr() if isinstance(a, torch.Tensor) else a for a in arguments]
-        found(*plain, torch.get_num_threads())
+        if found(*plain, torch.get_num_threads()):
+            raise MemoryError(f"out of memory in {name}, a kernel in C")
 
     return call
 

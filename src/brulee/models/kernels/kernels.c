@@ -2,7 +2,7 @@
 //
 // Included once for every pair of dtypes (formats.c): X is that of the residual stream, Y that of
 // the products. Sums are in fp32. Each thread computes whole rows, so that results do not depend on
-// the number of threads.
+// the number of threads. Kernels that allocate memory return 1 if there is none, 0 otherwise.
 
 // y = x r gain, r = 1 / sqrt(mean(x^2) + eps): x (rows, width), gain (width), r (rows).
 void NAME(norm_forward)(const X *x, const float *gain, Y *y, float *r, long rows, long width,
@@ -271,11 +271,12 @@ static void NAME(weigh_values)(long queries, const float *weight, long across, c
 // width), length, stride; at: per token its row and its position among the row's own tokens.
 // A token sees `window` keys, or all if it is 0. width is a multiple of LANES; room and stride are
 // multiples of 2 LANES.
-void NAME(attend_rows)(const Y *query, const Y *new_keys, const Y *new_values, Y *keys, Y *values,
+int NAME(attend_rows)(const Y *query, const Y *new_keys, const Y *new_values, Y *keys, Y *values,
                        const int64_t *shared, const int64_t *at, Y *out, long tokens,
                        long query_heads, long key_heads, long width, long room, long window,
                        float scale, int threads) {
   long queries = query_heads / key_heads;
+  int failed = 0;
 #pragma omp parallel num_threads(threads)
   {
 #pragma omp for schedule(static)
@@ -294,6 +295,10 @@ void NAME(attend_rows)(const Y *query, const Y *new_keys, const Y *new_values, Y
       long start = window && stop > window ? stop - window : 0;
       long block = at[2 * t] * key_heads + k, across = stop + 4 * LANES;
       float *score = malloc(sizeof(float) * queries * (across + 2 * width));
+      if (!score) {
+        fail(&failed);
+        continue;
+      }
       float *asked = score + queries * across, *sum = asked + queries * width;
       const Y *from = query + (t * query_heads + k * queries) * width;
       for (long i = 0; i < queries * width; i++) asked[i] = Y_WIDE(from[i]) * scale, sum[i] = 0;
@@ -321,4 +326,5 @@ void NAME(attend_rows)(const Y *query, const Y *new_keys, const Y *new_values, Y
       free(score);
     }
   }
+  return failed;
 }

@@ -116,7 +116,8 @@ void linear_float32_float32(const float *x, const float *weight, const float *bi
   long panels = (outputs + STRIP - 1) / STRIP, chunks = (rows + CHUNK - 1) / CHUNK;
 #pragma omp parallel num_threads(threads)
   {
-    float *panel = aligned_alloc(64, 4 * STRIP * (TERMS + CHUNK)), *apart = panel + STRIP * TERMS;
+    float panel[STRIP * TERMS] __attribute__((aligned(64)));  // both at most 32 KB
+    float apart[STRIP * CHUNK] __attribute__((aligned(64)));
 #pragma omp for schedule(static)
     for (long u = 0; u < panels * chunks; u++) {
       long o = u / chunks * STRIP, r = u % chunks * CHUNK;
@@ -136,6 +137,5 @@ void linear_float32_float32(const float *x, const float *weight, const float *bi
       if (wide < STRIP)
         for (long i = 0; i < many; i++) memcpy(y + (r + i) * outputs + o, c + i * STRIP, 4 * wide);
     }
-    free(panel);
   }
 }
