@@ -14,6 +14,7 @@ import torch
 from transformers import PreTrainedModel
 
 from brulee.inference.padded_decoder import PaddedDecoder
+from brulee.models.allocator import is_exhaustion
 from brulee.models.context import context_length
 from brulee.models.turns import turn
 
@@ -42,9 +43,9 @@ def pads_rightly(model: PreTrainedModel, pad_id: int) -> bool:
             expected = _logits(model, [shorter.tolist()], pad_id)
             try:
                 found = _logits(model, [shorter.tolist(), longer.tolist()], pad_id)
-            except torch.OutOfMemoryError:
-                raise
-            except (RuntimeError, ValueError, TypeError, LookupError):
+            except (RuntimeError, ValueError, TypeError, LookupError) as failure:
+                if is_exhaustion(failure):
+                    raise
                 return False
         finally:
             model.train(training)

@@ -21,6 +21,7 @@ from brulee.inference.padded_decoder import PaddedDecoder
 from brulee.inference.pair_rows import PairRows
 from brulee.inference.routing import Compared, Router, come_out_alike
 from brulee.inference.row import Voice
+from brulee.models.allocator import is_exhaustion
 from brulee.models.turns import turn
 
 _FIRST: Final = (9, 5)
@@ -40,9 +41,9 @@ def joins_pairs(model: PreTrainedModel, pad_id: int) -> bool:
         try:
             voice = Voice(None, model)
             return all(come_out_alike(*one) for one in _tried(None, voice, voice, pad_id))
-        except torch.OutOfMemoryError:
-            raise
-        except (AttributeError, LookupError, RuntimeError, TypeError, ValueError):
+        except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as failure:
+            if is_exhaustion(failure):
+                raise
             return False  # it has another interface, or caches something other than keys and values
         finally:
             model.train(training)

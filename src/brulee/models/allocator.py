@@ -1,4 +1,4 @@
-"""Keep freed memory in the process, where the C library allows it.
+"""Memory of the process: freed blocks are kept where possible, and its end is recognised.
 
 glibc returns large blocks to the system at once, and the kernel zeroes every page when they are
 allocated again. A training step frees and allocates the same activations over and over; on a CPU,
@@ -10,10 +10,28 @@ from __future__ import annotations
 import ctypes
 import functools
 import platform
+import re
+
+import torch
 
 # From glibc's malloc.h.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 _NEVER = 2**31 - 1
+
+# torch has an error type only for its CUDA allocator; cuBLAS, the CPU allocator, and oneDNN's
+# matrix products raise a RuntimeError with these words.
+_WORDS = re.compile(
+    r"can't allocate memory|not enough memory|out of memory|could not create a primitive"
+    r"|CUBLAS_STATUS_ALLOC_FAILED",
+    re.IGNORECASE,
+)
+
+
+def is_exhaustion(error: BaseException) -> bool:
+    """Whether an error says that memory ran out, on a GPU or in the process."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and _WORDS.search(str(error)) is not None
 
 
 @functools.cache

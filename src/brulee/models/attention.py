@@ -26,6 +26,7 @@ import torch.nn.functional as F
 from transformers import AttentionInterface, PreTrainedModel
 
 from brulee.data.batching import pack_arguments
+from brulee.models.allocator import is_exhaustion
 from brulee.models.attention_trial import is_right, scale
 from brulee.models.turns import turn
 
@@ -261,9 +262,9 @@ def _same_apart(model: PreTrainedModel, lengths: tuple[int, ...]) -> bool:
     try:
         with packed(model):
             together = model(input_ids=ids, use_cache=False, **pack_arguments(lengths, device))
-    except torch.OutOfMemoryError:
-        raise
-    except (ValueError, TypeError, RuntimeError):
+    except (ValueError, TypeError, RuntimeError) as failure:
+        if is_exhaustion(failure):
+            raise
         return False  # the model needs something that packed attention does not compute
     parts = torch.split(ids, list(lengths), 1)
     apart = [model(input_ids=part, use_cache=False).logits for part in parts]

@@ -18,6 +18,7 @@ from transformers import PreTrainedModel
 
 from brulee.data.batching import Batch, common_start, pack
 from brulee.data.encoding import Encoded
+from brulee.models.allocator import is_exhaustion
 from brulee.models.experts import router_modules
 from brulee.models.hooks import Adds, Prefixes, Refreshes, owners
 from brulee.models.layer_form import Form, LayerForm, read_form
@@ -108,9 +109,9 @@ def _is_right(
     try:
         # An error may be NaN, if a twin's hidden states are; the comparison is then False.
         right = all(_error(decoder, twin, i, start) <= 1e-4 for i, start in enumerate(starts))
-    except torch.OutOfMemoryError:
-        raise
-    except (RuntimeError, ValueError, TypeError):
+    except (RuntimeError, ValueError, TypeError) as failure:
+        if is_exhaustion(failure):
+            raise
         return False  # layers of unexpected sizes
     if not right or _routes_by_chance(twin, own):
         return False

@@ -31,12 +31,12 @@ from brulee.data.batching import Batch, common_start, pack
 from brulee.data.encoding import Encoded
 from brulee.errors import InputError
 from brulee.methods.lora_layer import LoRALinear
+from brulee.models.allocator import is_exhaustion
 from brulee.models.attention import takes_all_documents
 from brulee.models.fused_decoder import FusedDecoder
 from brulee.models.head import CompletionLoss
 from brulee.models.prepared import Prepared
 from brulee.progress import note
-from brulee.training.exhaustion import is_exhaustion
 from brulee.training.graphs import Pass, Record, on_cuda
 
 MOST = 24  # graphs; passes of further sizes are computed normally

@@ -8,7 +8,6 @@ always been smaller.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -19,21 +18,6 @@ from brulee.errors import StoppedError
 
 if TYPE_CHECKING:
     from brulee.training.passes import Passes
-
-# torch has an error type only for its CUDA allocator; cuBLAS, the CPU allocator, and oneDNN's
-# matrix products raise a RuntimeError with these words.
-_WORDS = re.compile(
-    r"can't allocate memory|not enough memory|out of memory|could not create a primitive"
-    r"|CUBLAS_STATUS_ALLOC_FAILED",
-    re.IGNORECASE,
-)
-
-
-def is_exhaustion(error: BaseException) -> bool:
-    """Whether an error says that memory ran out, on a GPU or in the process."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    return isinstance(error, RuntimeError) and _WORDS.search(str(error)) is not None
 
 
 class Relief:

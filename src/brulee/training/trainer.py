@@ -17,13 +17,14 @@ import torch
 from brulee.data.encoding import Encoded
 from brulee.errors import AskedToStopError, StoppedError
 from brulee.methods.base import Attached
+from brulee.models.allocator import is_exhaustion
 from brulee.models.loading import Base
 from brulee.progress import Bar, bar, note
 from brulee.recipe import TrainSpec
 from brulee.training import checkpoint, together
 from brulee.training.documents import Document, Documents, course
 from brulee.training.events import EventLog, read_events
-from brulee.training.exhaustion import Relief, is_exhaustion
+from brulee.training.exhaustion import Relief
 from brulee.training.guards import Guards, diverged, frozen_damage
 from brulee.training.memory import current_bytes, peak_bytes, reset_peak
 from brulee.training.optim import optimizer_of, schedule, set_learning_rate

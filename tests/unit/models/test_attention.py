@@ -14,8 +14,10 @@ import torch.nn.functional as F
 
 from brulee.data.batching import Batch, pack, pack_arguments, pad
 from brulee.data.encoding import Encoded
+from brulee.inference.padding_trial import pads_rightly
 from brulee.models import attention
 from brulee.models.attention import NAME, packed, packed_attention, packs_exactly
+from brulee.models.fused_decoder import fused_decoder
 from brulee.models.head import CompletionLoss
 
 if TYPE_CHECKING:
@@ -129,6 +131,25 @@ def test_dropout_of_a_model_in_training_does_not_hide_that_it_packs(make_model: 
     model = make_model("gpt2", attn_pdrop=0.5, resid_pdrop=0.5, embd_pdrop=0.5).train()
     assert packs_exactly(model)
     assert model.training
+
+
+def test_memory_that_runs_out_in_a_trial_is_no_answer(
+    make_model: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PyTorch's allocator for CPUs raises a RuntimeError, as sizes that do not fit do."""
+
+    def failing(*_: object, **__: object) -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 GB")
+
+    model = make_model("llama", intermediate_size=72)  # tried nowhere else
+    monkeypatch.setattr("brulee.models.fused_trial._error", failing)
+    monkeypatch.setattr("brulee.inference.padding_trial._logits", failing)
+    for trial in (fused_decoder, lambda model: pads_rightly(model, 0)):
+        with pytest.raises(RuntimeError, match="can't allocate memory"):
+            trial(model)
+    model.model.layers[0].mlp.register_forward_pre_hook(failing)
+    with pytest.raises(RuntimeError, match="can't allocate memory"):
+        packs_exactly(model)
 
 
 def test_a_model_with_chunked_attention_does_not_pack() -> None:

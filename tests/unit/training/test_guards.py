@@ -14,10 +14,10 @@ import torch
 from brulee.data.batching import Batch
 from brulee.data.encoding import Encoded
 from brulee.errors import StoppedError
+from brulee.models.allocator import is_exhaustion
 from brulee.training.checkpoint import newest
 from brulee.training.documents import Document
 from brulee.training.events import EventLog, read_events
-from brulee.training.exhaustion import is_exhaustion
 from brulee.training.guards import Guards
 from brulee.training.trainer import Trainer
 

@@ -14,13 +14,13 @@ import torch
 from brulee import pipeline
 from brulee.data.encoding import Encoded
 from brulee.errors import AskedToStopError, InputError, StoppedError
+from brulee.models.allocator import is_exhaustion
 from brulee.pipeline.sweeps.outline import Outline
 from brulee.pipeline.sweeps.score import validation_score
 from brulee.pipeline.sweeps.study import NAME, Claim, Study
 from brulee.pipeline.trained import FILE_NAME, Trained
 from brulee.reporting.sweep_results import LOSS
 from brulee.training.events import read_events
-from brulee.training.exhaustion import is_exhaustion
 
 # Including the record of the training, so that `brulee resume` trains again.
 _WEIGHTS = (FILE_NAME, "adapter", "model", "checkpoints", "chosen.safetensors")
