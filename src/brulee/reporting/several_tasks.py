@@ -14,21 +14,23 @@ _NAMED = 3
 def sentence(results: Results, cost: str) -> str:
     """How many tasks got better or worse by their first score, with held-out tasks separate.
 
+    A single task, trained on or held out, is not counted but told as in a run of one task.
     p-values are corrected for the number of tasks (Holm 1979, "A simple sequentially rejective
     multiple test procedure").
     """
     firsts = _firsts(results.comparisons)
+    adjusted = _adjusted(firsts)
     counted = _directions(firsts)
     trained = [pair for pair in firsts if pair.trained]
     held_out = [pair for pair in firsts if not pair.trained]
     clauses = []
     if trained:
-        clauses.append(
-            f"improved {_count(trained, counted)} trained on{f', {cost}' if cost else ''}"
-        )
+        ending = f", {cost}" if cost else ""
+        clauses.append(f"{_group(trained, counted, adjusted, 'trained on')}{ending}")
     if held_out:
-        clauses.append(f"improved {_count(held_out, counted)} held out")
-    worse = [pair for pair in firsts if counted[pair.task] < 0]
+        clauses.append(_group(held_out, counted, adjusted, "held out"))
+    many = [pair for pairs in (trained, held_out) if len(pairs) > 1 for pair in pairs]
+    worse = [pair for pair in many if counted[pair.task] < 0]
     if worse:
         named = ", ".join(
             f"{pair.task} ({wording.metric_name(pair.metric)} {wording.difference(pair)})"
@@ -58,12 +60,14 @@ def _firsts(comparisons: Sequence[Comparison]) -> list[Comparison]:
     return list(first.values())
 
 
+def _adjusted(firsts: Sequence[Comparison]) -> dict[str, float]:
+    """The corrected p of each task."""
+    return dict(zip([pair.task for pair in firsts], holm([p.p for p in firsts]), strict=True))
+
+
 def _directions(firsts: Sequence[Comparison]) -> dict[str, int]:
-    adjusted = holm([pair.p for pair in firsts])
-    return {
-        pair.task: pair.direction if p < 0.05 else 0
-        for pair, p in zip(firsts, adjusted, strict=True)
-    }
+    adjusted = _adjusted(firsts)
+    return {pair.task: pair.direction if adjusted[pair.task] < 0.05 else 0 for pair in firsts}
 
 
 def _mean(pairs: Sequence[Comparison]) -> str:
@@ -90,10 +94,25 @@ def _contrary(comparisons: Sequence[Comparison], counted: dict[str, int]) -> lis
     return [f"but got worse: {named}"] if worse else []
 
 
+def _group(
+    pairs: Sequence[Comparison], directions: dict[str, int], adjusted: dict[str, float], kind: str
+) -> str:
+    """A clause on the tasks that were trained on, or on those that were held out."""
+    if len(pairs) > 1:
+        return f"improved {_count(pairs, directions)} {kind}"
+    (pair,) = pairs
+    metric = wording.metric_name(pair.metric)
+    return (
+        f"{wording.verb(pair, directions[pair.task])} {metric} on {pair.task} "
+        f"{wording.from_to(pair)} ({wording.difference(pair)}, 95% interval "
+        f"{wording.interval(pair)}, corrected {wording.p_phrase(adjusted[pair.task])}), the only "
+        f"task {kind}"
+    )
+
+
 def _count(pairs: Sequence[Comparison], directions: dict[str, int]) -> str:
     found = [directions[pair.task] for pair in pairs]
     better, worse = found.count(1), found.count(-1)
     same = len({pair.metric for pair in pairs}) == 1
     by = f"; {wording.metric_name(pairs[0].metric)} {_mean(pairs)} on average" if same else ""
-    tasks = f"{len(pairs)} task{'s' if len(pairs) > 1 else ''}"
-    return f"{better} of {tasks} ({worse} worse, {found.count(0)} unclear{by})"
+    return f"{better} of {len(pairs)} tasks ({worse} worse, {found.count(0)} unclear{by})"

@@ -49,23 +49,8 @@ def _main(results: Results) -> str:
     ending = f", {cost}" if cost else ""
     over = phrasings.over(results, task)
     task = f"{task}{over}," if over else task
-    return f"{method} {_verb(pair)} {metric} on {task} {_from_to(pair)} {evidence}{ending}"
-
-
-def _verb(pair: Comparison) -> str:
-    if pair.direction == 0:
-        return "did not measurably change"
-    word = "raised" if pair.difference > 0 else "lowered"
-    if pair.higher_is_better:
-        return word
-    return f"{word} ({'better' if pair.direction > 0 else 'worse'})"
-
-
-def _from_to(pair: Comparison | Forgetting) -> str:
-    decimals = wording.places(pair.difference)
-    if float(wording.fixed(pair.difference, decimals)) == 0:
-        decimals = wording.places_of(pair)
-    return f"from {wording.fixed(pair.base, decimals)} to {wording.fixed(pair.tuned, decimals)}"
+    raised, change = wording.verb(pair, pair.direction), wording.from_to(pair)
+    return f"{method} {raised} {metric} on {task} {change} {evidence}{ending}"
 
 
 def _limits(pair: Comparison, groups: int | None) -> str:

@@ -119,6 +119,24 @@ def difference(paired: Paired) -> str:
     return signed(paired.difference, places_of(paired))
 
 
+def verb(pair: Comparison, direction: int) -> str:
+    """What tuning did to a score; `direction` is 1 for better, -1 for worse, 0 for neither."""
+    if direction == 0:
+        return "did not measurably change"
+    word = "raised" if pair.difference > 0 else "lowered"
+    if pair.higher_is_better:
+        return word
+    return f"{word} ({'better' if direction > 0 else 'worse'})"
+
+
+def from_to(paired: Paired) -> str:
+    """The two scores of a comparison: "from 0.26 to 0.42"."""
+    decimals = places(paired.difference)
+    if float(fixed(paired.difference, decimals)) == 0:
+        decimals = places_of(paired)
+    return f"from {fixed(paired.base, decimals)} to {fixed(paired.tuned, decimals)}"
+
+
 def interval(paired: Paired) -> str:
     """`+0.10 to +0.18`."""
     decimals = places_of(paired)

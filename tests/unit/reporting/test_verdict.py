@@ -181,6 +181,27 @@ def test_several_tasks_say_the_change_of_an_error_as_each_task_does() -> None:
     assert "(0 worse, 2 unclear; ROUGE-1 -0.001 on average)" in verdict(results(*hardly))
 
 
+def test_a_task_that_is_alone_of_its_kind_is_told_and_not_counted() -> None:
+    held_out = changed(task="old/test", base=0.5, tuned=0.3, difference=-0.2, low=-0.3, high=-0.1,
+                       p=0.04, trained=False)  # fmt: skip
+    said = verdict(results(changed(task="new/test"), held_out))
+    first, second, *_ = said.split("; ")
+    assert first.startswith("LoRA r8 raised ROUGE-1 on new/test from 0.31 to 0.45 (+0.14, ")
+    assert "corrected p < 0.001), the only task trained on, training 1.8% of the" in first
+    assert second == (
+        "lowered ROUGE-1 on old/test from 0.50 to 0.30 (-0.20, 95% interval -0.30 to -0.10, "
+        "corrected p = 0.040), the only task held out"
+    )
+    assert "worse" not in said
+    unsure = held_out.model_copy(update={"p": 0.06})
+    assert "; did not measurably change ROUGE-1 on old/test from" in verdict(
+        results(changed(task="new/test"), unsure)
+    )
+    two = verdict(results(*(changed(task=task) for task in ("new/test", "more/test")), held_out))
+    assert "improved 2 of 2 tasks (0 worse, 0 unclear; " in two
+    assert "; lowered ROUGE-1 on old/test from 0.50 to 0.30" in two
+
+
 def test_a_further_score_that_fell_on_several_tasks_is_not_hidden_behind_the_first() -> None:
     fell = {"metric": "faithfulness", "difference": -0.1, "low": -0.2, "high": -0.05}
     both = [pair for task in "abc" for pair in (changed(task=task), changed(task=task, **fell))]
