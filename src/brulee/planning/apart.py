@@ -48,8 +48,10 @@ class Apart:
         """The process is already running."""
         return self
 
-    def __exit__(self, *_: object) -> None:
-        """End it and drain its output: it may still be preparing."""
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        """End it; after an error at once, even if it is still preparing."""
+        if error is not None:
+            self._process.kill()
         self._process.communicate()
 
     def run(self, trial: Callable[..., T], *arguments: Any) -> T:

@@ -229,7 +229,7 @@ def test_the_source_compiles_without_a_warning(tmp_path: Path) -> None:
 
 @compiled
 @pytest.mark.skipif(sys.platform != "linux", reason="limits memory as Linux does")
-@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("threads", [pytest.param(1, marks=pytest.mark.slow), 3])
 def test_memory_that_runs_out_is_an_error_and_no_crash(threads: int) -> None:
     """As MemoryError, which training answers with smaller passes."""
     script = Path(__file__).with_name("short_of_memory.py")

@@ -66,10 +66,7 @@ def alone(model: Path, folder: Path, case: str) -> Path:
 def test_two_processes_give_the_losses_of_one(
     tiny_model_folder: Path, tmp_path: Path, one_thread: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    prompts = "lora:prompts=0.3"
-    launch(tiny_model_folder, tmp_path, "lora", "full", "lora:halt=3", prompts, by=TORCHRUN)
-    assert_same_curve(tmp_path / prompts, alone(tiny_model_folder, tmp_path, prompts))
-    assert curve(tmp_path / prompts) != curve(tmp_path / "lora")
+    launch(tiny_model_folder, tmp_path, "lora", "full", "lora:halt=3", by=TORCHRUN)
     for method in ("lora", "full"):
         assert_same_curve(tmp_path / method, alone(tiny_model_folder, tmp_path, method))
         read = [json.loads((tmp_path / f"{method}-{rank}.json").read_text()) for rank in (0, 1)]
@@ -102,16 +99,30 @@ def test_sharded_weights_give_the_losses_of_one_process(
     tiny_model_folder: Path, tmp_path: Path, one_thread: None
 ) -> None:
     """Of a last step of one document too, which one of the two processes has no pass for."""
-    prompts = "full:prompts=0.3"
-    cases = ("full", "full:halt=3", "full:count=9", prompts)
+    cases = ("full", "full:halt=3", "full:count=9")
     launch(tiny_model_folder, tmp_path, *cases, ACCELERATE_USE_FSDP="true")
     straight = alone(tiny_model_folder, tmp_path, "full")
     assert_same_curve(tmp_path / "full", straight)
     halted = tmp_path / "full:halt=3"
     ONE["train"]("full", tiny_model_folder, halted)
     assert_same_curve(halted, straight)
-    for case in ("full:count=9", prompts):
-        assert_same_curve(tmp_path / case, alone(tiny_model_folder, tmp_path, case))
+    odd = "full:count=9"
+    assert_same_curve(tmp_path / odd, alone(tiny_model_folder, tmp_path, odd))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "sharded", [{}, {"ACCELERATE_USE_FSDP": "true"}], ids=["copied", "sharded"]
+)
+def test_prompts_count_by_their_weight_in_two_processes(
+    tiny_model_folder: Path, tmp_path: Path, one_thread: None, sharded: bool
+) -> None:
+    case = "full:prompts=0.3"
+    more = {"ACCELERATE_USE_FSDP": "true"} if sharded else {}
+    launch(tiny_model_folder, tmp_path, case, **more)
+    straight = alone(tiny_model_folder, tmp_path, case)
+    assert_same_curve(tmp_path / case, straight)
+    assert curve(straight) != curve(alone(tiny_model_folder, tmp_path, "full"))
 
 
 @pytest.mark.slow
