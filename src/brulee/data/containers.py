@@ -101,26 +101,34 @@ def _jsonl(source: Raw, limit: int | None) -> Piece:
     def place(i: int) -> str:
         return f"{source.label}, line {lines[i]}"
 
-    table = to_table_by_parts(_parts(source, limit, lines), place)
+    table = to_table_by_parts(_parts(_objects(source, limit, lines)), place)
     if table is None:
         lines.clear()
-        every = [record for part in _parts(source, limit, lines) for record in part]
+        every = [record for part in _parts(_objects(source, limit, lines)) for record in part]
         table = to_table(every, place)
     return Piece(table, lines)
 
 
-def _parts(source: Raw, limit: int | None, lines: list[int]) -> Iterator[list[dict[str, Any]]]:
-    """Yield the rows in parts, appending their line numbers to `lines`."""
-    part: list[dict[str, Any]] = []
-    size = 0
+def _objects(
+    source: Raw, limit: int | None, lines: list[int]
+) -> Iterator[tuple[dict[str, Any], int]]:
+    """Yield each row and its size in bytes, appending its line number to `lines`."""
     for number, line, count in _numbered(source):
         if limit is not None and len(lines) == limit:
             break
         value = _json(source, line, number)
         if not isinstance(value, dict):
             source.fail(f"a row is a JSON object, but this is {_kind(value)}.", number)
-        part.append(value)
         lines.append(number)
+        yield value, count
+
+
+def _parts(rows: Iterable[tuple[dict[str, Any], int]]) -> Iterator[list[dict[str, Any]]]:
+    """Yield rows, given with their sizes, in parts."""
+    part: list[dict[str, Any]] = []
+    size = 0
+    for row, count in rows:
+        part.append(row)
         size += count
         if size >= _PART:
             yield part
@@ -214,17 +222,8 @@ def _json_array(source: Raw, limit: int | None) -> Piece:
 
 def _item_parts(source: Raw, limit: int | None) -> Iterator[list[dict[str, Any]]]:
     """Yield the objects of an array in parts. Raises NotItemsError for any other file."""
-    part: list[dict[str, Any]] = []
-    size = 0
     with source.opened() as file:
-        for item, count in itertools.islice(items(file), limit):
-            part.append(item)
-            size += count
-            if size >= _PART:
-                yield part
-                part, size = [], 0
-    if part:
-        yield part
+        yield from _parts(itertools.islice(items(file), limit))
 
 
 def _is_rows(value: Any) -> bool:
