@@ -104,8 +104,7 @@ def _jsonl(source: Raw, limit: int | None) -> Piece:
     table = to_table_by_parts(_parts(_objects(source, limit, lines)), place)
     if table is None:
         lines.clear()
-        every = [record for part in _parts(_objects(source, limit, lines)) for record in part]
-        table = to_table(every, place)
+        table = to_table([row for row, _ in _objects(source, limit, lines)], place)
     return Piece(table, lines)
 
 
