@@ -129,6 +129,10 @@ def test_a_target_that_the_model_lacks_is_refused_before_anything_is_written(
             "line 4: train.optimizer",
         ),
         ({"evaluate__data": {"mlmu": "."}}, "line 5: unknown suite 'mlmu'; did you mean 'mmlu'?"),
+        (
+            {"evaluate__data": {"mmlu": "nowhere"}},
+            "line 5: nowhere: no such folder; it should have the official files of mmlu.",
+        ),
     ],
 )
 def test_what_this_machine_or_no_suite_has_is_refused_before_a_folder_is_written(

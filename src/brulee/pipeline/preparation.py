@@ -266,9 +266,15 @@ def _check_metrics(recipe: Recipe) -> None:
 def _guards(recipe: Recipe) -> dict[str, Guard]:
     spec = recipe.evaluate
     folders = {name: recipe.source.resolve(folder) for name, folder in spec.data.items()}
-    for name in folders:
+    for name, folder in folders.items():
+        at = recipe.source.at(("evaluate", "data", name))
         if name not in SUITES:
-            raise unknown("suite", name, SUITES, recipe.source.at(("evaluate", "data", name)))
+            raise unknown("suite", name, SUITES, at)
+        if not folder.exists():
+            raise InputError(
+                f"{at}: {spec.data[name]}: no such folder; it should have the official files of "
+                f"{name}."
+            )
     where = recipe.source.at(("evaluate", "guards"))
     return open_guards(spec.guards, folders, spec.guard_limit, where)
 

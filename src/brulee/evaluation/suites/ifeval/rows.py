@@ -92,7 +92,7 @@ def _file(data: Path) -> Path:
         if (data / name).is_file():
             return data / name
     raise InputError(
-        f"{data}: no {FILES[0]} there, nor in its folder data; --data names the published file of "
+        f"{data}: no {FILES[0]} there, nor in its folder data; it should be the published file of "
         "IFEval or its folder."
     )
 
