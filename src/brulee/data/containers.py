@@ -14,7 +14,7 @@ from brulee.data.delimited import delimited
 from brulee.data.json_items import NotItemsError, items
 from brulee.data.json_text import RepeatedKeyError, distinct
 from brulee.data.raw import HOLDS_NUL, PACKED, Meter, Piece, Raw, not_utf8
-from brulee.data.tables import check_table, to_table, to_table_by_parts
+from brulee.data.tables import check_table, in_parts, to_table, to_table_by_parts
 from brulee.data.text_files import document, sections
 from brulee.errors import InputError
 from brulee.progress import bar
@@ -101,7 +101,7 @@ def _jsonl(source: Raw, limit: int | None) -> Piece:
     def place(i: int) -> str:
         return f"{source.label}, line {lines[i]}"
 
-    table = to_table_by_parts(_parts(_objects(source, limit, lines)), place)
+    table = to_table_by_parts(in_parts(_objects(source, limit, lines), _PART), place)
     if table is None:
         lines.clear()
         table = to_table([row for row, _ in _objects(source, limit, lines)], place)
@@ -120,20 +120,6 @@ def _objects(
             source.fail(f"a row is a JSON object, but this is {_kind(value)}.", number)
         lines.append(number)
         yield value, count
-
-
-def _parts(rows: Iterable[tuple[dict[str, Any], int]]) -> Iterator[list[dict[str, Any]]]:
-    """Yield rows, given with their sizes, in parts."""
-    part: list[dict[str, Any]] = []
-    size = 0
-    for row, count in rows:
-        part.append(row)
-        size += count
-        if size >= _PART:
-            yield part
-            part, size = [], 0
-    if part:
-        yield part
 
 
 def _numbered(source: Raw) -> Iterator[tuple[int, str, int]]:
@@ -222,7 +208,7 @@ def _json_array(source: Raw, limit: int | None) -> Piece:
 def _item_parts(source: Raw, limit: int | None) -> Iterator[list[dict[str, Any]]]:
     """Yield the objects of an array in parts. Raises NotItemsError for any other file."""
     with source.opened() as file:
-        yield from _parts(itertools.islice(items(file), limit))
+        yield from in_parts(itertools.islice(items(file), limit), _PART)
 
 
 def _is_rows(value: Any) -> bool:

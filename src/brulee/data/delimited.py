@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 from brulee.data.raw import Piece, Raw
-from brulee.data.tables import MOST_KEYS, after, to_table
+from brulee.data.tables import MOST_KEYS, after, in_parts, to_table
 from brulee.errors import InputError
 
 if TYPE_CHECKING:
@@ -175,25 +175,13 @@ def _cells(
 
     columns = [str(at) for at in range(width)]
     tables = []
-    for part in _parts(records):
+    sized = ((record, sum(map(len, record[1]))) for record in records)
+    for part in in_parts(sized, _PART):
         rows = [dict(zip(columns, fields, strict=True)) for _, fields in part]
         before = len(lines)
         lines += [line for line, _ in part]
         tables.append(to_table(rows, after(before, place)))
     return pa.concat_tables(tables).columns if tables else []
-
-
-def _parts(records: Iterator[tuple[int, list[str]]]) -> Iterator[list[tuple[int, list[str]]]]:
-    part: list[tuple[int, list[str]]] = []
-    size = 0
-    for line, fields in records:
-        part.append((line, fields))
-        size += sum(map(len, fields))
-        if size >= _PART:
-            yield part
-            part, size = [], 0
-    if part:
-        yield part
 
 
 def _named(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from brulee.data.packing import packed
 from brulee.errors import InputError
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 Place = Callable[[int], str]
+T = TypeVar("T")
 # Beyond these the data is malformed, and Arrow and `datasets` fail or take minutes.
 MOST_KEYS, DEEPEST = 1000, 32
 
@@ -66,6 +67,20 @@ def to_table_by_parts(
     if not tables or len(types) > MOST_KEYS:
         return None
     return pa.concat_tables(tables, promote_options="default")
+
+
+def in_parts(sized: Iterable[tuple[T, int]], most: int) -> Iterator[list[T]]:
+    """Divide items, given with their sizes, into lists that reach the size `most`."""
+    part: list[T] = []
+    size = 0
+    for item, count in sized:
+        part.append(item)
+        size += count
+        if size >= most:
+            yield part
+            part, size = [], 0
+    if part:
+        yield part
 
 
 def after(rows: int, place: Place) -> Place:

@@ -43,7 +43,7 @@ class Tried:
     document_seconds: float
     steps: int
     saves: int  # number of checkpoints written
-    learned: int  # tokens learned in the heaviest pass
+    learned: int  # tokens with loss in the heaviest pass
     pass_tokens: int  # tokens of the heaviest pass
     itemsize: int  # bytes per value of the base's weights
 

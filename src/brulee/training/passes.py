@@ -144,15 +144,15 @@ class Passes:
                     yield self.loss(batch) / batch.weight
 
     @torch.no_grad()
-    def total_loss(self, documents: Sequence[Encoded]) -> tuple[float, int]:
-        """Summed loss over the learned tokens, and their number; leaves the model unchanged."""
-        total, learned = 0.0, 0
+    def total_loss(self, documents: Sequence[Encoded]) -> tuple[float, float]:
+        """Summed loss over the learned tokens, and their weight; leaves the model unchanged."""
+        total, weight = 0.0, 0.0
         self._renew()
         for batch in self._batches(documents):
             with self._precision():
                 total += self.loss(batch).item()
-            learned += batch.learned
-        return total, learned
+            weight += batch.weight
+        return total, weight
 
     def _batches(self, documents: Sequence[Encoded]) -> Iterator[Batch]:
         for part in self.parts(documents):

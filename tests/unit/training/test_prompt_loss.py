@@ -81,7 +81,9 @@ def test_loss_and_gradient_are_the_weighted_means_of_full_logits(
                 torch.testing.assert_close(parameter.grad, gradient, atol=1e-5, rtol=1e-4)
     with passes.boundary():
         (mean,) = passes.each(documents[:1])
+        total, weight = passes.total_loss(documents)
     torch.testing.assert_close(mean, _naive(base, DOCUMENTS[:1], 0.3), atol=1e-5, rtol=1e-5)
+    assert total / weight == pytest.approx(expected.item(), abs=1e-5)
 
 
 def test_documents_that_begin_alike_share_only_what_predicts_nothing(make_base: MakeBase) -> None:
