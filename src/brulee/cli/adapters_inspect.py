@@ -56,7 +56,9 @@ def _print(found: Inspected, everything: bool) -> None:
     from brulee.reporting.wording import size
 
     bytes_ = sum(path.stat().st_size for path in found.stored.weights())
-    options_ = ", ".join(f"{k}={v}" for k, v in found.method.items() if k != "name")
+    options_ = ", ".join(
+        f"{k}={v}" for k, v in found.method.items() if k != "name" and v is not None
+    )
     lines = {
         "method": f"{found.label}  ({options_})" if options_ else found.label,
         "base": found.base.get("source") or found.base.get("name") or "not recorded",
