@@ -140,8 +140,7 @@ def preference(look: Look) -> Found | None:
             return Found(
                 f"the columns {chosen!r} and {rejected!r} are preference data, for methods that "
                 "learn from comparisons; instruction tuning learns from right answers only. To "
-                f"train on {chosen!r} alone, write data.templates with a prompt and a completion "
-                "that name the columns."
+                f"train on {chosen!r} alone, write {_only(look, chosen)}."
             )
     if look.has("prompt", "completion") and look.holds("label", bool):
         return Found(
@@ -150,6 +149,17 @@ def preference(look: Look) -> Found | None:
             "remove that column."
         )
     return None
+
+
+def _only(look: Look, chosen: str) -> str:
+    """What a recipe says to train on the better answers."""
+    values = look.values(chosen)
+    chats = any(has_messages(values, pair) for pair in (OPENAI, SHAREGPT))
+    if chats and any(len(value) > 1 for value in values):  # a lone turn is the answer to `prompt`
+        return f"data.columns: {{messages: {chosen}}}"
+    if look.has("prompt"):
+        return f"data.columns: {{completion: {chosen}}}"
+    return "data.templates with a prompt and a completion that name the columns"
 
 
 def openai_chat(look: Look) -> Found | None:

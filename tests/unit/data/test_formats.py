@@ -117,8 +117,18 @@ def test_text_without_a_prompt_is_learned_as_it_stands() -> None:
     ("name", "row", "reason"),
     [
         ("preference", {"chosen": "a", "rejected": "b"}, "'rejected' are preference data"),
-        ("preference", {"prompt": "p", "chosen": "a", "rejected": "b"}, "right answers only"),
-        ("preference", {"chosen": [USER, BOT], "rejected": [USER, BOT]}, "preference data"),
+        ("preference", {"prompt": "p", "chosen": "a", "rejected": "b"}, "{completion: chosen}"),
+        ("preference", {"chosen": [USER, BOT], "rejected": [USER, BOT]}, "{messages: chosen}"),
+        (
+            "preference",
+            {"prompt": "p", "chosen": [USER, BOT], "rejected": [USER, BOT]},
+            "{messages: chosen}",
+        ),
+        (
+            "preference",
+            {"prompt": [USER], "chosen": [BOT], "rejected": [BOT]},
+            "{completion: chosen}",
+        ),
         ("preference", {"prompt": "p", "completion": "c", "label": True}, "would be learned"),
         ("alpaca", {"instruction": "i", "history": ["q", "a"], "output": "o"}, "'history' has to"),
         ("p3", {"inputs": [1], "targets": [2]}, "token ids of another tokenizer"),
@@ -304,6 +314,26 @@ def test_nothing_is_printed_where_templates_are_given_or_drawing_is_off(
     task = opened(source=source, templates=own)
     assert task.templates.name == "inline"
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("row", "column"),
+    [
+        ({"prompt": "p", "chosen": "a", "rejected": "b"}, "completion"),
+        ({"prompt": [USER], "chosen": [BOT], "rejected": [BOT]}, "completion"),
+        ({"chosen": [USER, BOT], "rejected": [USER, BOT]}, "messages"),
+        ({"prompt": "p", "chosen": [USER, BOT], "rejected": [USER, BOT]}, "messages"),
+    ],
+)
+def test_the_better_answers_of_pairs_are_trained_on_if_mapped(
+    tmp_path: Any, row: dict[str, Any], column: str
+) -> None:
+    file = tmp_path / "pairs.jsonl"
+    file.write_text(f"{json.dumps(row)}\n")
+    task = opened(source=str(file), columns={column: "chosen"}, split={"test": 0})
+    rendered = task.templates.templates[0].render(task.rows[0])
+    assert rendered is not None
+    assert rendered.completion == (row["chosen"] if row["chosen"] == "a" else "Hello")
 
 
 def test_a_task_on_preference_data_is_refused(tmp_path: Any) -> None:
