@@ -350,6 +350,9 @@ def test_what_cannot_be_is_refused_by_name_and_line(text: str, said: str, tmp_pa
         ("", "val_set_size", 0.1, "here it is 'data.split.validation: 0.1' (a share of the rows)."),
         ("", "output_dir", "x", "here it is 'name' (the run's folder under `runs`, or --folder)."),
         ("method", "lora_r", 16, "here it is 'method.rank: 16'."),
+        ("method", "rank_pattern", {"q_proj": 8}, "'method.ranks: {\"q_proj\": 8}' (by pattern)."),
+        ("method", "init_lora_weights", "pissa_niter_4", "here it is 'method.init: \"pissa\"'"),
+        ("method", "use_dora", False, "here it is 'method.dora'."),
         ("method", "lora_target_modules", "all", "here it is 'method.target: \"all-linear\"'."),
         ("train", "cutoff_len", 512, "here it is 'train.max_length: 512' (tokens; of a longer "),
         ("train", "per_device_train_batch_size", 2, "here it is 'train.batch_size: 2' (documents "),
@@ -525,7 +528,8 @@ def test_keys_of_data_that_stand_elsewhere_are_told(tmp_path: Path) -> None:
         ("label_smoothing_factor", "0.1", "cross-entropy"),
         ("unfrozen_parameters", "[lm_head.weight]", "method.name: selective"),
         ("curriculum_sampling", "true", "drawn again"),
-        ("lora_rank_pattern", "{q_proj: 8}", "one rank"),
+        ("lora_rank_pattern", "8", "method.ranks: 8 is not a mapping"),
+        ("peft_init_lora_weights", "loftq", "method.init: 'loftq' is none"),
         ("rope_scaling", "{type: yarn}", "config.json"),
         ("embedding_lr", "1.0e-5", "one rate"),
     ],
@@ -548,6 +552,38 @@ def test_what_is_here_as_it_is_or_does_not_matter_is_not_told(tmp_path: Path) ->
 def test_validations_until_a_stop_are_llama_factorys_too(tmp_path: Path) -> None:
     recipe, _ = converted(LLAMA_FACTORY + "early_stopping_steps: 3\n", tmp_path)
     assert train(recipe, "patience") == [3]
+
+
+def test_ranks_and_alphas_by_pattern_and_the_initialisation_are_carried_over(
+    tmp_path: Path,
+) -> None:
+    more = "rank_pattern: {q_proj: 8}\nalpha_pattern: {'mlp.*': 4}\npeft_init_lora_weights: pissa\n"
+    recipe, found = converted(AXOLOTL + more, tmp_path)
+    options = recipe.method.options()
+    assert (options["ranks"], options["alphas"]) == ({"q_proj": 8}, {"mlp.*": 4})
+    assert options["init"] == "pissa"
+    assert not left(found) & {"rank_pattern", "alpha_pattern", "peft_init_lora_weights"}
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        "peft_init_lora_weights: true",
+        "peft_use_dora: false",
+        "neftune_noise_alpha: 0",
+        "save_steps: 0",
+        "save_total_limit: 0",
+        "train_on_inputs: false",
+        "peft_layers_to_transform: []",
+    ],
+)
+def test_what_turns_off_what_is_off_anyway_is_not_written(more: str, tmp_path: Path) -> None:
+    key = more.split(":")[0]
+    plain = "".join(line for line in AXOLOTL.splitlines(True) if line.split(":")[0] != key)
+    before, _ = converted(plain, tmp_path)
+    after, found = converted(f"{plain}{more}\n", tmp_path)
+    assert (after.train, after.method) == (before.train, before.method)
+    assert key not in left(found)
 
 
 @pytest.mark.parametrize(("switch", "found"), [("true", "muon"), ("false", "adafactor")])

@@ -12,7 +12,7 @@ from brulee.recipe.theirs.entries import UNKNOWN
 from brulee.recipe.theirs.keys import KEYS
 from brulee.recipe.theirs.start import start
 from brulee.recipe.theirs.tools import refuse, tool_of
-from brulee.recipe.theirs.values import Unlike
+from brulee.recipe.theirs.values import UNSET, Unlike
 from brulee.yaml_lines import KeyPath
 
 _SECTIONS = ("training", "lora", "logging")  # Unsloth's, in addition to `data`
@@ -115,18 +115,8 @@ def _single(found: Converted, key: str, value: Any, line: int | None) -> None:
 
 
 def _put_single(found: Converted, to: str, key: str, value: Any, here: Any) -> None:
-    if to in ("train.save_every", "train.validate_every", "train.keep_checkpoints") and here < 1:
+    if here is UNSET:
         return
-    if value is False and here in (False, "default") and to.startswith("method."):
-        return
-    if to == "train.optimizer" and here is None:
-        return
-    if to in ("train.neftune_alpha", "train.prompt_loss_weight") and here == 0:
-        return
-    if to == "method.layers" and not here:
-        return
-    if to == "train.max_grad_norm" and here == 0:
-        here = None
     if key in ("lr_scheduler_type", "lr_scheduler") and value == "constant":
         found.put("train.warmup", 0.0, "constant there is without warm-up")
     found.put(to, here)

@@ -12,20 +12,27 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from brulee.recipe.theirs.values import (
+    UNSET,
     Unlike,
+    above_zero,
     boolean,
     count,
     four_bits,
     layers,
     muon,
+    norm,
     not_prompts,
     number,
     optimizer,
+    patterns,
     pissa,
     precision,
     prompts,
     same,
     schedule,
+    start,
+    steps,
+    switch,
     targets,
     trackers,
 )
@@ -69,7 +76,6 @@ _PROMPTS = "train.prompt_loss_weight"
 _ANSWERS = _nowhere("only answers are learned unless train.prompt_loss_weight is set")
 _TOKENS = _lost("no token is added to the vocabulary")
 _LOSS = _lost("the loss is the cross-entropy of the learned tokens")
-_WHOLE = _lost("one rank, one alpha and one initialisation for all modules of method.target")
 _SOLVER = _lost("no train.optimizer has such settings")
 _CUT = _nowhere(
     "of a document longer than train.max_length the source text is cut, never the answer"
@@ -114,8 +120,8 @@ KEYS: Final[dict[str, Key]] = {
         ("lora_target_modules", "lora_target", "target_modules"), Key("method.target", "", targets)
     ),
     "lora_target_linear": Key("method.target", "all-linear", targets),
-    **dict.fromkeys(("use_rslora", "peft_use_rslora"), Key("method.rslora", "", boolean)),
-    **dict.fromkeys(("use_dora", "peft_use_dora"), Key("method.dora", "", boolean)),
+    **dict.fromkeys(("use_rslora", "peft_use_rslora"), Key("method.rslora", "", switch)),
+    **dict.fromkeys(("use_dora", "peft_use_dora"), Key("method.dora", "", switch)),
     "loraplus_lr_ratio": Key("method.plus_ratio", "", number),
     "loraplus_lr_embedding": _nowhere("LoRA+ has no separate rate for embeddings"),
     "pissa_init": Key("method.init", "", pissa),
@@ -137,14 +143,22 @@ KEYS: Final[dict[str, Key]] = {
         ("freeze_extra_modules", "freeze_trainable_modules"),
         Key("", "method.name: selective tunes parameters of the model itself", matters=True),
     ),
-    **dict.fromkeys(("lora_rank_pattern", "lora_alpha_pattern", "rank_pattern"), _WHOLE),
-    "peft_init_lora_weights": _WHOLE,
+    **dict.fromkeys(
+        ("lora_rank_pattern", "rank_pattern"), Key("method.ranks", "by pattern", patterns)
+    ),
+    **dict.fromkeys(
+        ("lora_alpha_pattern", "alpha_pattern"), Key("method.alphas", "by pattern", patterns)
+    ),
+    **dict.fromkeys(
+        ("peft_init_lora_weights", "init_lora_weights"),
+        Key("method.init", "default or pissa", start),
+    ),
     "lora_target_parameters": Key("method.target", "experts, router or parameter:NAME"),
     "create_new_adapter": _lost(MERGED),
     "use_loftq": _lost("LoRA begins as in its paper, or with method.init: pissa"),
     **dict.fromkeys(
         ("neftune_noise_alpha", "noisy_embedding_alpha"),
-        Key("train.neftune_alpha", "L is a document's own length, not a padded row's", number),
+        Key("train.neftune_alpha", "L is a document's own length, not a padded row's", above_zero),
     ),
     # the training
     **dict.fromkeys(
@@ -162,7 +176,7 @@ KEYS: Final[dict[str, Key]] = {
     "warmup_steps": Key("train.warmup", "from 1 on a number of steps", number),
     "cosine_min_lr_ratio": Key("train.min_rate", "", number),
     "weight_decay": Key("train.weight_decay", "", number),
-    "max_grad_norm": Key("train.max_grad_norm", "", number),
+    "max_grad_norm": Key("train.max_grad_norm", "", norm),
     **dict.fromkeys(("optim", "optimizer"), Key("train.optimizer", "", optimizer)),
     "adam_beta1": Key("train.beta1", "", number),
     "adam_beta2": Key("train.beta2", "", number),
@@ -211,9 +225,9 @@ KEYS: Final[dict[str, Key]] = {
         _nowhere("the best weights are those of the lowest validation loss"),
     ),
     "load_best_model_at_end": Key("train.keep_best", "", boolean),
-    "save_total_limit": Key("train.keep_checkpoints", "", count),
-    "save_steps": Key("train.save_every", "steps; once an epoch without it", count),
-    "eval_steps": Key("train.validate_every", "steps; once an epoch without it", count),
+    "save_total_limit": Key("train.keep_checkpoints", "", steps),
+    "save_steps": Key("train.save_every", "steps; once an epoch without it", steps),
+    "eval_steps": Key("train.validate_every", "steps; once an epoch without it", steps),
     "report_to": Key("train.trackers", "", trackers),
     "wandb_project": Key("train.trackers", "[wandb]"),
     **dict.fromkeys(
@@ -355,5 +369,5 @@ def said_here(key: str, given: Any) -> str | None:
         value = found.value(given) if found.value is not same else None
     except Unlike as unlike:
         return f"here it is {found.to!r}, but {unlike}."
-    shown = "" if value is None else f": {json.dumps(value, ensure_ascii=False)}"
+    shown = "" if value is None or value is UNSET else f": {json.dumps(value, ensure_ascii=False)}"
     return f"here it is {found.to + shown!r}{note}."

@@ -35,6 +35,10 @@ PRECISIONS: Final = {
 TRACKERS: Final = get_args(TrackerName)
 
 
+# What a converter returns for a value that says what a recipe does unless told otherwise.
+UNSET: Final = object()
+
+
 class Unlike(Exception):  # noqa: N818 - a value without a counterpart, which is told and no failure
     """A value without a counterpart; its text ends a sentence that names the key."""
 
@@ -81,6 +85,34 @@ def boolean(value: Any) -> bool:
     return value
 
 
+def above_zero(value: Any) -> Any:
+    """A number; zero turns off what a recipe leaves off too."""
+    return number(value) or UNSET
+
+
+def steps(value: Any) -> Any:
+    """A whole number from 1 on; the tools write what is below for "never" or "as you like"."""
+    found = count(value)
+    return found if found >= 1 else UNSET
+
+
+def norm(value: Any) -> float | None:
+    """The highest gradient norm: none for zero."""
+    return number(value) or None
+
+
+def switch(value: Any) -> Any:
+    """True; false is what an option is anyway."""
+    return boolean(value) or UNSET
+
+
+def patterns(value: Any) -> dict[str, float | int]:
+    """Numbers by pattern of module paths."""
+    if not isinstance(value, dict):
+        raise Unlike(f"{value!r} is not a mapping of modules to numbers")
+    return {str(pattern): number(one) for pattern, one in value.items()}
+
+
 def listed(value: Any) -> list[str]:
     """A list of names, which may be a string such as "a,b"."""
     parts = value.split(",") if isinstance(value, str) else value
@@ -96,9 +128,18 @@ def four_bits(value: Any) -> str:
     raise Unlike(f"{value!r} is not four bits, the only ones that a base is held in: nf4")
 
 
-def pissa(value: Any) -> str:
-    """The initialisation of LoRA."""
-    return "pissa" if value is True else "default"
+def pissa(value: Any) -> Any:
+    """The initialisation of LoRA, by a switch."""
+    return "pissa" if value is True else UNSET
+
+
+def start(value: Any) -> Any:
+    """The initialisation of LoRA, by PEFT's name; iterations only make PiSSA's faster."""
+    if value in (None, True, "True", "true"):
+        return UNSET
+    if isinstance(value, str) and re.fullmatch(r"pissa(_niter_\d+)?", value):
+        return "pissa"
+    raise Unlike(f"{value!r} is none of those here: default, pissa")
 
 
 def targets(value: Any) -> str | list[str]:
@@ -113,9 +154,9 @@ def targets(value: Any) -> str | list[str]:
     return names
 
 
-def layers(value: Any) -> list[int]:
-    """Layer numbers from 0; a single number is a list of one."""
-    return [count(one) for one in (value if isinstance(value, list) else [value])]
+def layers(value: Any) -> Any:
+    """Layer numbers from 0; a single number is a list of one, and no number means all of them."""
+    return [count(one) for one in (value if isinstance(value, list) else [value])] or UNSET
 
 
 def schedule(value: Any) -> str:
@@ -128,19 +169,19 @@ def optimizer(value: Any) -> str:
     return _one_of(value, OPTIMIZERS)
 
 
-def muon(value: Any) -> str | None:
+def muon(value: Any) -> Any:
     """The optimiser: "muon" if a separate switch turns it on."""
-    return "muon" if boolean(value) else None
+    return "muon" if boolean(value) else UNSET
 
 
-def prompts(value: Any) -> float:
+def prompts(value: Any) -> Any:
     """The weight of a prompt's loss: that of an answer's if prompts are learned too."""
-    return 1.0 if boolean(value) else 0.0
+    return 1.0 if boolean(value) else UNSET
 
 
-def not_prompts(value: Any) -> float:
+def not_prompts(value: Any) -> Any:
     """The same for a switch that leaves prompts out."""
-    return 0.0 if boolean(value) else 1.0
+    return UNSET if boolean(value) else 1.0
 
 
 def precision(value: Any) -> str:
