@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from brulee.models.loading import load_base
 from brulee.reporting import results
 
 pytest.importorskip("bitsandbytes")
@@ -16,6 +18,12 @@ RUN = Path("runs/recipe")
 
 def _quantise(at: Any) -> None:
     at.recipe["model"] = {"name": str(at.recipe["model"]), "quantise": "nf4"}
+
+
+def _store(folder: str, model: Path) -> None:
+    base = load_base(str(model), torch.float32, torch.device("cpu"), quantise="nf4")
+    base.model.save_pretrained(folder)
+    base.tokenizer.save_pretrained(folder)
 
 
 def test_a_run_says_how_its_base_was_held(at: Any, brulee: Any) -> None:
@@ -68,6 +76,28 @@ def test_full_tuning_has_nothing_to_train_there(at: Any, brulee: Any) -> None:
     assert called.code == 2
     assert "method full trains the weights themselves, and a quantised base has none" in called.err
     assert "recipe.yaml, line" in called.err
+
+
+def test_a_model_that_is_stored_in_four_bits_is_one(
+    at: Any, brulee: Any, tiny_model_folder: Path
+) -> None:
+    _store("stored", tiny_model_folder)
+    called = brulee(*at.run(model="stored", method={"name": "full"}))
+    assert called.code == 2
+    assert "recipe.yaml, line 1: method full trains the weights themselves" in called.err
+    called = brulee(*at.run(model="stored", method={"name": "lora"}))
+    assert called.code == 0, called.err
+    assert results.read(RUN).base.quantised == "nf4"
+    assert brulee("adapters", "merge", RUN, "--out", "merged").code == 0
+
+
+@pytest.mark.slow
+def test_a_plan_holds_it_in_four_bits(at: Any, brulee: Any, tiny_model_folder: Path) -> None:
+    _store("stored", tiny_model_folder)
+    planned = brulee("plan", at.write(model="stored"), "--method", "full", "--json")
+    lora, full = planned.json["lines"]
+    assert (lora["refusal"], lora["fits"]) == (None, True)
+    assert "a quantised base has none to train" in full["refusal"]
 
 
 def test_an_unknown_kind_is_refused(at: Any, brulee: Any) -> None:

@@ -29,9 +29,11 @@ from brulee.models.decoder_start import decoder_start
 from brulee.models.gguf_tokens import gguf_tokenizer
 from brulee.models.quantised_experts import quantise_experts
 from brulee.models.quantising import keep_values, quantisation
+from brulee.models.stored import Stored, loaded_as_asked, loading_of, stored_as
 from brulee.models.text_part import left_whole, reading_text
 from brulee.models.vocabulary import refuse_unknown_tokens
 from brulee.models.whole_files import check_gguf, check_safetensors
+from brulee.progress import note
 
 Kind = Literal["causal", "seq2seq"]
 # While it loads, transformers changes the default dtype of the whole process.
@@ -155,7 +157,8 @@ def _from_folder(folder: Path, asked: _Held, name: str) -> Base:
         check_safetensors(file)
     config = _read(lambda: AutoConfig.from_pretrained(folder), folder)
     kind: Kind = "seq2seq" if config.is_encoder_decoder else "causal"
-    more = _quantising(folder, config, asked)
+    stored = stored_as(config, str(folder))
+    more = _quantising(folder, config, stored, asked)
 
     def weighted(auto: Any) -> PreTrainedModel:
         model, info = _read(
@@ -171,16 +174,22 @@ def _from_folder(folder: Path, asked: _Held, name: str) -> Base:
             folder,
         )
         _check_weights(folder, model, info)
+        if stored:
+            model = loaded_as_asked(model, stored, asked.dtype)
+            if not stored.stays:
+                plain = str(asked.dtype).removeprefix("torch.")
+                note(f"{name}: stored in {stored.called}, unpacked to {plain} in memory")
         keep_values(model)
         return model.eval()
 
     model = reading_text(config, weighted, str(folder))
-    if asked.quantise is None:
+    if asked.quantise is None or stored:
         model = model.to(asked.device)
     else:
         quantise_experts(model, asked.quantise, asked.dtype, str(folder))
     tokenizer = _read(lambda: AutoTokenizer.from_pretrained(folder), folder, "its tokenizer")
-    return Base(model, tokenizer, name, _digest(weights), kind, folder, asked.quantise)
+    held = stored.kind if stored and stored.stays else asked.quantise
+    return Base(model, tokenizer, name, _digest(weights), kind, folder, held)
 
 
 def _weights(folder: Path) -> list[Path]:
@@ -191,12 +200,20 @@ def _weights(folder: Path) -> list[Path]:
     return weights
 
 
-def _quantising(folder: Path, config: PretrainedConfig, asked: _Held) -> dict[str, Any]:
-    """Arguments with which `from_pretrained` quantises while loading; {} for no quantisation."""
+def _quantising(
+    folder: Path, config: PretrainedConfig, stored: Stored | None, asked: _Held
+) -> dict[str, Any]:
+    """Arguments with which `from_pretrained` quantises, or reads what is quantised already."""
+    if stored:
+        # An adapter that was trained on four bits asks for them.
+        if asked.quantise not in (None, stored.kind):
+            raise InputError(
+                f"{folder}: its weights are stored in {stored.called} already; leave "
+                "model.quantise out, or name the model that it was made from."
+            )
+        return loading_of(stored, config, asked.dtype, asked.device)
     if asked.quantise is None:
         return {}
-    if getattr(config, "quantization_config", None) is not None:
-        raise InputError(f"{folder}: its weights are quantised already; leave model.quantise out.")
     left = _read(lambda: left_whole(config), folder)
     how = quantisation(asked.quantise, asked.dtype, left)
     return {"quantization_config": how, "device_map": {"": asked.device}}

@@ -33,7 +33,7 @@ def quantisation(kind: str | None, dtype: torch.dtype, left: Sequence[str] = ())
     """
     if kind is None:
         return None
-    if kind not in get_args(Quantised):
+    if kind not in (*get_args(Quantised), "fp4"):  # some checkpoints are stored in FP4
         raise unknown("quantisation", kind, get_args(Quantised), "model.quantise")
     need_bitsandbytes("model.quantise: nf4")
     from transformers import BitsAndBytesConfig

@@ -24,6 +24,7 @@ from brulee.models.loading import looks_like_path, no_such_model
 from brulee.models.quantised_experts import quantise_experts
 from brulee.models.quantising import keep_values, quantisation
 from brulee.models.stack_configs import stack_configs
+from brulee.models.stored import stored_as
 from brulee.models.text_part import auto_class, classes_of, left_whole, reading_text
 from brulee.models.whole_files import check_gguf
 
@@ -86,6 +87,8 @@ def load_shallow(
     Dtype, device and quantisation are as in `load_base`. Raises InputError as `load_skeleton` does.
     """
     config = copy.deepcopy(_config(name, revision))
+    if hasattr(config, "quantization_config"):
+        del config.quantization_config
     for stack in stack_configs(config):
         _cut(stack, layers)
     if device.type == "cpu":
@@ -108,6 +111,15 @@ def load_shallow(
     if device.type == "cpu":
         give_back_freed_memory()
     return model
+
+
+def held_as(name: str, quantise: str | None, revision: str | None = None) -> str | None:
+    """How `load_base` holds a model's linear layers: "nf4", "fp4", or None for in full.
+
+    Raises InputError for weights that are stored in a way that is not read.
+    """
+    stored = stored_as(_config(name, revision), f"model {name!r}")
+    return stored.kind if stored and stored.stays else quantise
 
 
 def depth(name: str, revision: str | None = None) -> int:

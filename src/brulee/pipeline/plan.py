@@ -15,7 +15,7 @@ from brulee.methods import METHODS, build_method, unknown_method
 from brulee.methods.accounting import Count, count
 from brulee.methods.continuing import resolved
 from brulee.models.precision import pick_dtype
-from brulee.models.skeleton import depth, load_skeleton
+from brulee.models.skeleton import depth, held_as, load_skeleton
 from brulee.pipeline.plan_trial import Sample, Tried, deeper, tried
 from brulee.pipeline.preparation import check_named, device_of
 from brulee.planning.apart import Apart
@@ -95,9 +95,14 @@ def _planned(recipe: Recipe, names: Sequence[str] | None) -> Plan:
 
 def imports_of_trials(recipe: Recipe, device: torch.device) -> tuple[str, ...]:
     """Modules to import before trials fork; none that initialises CUDA, which forks cannot use."""
-    if recipe.base.quantise and device.type != "cuda":
+    if _held(recipe) and device.type != "cuda":
         return (*_IMPORTS, "bitsandbytes")
     return _IMPORTS
+
+
+def _held(recipe: Recipe) -> str | None:
+    """How the base is quantised, by the recipe or in its files; None if it is not."""
+    return held_as(model_name(recipe), recipe.base.quantise, recipe.base.revision)
 
 
 @dataclass(frozen=True)
@@ -153,7 +158,7 @@ def _line(trials: _Trials, name: str, options: Mapping[str, Any]) -> Line:
     model, revision = model_name(recipe), recipe.base.revision
     counted = count(lambda: load_skeleton(model, revision), options, (name,))[0]
     refusal = counted.refusal
-    if recipe.base.quantise and METHODS[name].stores_model:
+    if _held(recipe) and METHODS[name].stores_model:
         refusal = "it trains the weights themselves, and a quantised base has none to train"
     if refusal:
         return Line(name, counted.label, 0, None, None, False, refusal)

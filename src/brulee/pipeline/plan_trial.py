@@ -21,7 +21,7 @@ from brulee.data.pieces import divide
 from brulee.methods import Method, build_method
 from brulee.methods.base import Attached
 from brulee.models.loading import Base
-from brulee.models.skeleton import load_shallow
+from brulee.models.skeleton import held_as, load_shallow
 from brulee.models.tokenizers import load_encoder
 from brulee.planning.apart import unseen_bytes
 from brulee.planning.probe import Probe, Prober, heaviest, tokens_of
@@ -110,7 +110,9 @@ def tried(
     method = build_method(MethodSpec(name=name, **options))
     held = torch.float32 if method.stores_model else dtype
     autocast = method.stores_model and dtype == torch.bfloat16
-    shallow = load_shallow(model, layers, held, device, recipe.base.quantise, recipe.base.revision)
+    revision = recipe.base.revision
+    bits = held_as(model, recipe.base.quantise, revision)
+    shallow = load_shallow(model, layers, held, device, bits, revision)
     base = Base(shallow, sample.encoder.tokenizer, model, "", sample.encoder.kind, Path())
     attached = _attach(sample, method, base, autocast)
     encoder = copy.copy(sample.encoder.with_prefix(attached.prefix_ids))

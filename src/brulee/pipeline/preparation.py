@@ -93,7 +93,7 @@ def _prepared(where: RunFolder, world: World, begin: bool) -> Prepared:
     start = start_of(recipe)
     method = start.method if start else build_method(recipe.method, recipe.source)
     guards = check_named(recipe)
-    _check_trainable(recipe, method)
+    _check_trainable(recipe, method, recipe.base.quantise)
     device = device_of(recipe)
     with recipe.source.placing():
         check_optimizer(recipe.train, device.type == "cuda")
@@ -107,6 +107,7 @@ def _prepared(where: RunFolder, world: World, begin: bool) -> Prepared:
     check_references(corpus, asked)
     # Trained weights stay in fp32; frozen ones can be in bf16.
     base = _load(recipe, torch.float32 if method.stores_model else dtype, device)
+    _check_trainable(recipe, method, base.quantised)
     encoder = _encoder(recipe, base).thinking(_taught(corpus))
     for own in metrics.values():
         how_calls_are_written(encoder, own)
@@ -279,11 +280,13 @@ def _guards(recipe: Recipe) -> dict[str, Guard]:
     return open_guards(spec.guards, folders, spec.guard_limit, where)
 
 
-def _check_trainable(recipe: Recipe, method: Method) -> None:
-    if method.stores_model and recipe.base.quantise:
+def _check_trainable(recipe: Recipe, method: Method, held: str | None) -> None:
+    """Refuse to train weights that are `held` in four bits, by the recipe or by their files."""
+    if method.stores_model and held:
+        at = ("model", "quantise") if recipe.base.quantise else ("model",)
         raise InputError(
-            f"{recipe.source.at(('model', 'quantise'))}: method {method.name} trains the weights "
-            "themselves, and a quantised base has none to train; use lora or another adapter."
+            f"{recipe.source.at(at)}: method {method.name} trains the weights themselves, and a "
+            "quantised base has none to train; use lora or another adapter."
         )
 
 

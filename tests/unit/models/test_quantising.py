@@ -101,13 +101,15 @@ def test_documents_are_packed_on_it(folder: Path) -> None:
 
 
 @needs
-def test_what_is_quantised_is_not_quantised_again(folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("asked", ["nf4", None])
+def test_what_is_stored_quantised_is_not_quantised_again(
+    folder: Path, tmp_path: Path, asked: str | None
+) -> None:
     base = _load(folder)
     base.model.save_pretrained(tmp_path / "nf4")
     base.tokenizer.save_pretrained(tmp_path / "nf4")
-    with pytest.raises(InputError, match="quantised already; leave"):
-        _load(tmp_path / "nf4")
-    again = _load(tmp_path / "nf4", None)
+    again = _load(tmp_path / "nf4", asked)
+    assert (again.quantised, again.digest == base.digest) == ("nf4", False)
     torch.testing.assert_close(_logits(again), _logits(base))
 
 
