@@ -33,7 +33,8 @@ from brulee.methods.soundness import (
     read_tensors,
 )
 from brulee.models.disk import as_umask_says
-from brulee.models.loading import Base, looks_like_path
+from brulee.models.loading import Base
+from brulee.models.named import looks_like_path
 from brulee.recipe import MethodSpec
 
 CONFIG, WEIGHTS, OURS, CARD = (

@@ -9,7 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
+
+from brulee.models.reading_files import read_tokenizer
 
 # Names of special tokens in transformers and in GGUF.
 _KINDS: Final = {"bos": "bos", "eos": "eos", "unk": "unknown", "pad": "padding"}
@@ -17,9 +19,7 @@ _KINDS: Final = {"bos": "bos", "eos": "eos", "unk": "unknown", "pad": "padding"}
 
 def gguf_tokenizer(path: Path) -> PreTrainedTokenizerBase:
     """The file's tokenizer as transformers loads it; raises what transformers raises."""
-    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-        path.parent, gguf_file=path.name
-    )
+    tokenizer = read_tokenizer(path.parent, gguf_file=path.name)
     for kind, number in _special_ids(path):
         if getattr(tokenizer, f"{kind}_token_id") != number and number < len(tokenizer):
             setattr(tokenizer, f"{kind}_token", tokenizer.convert_ids_to_tokens(number))

@@ -13,22 +13,22 @@ from typing import Any, Literal
 
 import torch
 from transformers import (
-    AutoConfig,
     AutoModelForCausalLM,
-    AutoTokenizer,
     PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 from transformers.utils import logging as hf_logging
 
-from brulee.errors import InputError, nearest
+from brulee.errors import InputError
 from brulee.models.allocator import give_back_freed_memory, keep_freed_memory
 from brulee.models.bundled import NAME, bundled_folder, sha256
 from brulee.models.decoder_start import decoder_start
 from brulee.models.gguf_tokens import gguf_tokenizer
+from brulee.models.named import OTHER_FORMAT, WEIGHTS, downloaded, looks_like_path, no_such_model
 from brulee.models.quantised_experts import quantise_experts
 from brulee.models.quantising import keep_values, quantisation
+from brulee.models.reading_files import read_config, read_tokenizer, reason
 from brulee.models.stored import Stored, loaded_as_asked, loading_of, stored_as
 from brulee.models.text_part import left_whole, reading_text
 from brulee.models.vocabulary import refuse_unknown_tokens
@@ -155,7 +155,7 @@ def _from_folder(folder: Path, asked: _Held, name: str) -> Base:
     weights = _weights(folder)
     for file in weights:
         check_safetensors(file)
-    config = _read(lambda: AutoConfig.from_pretrained(folder), folder)
+    config = _read(lambda: read_config(folder), folder)
     kind: Kind = "seq2seq" if config.is_encoder_decoder else "causal"
     stored = stored_as(config, str(folder))
     more = _quantising(folder, config, stored, asked)
@@ -169,6 +169,7 @@ def _from_folder(folder: Path, asked: _Held, name: str) -> Base:
                 use_safetensors=True,
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,
+                trust_remote_code=False,
                 **more,
             ),
             folder,
@@ -187,13 +188,15 @@ def _from_folder(folder: Path, asked: _Held, name: str) -> Base:
         model = model.to(asked.device)
     else:
         quantise_experts(model, asked.quantise, asked.dtype, str(folder))
-    tokenizer = _read(lambda: AutoTokenizer.from_pretrained(folder), folder, "its tokenizer")
+    tokenizer = _read(lambda: read_tokenizer(folder), folder, "its tokenizer")
     held = stored.kind if stored and stored.stays else asked.quantise
     return Base(model, tokenizer, name, _digest(weights), kind, folder, held)
 
 
 def _weights(folder: Path) -> list[Path]:
-    weights = sorted(folder.glob("*.safetensors"))
+    found = sorted(folder.glob("*.safetensors"))
+    # Mistral's own format, which transformers does not read, lies beside the model.
+    weights = [file for file in found if not file.match(OTHER_FORMAT)] or found
     if not weights:
         other = "; only safetensors is read, never pickle" if list(folder.glob("*.bin")) else ""
         raise InputError(f"{folder}: no *.safetensors file with weights{other}.")
@@ -275,31 +278,13 @@ def base_digest(name: str, revision: str | None = None) -> str:
     if not path.is_dir():
         if looks_like_path(name):
             raise InputError(no_such_model(path, name))
-        path = _downloaded(name, revision)
+        path = downloaded(name, revision, WEIGHTS)
     return _digest(_weights(path))
 
 
 def _from_hub(name: str, revision: str | None, asked: _Held) -> Base:
-    return replace(_from_folder(_downloaded(name, revision), asked, name), revision=revision)
-
-
-def _downloaded(name: str, revision: str | None) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    wanted = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt"]
-    try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=wanted))
-    except HFValidationError:
-        raise InputError(no_such_model(Path(name), name)) from None
-    except LocalEntryNotFoundError:
-        raise InputError(
-            f"model {name!r}: no such folder here, and the Hub cannot be reached; valid: bundled, "
-            "a folder, a .gguf file, or a Hub id."
-        ) from None
-    except HfHubHTTPError as error:
-        reason = str(error).strip().splitlines()[0]
-        raise InputError(f"model {name!r}: the Hub refused it: {reason}") from None
+    folder = downloaded(name, revision, WEIGHTS)
+    return replace(_from_folder(folder, asked, name), revision=revision)
 
 
 def _digest(files: list[Path]) -> str:
@@ -318,29 +303,4 @@ def _read(load: Callable[[], Any], where: Path, what: str = "this model") -> Any
     except (OSError, SafetensorError, StrictDataclassError, *bad) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise InputError(f"{where}: transformers cannot load {what}: {reason}") from None
-
-
-def looks_like_path(name: str) -> bool:
-    """Whether a name that does not exist locally was meant as a path and not as a Hub id."""
-    return (
-        name.count("/") != 1
-        or name.startswith((".", "/", "~"))
-        or name.endswith((".gguf", ".safetensors", ".bin"))
-        or Path(name).parent.is_dir()
-    )
-
-
-def no_such_model(path: Path, name: str) -> str:
-    """The error message for a path that does not exist, with the most similar name there."""
-    parent = path.parent
-    names = [p.name for p in parent.iterdir()] if parent.is_dir() else []
-    close = nearest(path.name, [*names, "bundled"])
-    # As typed, except for the last component.
-    meant = [str(Path(name).with_name(one)) if one in names else one for one in close]
-    hint = f" Did you mean {meant[0]!r}?" if meant else ""
-    return (
-        f"model {name!r}: no such folder or file.{hint} "
-        "Valid: bundled, a folder, a .gguf file, or a Hub id like owner/name."
-    )
+        raise InputError(f"{where}: transformers cannot load {what}: {reason(error)}") from None

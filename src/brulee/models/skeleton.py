@@ -11,18 +11,15 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from transformers import (
-    AutoConfig,
-    PretrainedConfig,
-    PreTrainedModel,
-)
+from transformers import PretrainedConfig, PreTrainedModel
 
 from brulee.errors import InputError
 from brulee.models.allocator import give_back_freed_memory, keep_freed_memory
 from brulee.models.bundled import NAME, bundled_folder, cache_folder
-from brulee.models.loading import looks_like_path, no_such_model
+from brulee.models.named import looks_like_path, no_such_model
 from brulee.models.quantised_experts import quantise_experts
 from brulee.models.quantising import keep_values, quantisation
+from brulee.models.reading_files import read_config, reason
 from brulee.models.stack_configs import stack_configs
 from brulee.models.stored import stored_as
 from brulee.models.text_part import auto_class, classes_of, left_whole, reading_text
@@ -54,7 +51,7 @@ def _without_weights(auto: Any, config: PretrainedConfig, name: str) -> PreTrain
         with torch.device("meta"):
             model: PreTrainedModel = auto.from_config(config, dtype=torch.float32)
     except (ValueError, RuntimeError, TypeError, AttributeError, LookupError, ImportError) as error:
-        raise InputError(f"model {name!r}: {_short(error)}") from None
+        raise InputError(f"model {name!r}: {reason(error)}") from None
     return _untouched(model).eval()
 
 
@@ -203,16 +200,9 @@ def _bundled() -> Path:
 
 def _read(where: Path | str, name: str, **more: Any) -> PretrainedConfig:
     try:
-        config: PretrainedConfig = AutoConfig.from_pretrained(where, **more)
+        config = read_config(where, **more)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
-            f"model {name!r}: its configuration cannot be read: {_short(error)}"
+            f"model {name!r}: its configuration cannot be read: {reason(error)}"
         ) from None
     return config
-
-
-def _short(error: Exception) -> str:
-    text = str(error).strip()
-    # The Hub client's further lines hold advice, and URLs that the limit would cut off.
-    lines = text.splitlines()[:1] if isinstance(error, OSError) else [text]
-    return " ".join(" ".join(lines).split())[:200] or type(error).__name__

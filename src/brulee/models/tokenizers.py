@@ -11,6 +11,7 @@ from brulee.data.encoding import Encoder
 from brulee.errors import InputError
 from brulee.models.bundled import NAME, bundled_folder, cache_folder
 from brulee.models.chat_templates import by_recipe, mode_of
+from brulee.models.named import TOKENIZER, downloaded
 from brulee.progress import waiting
 from brulee.recipe import Recipe
 
@@ -48,19 +49,19 @@ def load_tokenizer(
     Reads no weights, except to convert the bundled model on first use. Raises InputError, with the
     name, if the model does not exist or has no tokenizer.
     """
-    from transformers import AutoConfig, AutoTokenizer
-
     from brulee.models.gguf_tokens import gguf_tokenizer
+    from brulee.models.reading_files import read_config, read_tokenizer, reason
 
     path = _bundled() if name == "bundled" else resolve(name)
     gguf = path.is_file()
-    folder = path if gguf or path.is_dir() else _downloaded(name, revision)
+    folder = path if gguf or path.is_dir() else downloaded(name, revision, TOKENIZER)
     try:
-        tokenizer = gguf_tokenizer(path) if gguf else AutoTokenizer.from_pretrained(folder)
-        config = None if gguf else AutoConfig.from_pretrained(folder)
+        tokenizer = gguf_tokenizer(path) if gguf else read_tokenizer(folder)
+        config = None if gguf else read_config(folder)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise InputError(f"model {name!r}: its tokenizer cannot be loaded: {reason}") from None
+        raise InputError(
+            f"model {name!r}: its tokenizer cannot be loaded: {reason(error)}"
+        ) from None
     return tokenizer, "seq2seq" if config is not None and config.is_encoder_decoder else "causal"
 
 
@@ -68,19 +69,3 @@ def _bundled() -> Path:
     """The converted model's folder, without checking its weights, which are not read."""
     folder = cache_folder() / "models" / NAME
     return folder if (folder / "tokenizer.json").is_file() else bundled_folder()
-
-
-def _downloaded(name: str, revision: str | None) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=_WANTED))
-    except (HFValidationError, LocalEntryNotFoundError):
-        raise InputError(
-            f"model {name!r}: no such folder here, and it could not be loaded from the Hub; "
-            "valid: bundled, a folder, a .gguf file, or a Hub id."
-        ) from None
-    except HfHubHTTPError as error:
-        reason = str(error).strip().splitlines()[0]
-        raise InputError(f"model {name!r}: the Hub refused it: {reason}") from None

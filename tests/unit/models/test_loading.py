@@ -7,6 +7,7 @@ import shutil
 import struct
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,8 +16,11 @@ from safetensors.torch import load_file, save_file
 from brulee.errors import InputError
 from brulee.models import precision
 from brulee.models.decoder_start import decoder_start
-from brulee.models.loading import Base, load_base, no_such_model
+from brulee.models.loading import Base, base_digest, load_base
+from brulee.models.named import TOKENIZER, WEIGHTS, downloaded, no_such_model
 from brulee.models.precision import pick_device, pick_dtype
+from brulee.models.skeleton import load_skeleton
+from brulee.models.tokenizers import load_tokenizer
 from brulee.models.whole_files import check_safetensors
 
 CPU = torch.device("cpu")
@@ -261,3 +265,62 @@ def test_loading_draws_no_bars_of_transformers(
 
 def test_the_bundled_model_is_meant_by_its_name(tmp_path: Path) -> None:
     assert "Did you mean 'bundled'?" in no_such_model(tmp_path / "bundle", "bundle")
+
+
+def test_what_lies_in_a_hub_repository_twice_is_downloaded_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As gpt-oss' and Mistral's weights do."""
+    import huggingface_hub
+
+    files = [
+        *("config.json", "tokenizer.json", "model-00001-of-00002.safetensors", "README.md"),
+        *("model.safetensors.index.json", "original/model.safetensors", "metal/model.bin"),
+        *("consolidated.safetensors", "consolidated-00001.safetensors", "pytorch_model.bin"),
+    ]
+    asked: list[set[str]] = []
+
+    def fetch(name: str, revision: str | None, **patterns: Any) -> str:
+        asked.append(set(huggingface_hub.utils.filter_repo_objects(files, **patterns)))
+        return str(tmp_path)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", fetch)
+    for kinds in (TOKENIZER, WEIGHTS):
+        assert downloaded("owner/name", None, kinds) == tmp_path
+    tokenizer = {"config.json", "tokenizer.json", "model.safetensors.index.json"}
+    assert asked == [tokenizer, {*tokenizer, "model-00001-of-00002.safetensors"}]
+
+
+def test_another_format_of_the_same_weights_is_no_part_of_a_model(
+    tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    both = tmp_path / "both"
+    shutil.copytree(tiny_model_folder, both)
+    (both / "consolidated.safetensors").write_bytes(b"not even safetensors")
+    digests = [base_digest(str(folder)) for folder in (tiny_model_folder, both)]
+    assert digests[0] == digests[1] == load_base(str(both), torch.float32, CPU).digest
+
+
+@pytest.mark.parametrize("mapped", ["AutoConfig", "AutoModelForCausalLM"])
+def test_code_that_comes_with_a_model_is_never_run_nor_asked_about(
+    tiny_model_folder: Path, tmp_path: Path, mapped: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Code beside classes of transformers' own is not needed; a model without such is refused."""
+    ran, folder = tmp_path / "ran", tmp_path / "own"
+    shutil.copytree(tiny_model_folder, folder)
+    config = json.loads((folder / "config.json").read_text())
+    config["auto_map"] = {mapped: "own_code.Own"}
+    (folder / "own_code.py").write_text(f"open({str(ran)!r}, 'w')\n")
+    (folder / "config.json").write_text(json.dumps(config))
+    monkeypatch.setattr("builtins.input", lambda *_: "y")
+    load_base(str(folder), torch.float32, CPU)
+    (folder / "config.json").write_text(json.dumps({**config, "model_type": "owned"}))
+    needed = "it needs code from its own repository" if mapped == "AutoConfig" else "does not know"
+    for read in (
+        lambda: load_base(str(folder), torch.float32, CPU),
+        lambda: load_skeleton(str(folder)),
+        lambda: load_tokenizer(str(folder)),
+    ):
+        with pytest.raises(InputError, match=needed):
+            read()
+    assert not ran.exists()

@@ -146,6 +146,6 @@ def test_a_hub_that_cannot_be_reached_is_said_in_one_sentence(
     def unreachable(*_: object, **__: object) -> None:
         raise OSError("We couldn't connect.\nCheck your connection, or see 'https://hu")
 
-    monkeypatch.setattr("brulee.models.skeleton.AutoConfig.from_pretrained", unreachable)
+    monkeypatch.setattr("brulee.models.reading_files.AutoConfig.from_pretrained", unreachable)
     with pytest.raises(InputError, match=r"cannot be read: We couldn't connect\.$"):
         load_skeleton("owner/name")
