@@ -45,7 +45,9 @@ def test_a_folder_without_a_tokenizer_is_named(tmp_path: Path) -> None:
 
 def test_a_name_that_is_nowhere_lists_what_would_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(InputError, match=r"model 'no/such/model': no such folder.*Valid: bundled, a folder"):
+    with pytest.raises(
+        InputError, match=r"model 'no/such/model': no such folder.*Valid: bundled, a folder"
+    ):
         load_tokenizer("no/such/model")
 
 
