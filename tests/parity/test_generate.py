@@ -43,18 +43,22 @@ def _engine(model: PreTrainedModel, batch_tokens: int = 8192, stop: tuple[int, .
 def _theirs(
     model: PreTrainedModel, prompt: list[int], stop: list[int], new_tokens: int = NEW
 ) -> list[int]:
-    """Of one prompt alone, so that padding has no part in it."""
+    """Of one prompt alone, so that padding has no part in it.
+
+    The decoder's start token and what is forced to follow it are given, not written.
+    """
+    forced = model.generation_config.forced_bos_token_id is not None
     with torch.no_grad():
         found = model.generate(
             input_ids=torch.tensor([prompt]),
             attention_mask=torch.ones(1, len(prompt), dtype=torch.long),
-            max_new_tokens=new_tokens,
+            max_new_tokens=new_tokens + forced,
             do_sample=False,
             num_beams=1,
             eos_token_id=stop,
             pad_token_id=0,
         )[0].tolist()
-    new = found[1:] if model.config.is_encoder_decoder else found[len(prompt) :]
+    new = found[1 + forced :] if model.config.is_encoder_decoder else found[len(prompt) :]
     return new[: next((i for i, token in enumerate(new) if token in stop), len(new))]
 
 
@@ -75,6 +79,18 @@ def test_greedy_tokens_are_transformers(
     stopped = [_theirs(model, p, stop) for p in prompts]
     assert len({len(s) for s in stopped}) > 2, "every row ends at once: nothing is tested"
     assert _engine(model, stop=tuple(stop)).generate(prompts, Sampling(NEW)) == stopped
+
+
+@pytest.mark.parametrize("name", ["t5", "bart"])
+def test_a_token_that_is_forced_to_be_first_is_given(
+    make_model: Make, prompts: list[list[int]], name: str
+) -> None:
+    """As BART's BOS, and the language that NLLB is to write."""
+    model = make_model(name, seed=1, **VARIED[name])
+    plain = _engine(model).generate(prompts, Sampling(NEW))
+    model.generation_config.forced_bos_token_id = 9
+    expected = [_theirs(model, p, [2]) for p in prompts]
+    assert _engine(model).generate(prompts, Sampling(NEW)) == expected != plain
 
 
 @pytest.mark.parametrize("name", ["llama", "t5"])

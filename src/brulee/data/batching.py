@@ -158,8 +158,8 @@ def pad(documents: Sequence[Encoded], pad_id: int) -> Batch:
     return Batch(inputs, at, wanted, lengths, False, weights=_weights(documents))
 
 
-def pad_pairs(documents: Sequence[Encoded], pad_id: int, start_id: int) -> Batch:
-    """Padded prompts for the encoder, and completions shifted right for the decoder.
+def pad_pairs(documents: Sequence[Encoded], pad_id: int, start: Sequence[int]) -> Batch:
+    """Padded prompts for the encoder, and completions after the ids `start` for the decoder.
 
     Raises ValueError for a document with more than one learned span, as the decoder generates one.
     """
@@ -167,10 +167,12 @@ def pad_pairs(documents: Sequence[Encoded], pad_id: int, start_id: int) -> Batch
 
     _check_pairs(documents)
     ids_BT, mask_BT = _right_padded([d.prompt for d in documents], pad_id)
-    shifted = [(start_id, *d.completion[:-1]) for d in documents]
+    shifted = [(*start, *d.completion[:-1]) for d in documents]
     decoder_BT, decoder_mask_BT = _right_padded(shifted, pad_id)
-    width = decoder_BT.shape[1]
-    positions = [row * width + at for row, d in enumerate(documents) for at in range(d.learned)]
+    width, first = decoder_BT.shape[1], len(start) - 1
+    positions = [
+        row * width + first + at for row, d in enumerate(documents) for at in range(d.learned)
+    ]
     targets = [token for d in documents for token in d.completion]
     inputs = {
         "input_ids": ids_BT,
@@ -182,21 +184,26 @@ def pad_pairs(documents: Sequence[Encoded], pad_id: int, start_id: int) -> Batch
     return Batch(inputs, torch.tensor(positions), torch.tensor(targets), lengths, False)
 
 
-def pack_pairs(documents: Sequence[Encoded], start_id: int) -> Batch:
+def pack_pairs(documents: Sequence[Encoded], start: Sequence[int]) -> Batch:
     """Like `pad_pairs`, but prompts and completions are each packed into one row.
 
     Raises ValueError for a document with more than one learned span, as the decoder generates one.
     """
     _check_pairs(documents)
-    shifted = [token for d in documents for token in (start_id, *d.completion[:-1])]
+    shifted = [token for d in documents for token in (*start, *d.completion[:-1])]
     targets = _whole_numbers([token for d in documents for token in d.completion])
     inputs = {
         "input_ids": _whole_numbers([t for d in documents for t in d.prompt]).unsqueeze(0),
         "decoder_input_ids": _whole_numbers(shifted).unsqueeze(0),
     }
-    lengths = tuple(len(d.ids) for d in documents)
-    positions = _whole_numbers(list(range(len(shifted))))
-    written = tuple(d.learned for d in documents)
+    first = len(start) - 1
+    lengths = tuple(len(d.ids) + first for d in documents)
+    written = tuple(d.learned + first for d in documents)
+    predicted, end = list[int](), 0
+    for own in written:
+        predicted += range(end + first, end + own)
+        end += own
+    positions = _whole_numbers(predicted)
     return Batch(inputs, positions, targets, lengths, True, written=written)
 
 

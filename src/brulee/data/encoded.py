@@ -176,7 +176,7 @@ class DraftIds:
         """The ids of the second segment of each pair, which continues the first."""
         texts = [segment.text for _, segment in pairs]
         if self._kind == "seq2seq":  # the decoder starts with the answer
-            return self._tokens.batch(texts, bounds=False)
+            return self._tokens.targets(texts)
         return self._tokens.continued(texts, [self._said(before) for before, _ in pairs])
 
     def _said(self, segment: Segment) -> str:

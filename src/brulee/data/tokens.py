@@ -18,9 +18,10 @@ have it, so it is tokenised together with the end of the text before it:
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from brulee.errors import InputError
 
@@ -38,8 +39,10 @@ _PROBE = ("", "Is it so?", "  two \n\nlines", "caf\u00e9 \N{SNOWMAN} <b>")
 class Tokens:
     """A tokenizer as a function from texts to ids."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
-        self._tokenizer = tokenizer
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, side: Literal["text", "text_target"] = "text"
+    ) -> None:
+        self._tokenizer, self._side = tokenizer, side
         self._control = _pattern(control_tokens(tokenizer))
         self._backend = self._proven_backend()
         self._joins = self._joins_as_it_stands()
@@ -60,6 +63,17 @@ class Tokens:
             if is_shielded(text):
                 ids[at] = self._spelt_out(text, bounds)
         return ids
+
+    def targets(self, texts: Sequence[str]) -> list[list[int]]:
+        """Ids of each text that a decoder of its own writes, without BOS and EOS.
+
+        Marian's tokenizer reads prompts and answers by two models, one for each language.
+        """
+        return self._written.batch(texts, bounds=False)
+
+    @functools.cached_property
+    def _written(self) -> Tokens:
+        return Tokens(self._tokenizer, "text_target") if _reads_by_two(self._tokenizer) else self
 
     def continued(self, texts: Sequence[str], before: Sequence[str]) -> list[list[int]]:
         """Ids of each text as the continuation of the text before it."""
@@ -130,7 +144,8 @@ class Tokens:
     def _slowly(self, texts: Sequence[str], bounds: bool, plain: bool) -> list[list[int]]:
         # Not every tokenizer supports the option, and few rows need it.
         options = {"split_special_tokens": True} if plain else {}
-        found = self._tokenizer(list(texts), add_special_tokens=bounds, **options)
+        given = {self._side: list(texts)}
+        found = self._tokenizer(**given, add_special_tokens=bounds, **options)
         return list(found["input_ids"])
 
     def _proven_backend(self) -> Any:
@@ -144,6 +159,10 @@ class Tokens:
         cases = [(bounds, plain) for bounds in (False, True) for plain in (False, True)]
         same = all(_directly(core, probe, *c) == self._slowly(probe, *c) for c in cases)
         return core if same else None
+
+
+def _reads_by_two(tokenizer: PreTrainedTokenizerBase) -> bool:
+    return hasattr(tokenizer, "spm_target")
 
 
 def is_shielded(text: str) -> bool:

@@ -50,8 +50,8 @@ class PaddedDecoder:
             encoder = self.model.get_encoder()
             with turn(self.model):
                 self.encoded = encoder(input_ids=ids_BT, attention_mask=self.mask_BT)
-            start = decoder_start(self.model)
-            self._forward(torch.full((len(self._prompts), 1), start, device=self.device))
+            start_1S = torch.tensor([decoder_start(self.model)], device=self.device)
+            self._forward(start_1S.repeat(len(self._prompts), 1))
         else:
             self._prefill(self._prompts)
         return list(range(len(self._prompts))), self._logits_BV

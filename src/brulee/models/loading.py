@@ -198,8 +198,10 @@ def _weights(folder: Path) -> list[Path]:
     # Mistral's own format, which transformers does not read, lies beside the model.
     weights = [file for file in found if not file.match(OTHER_FORMAT)] or found
     if not weights:
-        other = "; only safetensors is read, never pickle" if list(folder.glob("*.bin")) else ""
-        raise InputError(f"{folder}: no *.safetensors file with weights{other}.")
+        raise InputError(
+            f"{folder}: no *.safetensors file with weights; only safetensors is read, never pickle "
+            "(*.bin): on the Hub, model.revision may name a conversion, refs/pr/N."
+        )
     return weights
 
 

@@ -9,7 +9,7 @@ from typing import Final
 from brulee.errors import InputError, nearest
 
 # The files that transformers reads of a model.
-TOKENIZER: Final = ("*.json", "*.jinja", "*.model", "*.txt")
+TOKENIZER: Final = ("*.json", "*.jinja", "*.model", "*.spm", "*.txt")
 WEIGHTS: Final = (*TOKENIZER, "*.safetensors")
 # The same weights once more: Mistral's own format, and gpt-oss' in a folder.
 OTHER_FORMAT: Final = "consolidated*.safetensors"

@@ -87,18 +87,18 @@ def _error(reader: Reader, model: PreTrainedModel, seed: int) -> float:
         Encoded.ending(torch.randint(high, (read + written,), generator=draw).tolist(), written)
         for read, written in ([min(n, room) for n in sizes] for sizes in zip(*_SIZES, strict=True))
     ]
-    start = int(model.config.decoder_start_token_id or 0)
+    start = (int(model.config.decoder_start_token_id or 0),)
     batch = pack_pairs(documents, start).to(next(model.parameters()).device)
     found = reader(batch).float()
     expected = torch.cat([_alone(model, document, start) for document in documents]).float()
     return float((found - expected).norm() / expected.norm())
 
 
-def _alone(model: PreTrainedModel, document: Encoded, start: int) -> torch.Tensor:
+def _alone(model: PreTrainedModel, document: Encoded, start: tuple[int, ...]) -> torch.Tensor:
     device = next(model.parameters()).device
     ids, shifted = (
         torch.tensor([row], device=device)
-        for row in (document.prompt, (start, *document.completion[:-1]))
+        for row in (document.prompt, (*start, *document.completion[:-1]))
     )
     encoder, decoder = stacks_of(model)
     given = encoder(input_ids=ids).last_hidden_state

@@ -6,13 +6,17 @@ whether to run it.
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import transformers
 from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBase
 
+from brulee.errors import InputError
+
+SENTENCEPIECE: Final = ("*.model", "*.spm")  # the files of such a tokenizer
 _LONGEST = 200  # characters of a reason
 
 
@@ -22,12 +26,27 @@ def read_config(where: Path | str, **more: Any) -> PretrainedConfig:
     return config
 
 
-def read_tokenizer(where: Path | str, **more: Any) -> PreTrainedTokenizerBase:
-    """A model's tokenizer; raises what transformers raises."""
+def read_tokenizer(where: Path, **more: Any) -> PreTrainedTokenizerBase:
+    """A model's tokenizer; raises what transformers raises.
+
+    Raises InputError for one that is only there as SentencePiece wrote it, and cannot be read here.
+    """
+    _need_sentencepiece(where)
     tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
         where, trust_remote_code=False, **more
     )
     return tokenizer
+
+
+def _need_sentencepiece(folder: Path) -> None:
+    """Else transformers, which takes the file for one of tiktoken's, asks for that library."""
+    if (folder / "tokenizer.json").is_file() or importlib.util.find_spec("sentencepiece"):
+        return
+    for file in (file for pattern in SENTENCEPIECE for file in sorted(folder.glob(pattern))):
+        raise InputError(
+            f"{file}: reading this tokenizer needs sentencepiece, which is not installed; "
+            "run: pip install 'brulee[sentencepiece]'"
+        )
 
 
 def reason(error: Exception) -> str:

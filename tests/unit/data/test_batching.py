@@ -46,7 +46,7 @@ def test_a_first_token_cannot_be_learned_as_nothing_predicts_it() -> None:
 
 def test_a_decoder_writes_one_span() -> None:
     with pytest.raises(ValueError, match="one learned span"):
-        pad_pairs([SEVERAL], 0, 7)
+        pad_pairs([SEVERAL], 0, (7,))
 
 
 def test_a_pack_says_where_documents_begin() -> None:
@@ -65,7 +65,7 @@ def test_padding_is_on_the_right_masked_and_never_learned() -> None:
 
 
 def test_a_decoder_reads_the_completion_one_step_late() -> None:
-    batch = pad_pairs(DOCUMENTS, pad_id=0, start_id=7)
+    batch = pad_pairs(DOCUMENTS, pad_id=0, start=(7,))
     inputs = batch.inputs
     assert inputs["input_ids"].tolist() == [[10, 11], [20, 0], [30, 0]]
     assert inputs["attention_mask"].tolist() == [[1, 1], [1, 0], [1, 0]]
@@ -76,7 +76,7 @@ def test_a_decoder_reads_the_completion_one_step_late() -> None:
 
 
 def test_tokens_counted_are_real_ones() -> None:
-    for batch in (pack(DOCUMENTS), pad(DOCUMENTS, 0), pad_pairs(DOCUMENTS, 0, 7)):
+    for batch in (pack(DOCUMENTS), pad(DOCUMENTS, 0), pad_pairs(DOCUMENTS, 0, (7,))):
         assert batch.tokens == 9
         assert batch.learned == 5
         assert batch.lengths == (4, 2, 3)

@@ -42,7 +42,7 @@ def _documents(encoder: Encoder, count: int = 60) -> list[Encoded]:
 
 def _batches(encoder: Encoder, documents: list[Encoded]) -> list[Batch]:
     if encoder.kind == "seq2seq":
-        return [pad_pairs(documents, EOS, EOS)]
+        return [pad_pairs(documents, EOS, (EOS,))]
     return [pack(documents), pad(documents, EOS)]
 
 

@@ -19,6 +19,7 @@ from brulee.inference.padded_decoder import PaddedDecoder
 from brulee.inference.pair_rows import PairRows
 from brulee.inference.pair_trial import joins_pairs
 from brulee.inference.row import Voice
+from brulee.models.decoder_start import decoder_start
 from brulee.models.loading import Base
 
 MakeBase = Callable[..., Base]
@@ -42,10 +43,9 @@ class _Text:
 
     def alone(self, model: PreTrainedModel) -> torch.Tensor:
         """Logits after the last token: all that was written, read at once by the model itself."""
-        start = int(model.config.decoder_start_token_id)
         output = model(
             input_ids=torch.tensor([self.prompt]),
-            decoder_input_ids=torch.tensor([[start, *self.ids]]),
+            decoder_input_ids=torch.tensor([[*decoder_start(model), *self.ids]]),
         )
         logits: torch.Tensor = output.logits[0, -1]
         return logits
@@ -81,12 +81,15 @@ def _held(base: Base, tmp_path: Path, ways: list[str]) -> tuple[list[Voice], Ada
     return list(held.engine.voices.values()), held
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(("name", "forced"), [*((name, None) for name in NAMES), ("bart", 9)])
 @torch.no_grad()
 def test_logits_are_those_of_the_model_alone_whoever_joins_and_leaves(
-    make_base: MakeBase, tmp_path: Path, name: str
+    make_base: MakeBase, tmp_path: Path, name: str, forced: int | None
 ) -> None:
-    voices, held = _held(make_base(name), tmp_path, WAYS)
+    base = make_base(name)
+    base.model.generation_config.forced_bos_token_id = forced
+    voices, held = _held(base, tmp_path, WAYS)
+    assert [len(decoder_start(voice.model)) for voice in voices] == len(voices) * [1 + bool(forced)]
     draw = random.Random(4)
     rows = PairRows(6, held.base.device, held.engine.router)
     texts: list[_Text] = []

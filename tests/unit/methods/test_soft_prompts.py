@@ -92,8 +92,8 @@ def test_padded_pairs_give_the_loss_and_gradient_of_one_at_a_time(
     base = make_base(name)
     attached = _method(kind).attach(base.model)
     documents = _documents(attached)
-    expected = _gradient(base, attached, [pad_pairs([d], 0, 2) for d in documents])
-    loss, gradient = _gradient(base, attached, [pad_pairs(documents, 0, 2)])
+    expected = _gradient(base, attached, [pad_pairs([d], 0, (2,)) for d in documents])
+    loss, gradient = _gradient(base, attached, [pad_pairs(documents, 0, (2,))])
     assert loss == pytest.approx(expected[0], rel=1e-5)
     torch.testing.assert_close(gradient, expected[1], atol=2e-4, rtol=1e-4)
 
@@ -108,7 +108,7 @@ def test_a_prefix_that_leaves_few_positions_is_trained(
     model = make_base(name, **{context: 20}).model
     _method("prefix", tokens=18).attach(model)
     document = Encoded.ending((5, 6), 1)
-    batch = pad_pairs([document], 0, 2) if name == "bart" else pad([document], 0)
+    batch = pad_pairs([document], 0, (2,)) if name == "bart" else pad([document], 0)
     assert CompletionLoss(model)(batch).isfinite()
 
 

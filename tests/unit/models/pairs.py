@@ -46,20 +46,24 @@ DOCUMENTS = [
 ]
 
 
-def packed(loss: CompletionLoss) -> tuple[float, dict[str, torch.Tensor]]:
+def packed(
+    loss: CompletionLoss, start: tuple[int, ...] = (0,)
+) -> tuple[float, dict[str, torch.Tensor]]:
     assert isinstance(loss.decoder, FusedPair), "another way would be tested against itself"
-    total = loss(pack_pairs(DOCUMENTS, 0))
+    total = loss(pack_pairs(DOCUMENTS, start))
     total.backward()
     return total.item(), gradients(loss.model)
 
 
-def alone(model: PreTrainedModel) -> tuple[float, dict[str, torch.Tensor]]:
+def alone(
+    model: PreTrainedModel, start: tuple[int, ...] = (0,)
+) -> tuple[float, dict[str, torch.Tensor]]:
     total = 0.0
     for document in DOCUMENTS:
-        read, shifted = ([d] for d in (document.prompt, (0, *document.completion[:-1])))
+        read, shifted = ([d] for d in (document.prompt, (*start, *document.completion[:-1])))
         logits = model(
             input_ids=torch.tensor(read), decoder_input_ids=torch.tensor(shifted)
-        ).logits[0]
+        ).logits[0, len(start) - 1 :]
         loss = F.cross_entropy(logits, torch.tensor(document.completion), reduction="sum")
         loss.backward()
         total += loss.item()

@@ -70,6 +70,12 @@ def _tuned(name: str, method: dict[str, Any], **changes: Any) -> PreTrainedModel
     return perturbed(_model(name, **changes), method)
 
 
+def test_after_a_token_that_is_forced() -> None:
+    """Relative positions count it."""
+    model, start = _model("t5"), (0, 7)
+    _assert_same(_packed(CompletionLoss(model), start), _alone(model, start))
+
+
 @pytest.mark.diagonal("method", "name")
 @pytest.mark.parametrize("method", METHODS, ids=lambda m: "-".join(map(str, m.values())))
 @pytest.mark.parametrize("name", ["flan-t5", "umt5"])
@@ -227,7 +233,7 @@ def test_a_prefix_that_is_switched_off_is_not_read() -> None:
     attached = build_method(MethodSpec(**PREFIX)).attach(model)
     loss = CompletionLoss(model)
     assert isinstance(loss.decoder, FusedPair)
-    batch = pack_pairs(DOCUMENTS, 0)
+    batch = pack_pairs(DOCUMENTS, (0,))
     with torch.no_grad():
         assert abs(loss(batch).item() - expected) > 1e-2 * expected
         with attached.disabled():
@@ -304,7 +310,7 @@ def test_what_is_not_known_is_left_to_the_models_layers(
     change(model)
     loss = CompletionLoss(model)
     assert loss.decoder is None
-    total = loss(pad_pairs(DOCUMENTS, 0, 0))
+    total = loss(pad_pairs(DOCUMENTS, 0, (0,)))
     assert total.item() == pytest.approx(_alone(model)[0], rel=1e-5)
 
 
@@ -319,9 +325,9 @@ def test_a_twin_has_the_models_form() -> None:
 
 
 def test_packed_pairs_hold_no_padding() -> None:
-    batch = pack_pairs(DOCUMENTS, 99)
+    batch = pack_pairs(DOCUMENTS, (99,))
     assert batch.inputs["input_ids"].shape == (1, 19 + 2 + 25)
     assert batch.inputs["decoder_input_ids"][0].tolist()[:2] == [99, DOCUMENTS[0].completion[0]]
     assert (batch.tokens, batch.learned, batch.written) == (63, 17, (11, 1, 5))
     with pytest.raises(ValueError, match="one learned span"):
-        pack_pairs([Encoded((1, 2, 3, 4, 5), ((1, 2), (3, 5)))], 0)
+        pack_pairs([Encoded((1, 2, 3, 4, 5), ((1, 2), (3, 5)))], (0,))

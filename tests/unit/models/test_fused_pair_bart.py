@@ -90,6 +90,13 @@ def test_of_every_family(name: str) -> None:
     _assert_same(_packed(CompletionLoss(model)), _alone(model))
 
 
+@pytest.mark.parametrize("name", ["bart", "nllb"])
+def test_after_a_token_that_is_forced(name: str) -> None:
+    model = perturbed(_model(name), METHODS[1])
+    start = (0, 7)
+    _assert_same(_packed(CompletionLoss(model), start), _alone(model, start))
+
+
 @pytest.mark.parametrize(
     "method",
     [
@@ -149,7 +156,7 @@ def test_under_autocast_the_stream_keeps_its_format(name: str) -> None:
     loss = CompletionLoss(model)
     assert isinstance(loss.decoder, FusedPair)
     with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
-        found = loss.decoder(pack_pairs(DOCUMENTS[:1], 0))
+        found = loss.decoder(pack_pairs(DOCUMENTS[:1], (0,)))
         read, shifted = ([d] for d in (DOCUMENTS[0].prompt, (0, *DOCUMENTS[0].completion[:-1])))
         given = model.model(
             input_ids=torch.tensor(read), decoder_input_ids=torch.tensor(shifted)
@@ -295,7 +302,7 @@ def test_what_is_not_known_is_left_to_the_models_layers(
     change(model)
     loss = CompletionLoss(model)
     assert loss.decoder is None
-    total = loss(pad_pairs(DOCUMENTS, 199, 0))
+    total = loss(pad_pairs(DOCUMENTS, 199, (0,)))
     assert total.item() == pytest.approx(_alone(model)[0], rel=1e-5)
 
 
@@ -334,4 +341,4 @@ def test_a_model_of_few_positions_is_tried_on_short_documents() -> None:
         decoder_input_ids=torch.tensor([(0, *document.completion[:-1])]),
     ).logits[0]
     expected = F.cross_entropy(logits, torch.tensor(document.completion), reduction="sum")
-    assert loss(pack_pairs([document], 0)).item() == pytest.approx(expected.item(), rel=1e-5)
+    assert loss(pack_pairs([document], (0,))).item() == pytest.approx(expected.item(), rel=1e-5)

@@ -177,7 +177,7 @@ def test_the_fused_path_is_the_models_own_forward(make_model: Make, name: str, p
 def test_an_encoder_decoders_loss_is_transformers_own(make_model: Make, name: str) -> None:
     model = make_model(name)
     start = model.config.decoder_start_token_id
-    found = CompletionLoss(model)(pad_pairs(DOCUMENTS, 0, start))
+    found = CompletionLoss(model)(pad_pairs(DOCUMENTS, 0, (start,)))
     # Transformers shifts labels by itself, and averages over the labelled tokens.
     alone = [
         model(input_ids=torch.tensor([d.prompt]), labels=torch.tensor([d.completion])).loss
@@ -185,6 +185,21 @@ def test_an_encoder_decoders_loss_is_transformers_own(make_model: Make, name: st
         for d in DOCUMENTS
     ]
     assert found.item() == pytest.approx(sum(a.item() for a in alone), rel=1e-5)
+
+
+def test_what_is_forced_to_stand_first_is_given_and_not_learned(make_model: Make) -> None:
+    model = make_model("bart")
+    start = (model.config.decoder_start_token_id, 9)
+    found = CompletionLoss(model)(pad_pairs(DOCUMENTS, 0, start))
+    expected = 0.0
+    for document in DOCUMENTS:
+        labels = torch.tensor([[-100, *document.completion]])
+        given = torch.tensor([[*start, *document.completion[:-1]]])
+        loss = model(
+            input_ids=torch.tensor([document.prompt]), decoder_input_ids=given, labels=labels
+        ).loss
+        expected += loss.item() * document.learned
+    assert found.item() == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("known", [False, True])

@@ -77,7 +77,17 @@ def test_a_decoder_begins_as_transformers_begins_it(
     for place, own in ((model.config, config), (model.generation_config, generation)):
         for key in ("decoder_start_token_id", "bos_token_id"):
             setattr(place, key, own.get(key))
-    assert decoder_start(model) == found
+    assert decoder_start(model) == (found,)
+
+
+@pytest.mark.parametrize("place", ["config", "generation_config"])
+def test_a_token_that_generation_forces_stands_first(
+    make_base: Callable[..., Base], place: str
+) -> None:
+    model = make_base("bart").model
+    (start,) = decoder_start(model)
+    getattr(model, place).forced_bos_token_id = 7
+    assert decoder_start(model) == (start, 7)
 
 
 def test_an_encoder_decoder_that_cannot_begin_is_refused(
@@ -92,7 +102,7 @@ def test_an_encoder_decoder_that_cannot_begin_is_refused(
     assert "its config.json has no decoder_start_token_id, so" in _refusal(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps({**config, "bos_token_id": 1}))
-    assert decoder_start(_load(tmp_path).model) == 1
+    assert decoder_start(_load(tmp_path).model) == (1,)
 
 
 def test_the_wanted_precision_is_the_loaded_one(tiny_model_folder: Path) -> None:

@@ -1,10 +1,14 @@
 """The tokenizer alone, from wherever a model may lie."""
 
+import importlib.util
+import json
 import shutil
 from pathlib import Path
 
 import pytest
 
+from brulee.data.encoding import Encoder
+from brulee.data.template import Template
 from brulee.errors import InputError
 from brulee.models import tokenizers
 from brulee.models.bundled import NAME
@@ -57,3 +61,76 @@ def test_the_encoder_is_the_recipes(bare: Path) -> None:
     encoder = load_encoder(recipe_from_dict(values))
     assert encoder.max_length == 99
     assert "Be brief." in encoder.prompt_text("?")
+
+
+def _sentencepiece(folder: Path, *files: str) -> list[str]:
+    """Write a tokenizer to the files, each of texts of its own; returns a text of each."""
+    trainer = pytest.importorskip("sentencepiece").SentencePieceTrainer
+    texts = []
+    for number, file in enumerate(files):
+        words = [w[::-1] if number else w for w in ["summer", "winter", "autumn", "spring", "rain"]]
+        corpus = [" ".join(words[i % 5 :] + words[: i % 3]) for i in range(60)]
+        with (folder / file).open("wb") as written:
+            trainer.train(
+                sentence_iterator=iter(corpus),
+                model_writer=written,
+                vocab_size=40,
+                hard_vocab_limit=False,
+                pad_id=0,
+                eos_id=1,
+                unk_id=2,
+                bos_id=-1,
+                minloglevel=2,
+            )
+        texts.append(corpus[0])
+    return texts
+
+
+def _config(folder: Path, kind: str, tokenizer: str) -> None:
+    (folder / "config.json").write_text(json.dumps({"model_type": kind}))
+    (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": tokenizer}))
+
+
+def test_a_tokenizer_that_sentencepiece_wrote(tmp_path: Path) -> None:
+    """As mT5, umT5 and older models have it."""
+    (text,) = _sentencepiece(tmp_path, "spiece.model")
+    _config(tmp_path, "t5", "T5Tokenizer")
+    tokenizer, kind = load_tokenizer(str(tmp_path))
+    processor = pytest.importorskip("sentencepiece").SentencePieceProcessor(
+        model_file=str(tmp_path / "spiece.model")
+    )
+    assert (tokenizer(text)["input_ids"], kind) == ([*processor.encode(text), 1], "seq2seq")
+
+
+def test_it_needs_its_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "spiece.model").write_bytes(b"not looked at")
+    _config(tmp_path, "t5", "T5Tokenizer")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(InputError, match=r"spiece\.model: .* run: pip install 'brulee\[sentence"):
+        load_tokenizer(str(tmp_path))
+
+
+@pytest.mark.filterwarnings("ignore:Recommended. pip install sacremoses")
+def test_answers_are_read_by_the_model_of_their_language(tmp_path: Path) -> None:
+    """Marian has two; ids are of the vocabulary that both share."""
+    source, target = _sentencepiece(tmp_path, "source.spm", "target.spm")
+    processors = [
+        pytest.importorskip("sentencepiece").SentencePieceProcessor(model_file=str(tmp_path / file))
+        for file in ("source.spm", "target.spm")
+    ]
+    pieces = [[p.id_to_piece(i) for i in range(p.get_piece_size())] for p in processors]
+    vocabulary = {piece: at for at, piece in enumerate(dict.fromkeys([*pieces[0], *pieces[1]]))}
+    (tmp_path / "vocab.json").write_text(json.dumps(vocabulary))
+    _config(tmp_path, "marian", "MarianTokenizer")
+    tokenizer, kind = load_tokenizer(str(tmp_path))
+    encoder = Encoder(tokenizer, kind=kind, chat_template="none")
+    template = Template("t", f"{source} ||| {target}")
+    document = encoder.fit(template, {}, "")
+    assert document is not None
+    expected = [
+        [vocabulary[piece] for piece in processor.encode_as_pieces(text)]
+        for processor, text in zip(processors, (source, target), strict=True)
+    ]
+    assert processors[0].encode_as_pieces(target) != processors[1].encode_as_pieces(target)
+    assert [list(document.prompt[:-1]), list(document.completion[:-1])] == expected
+    assert tokenizer.decode(document.completion, skip_special_tokens=True) == target

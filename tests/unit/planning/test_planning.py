@@ -194,7 +194,7 @@ def test_heads_and_mlps_wider_than_a_t5_is_count(
     loss = CompletionLoss(model)
     model.train()
     for written in (2, 254):
-        batch = pack_pairs([Encoded.ending(tuple(range(3, 259)), written)], 0)
+        batch = pack_pairs([Encoded.ending(tuple(range(3, 259)), written)], (0,))
         measured = _kept(model, functools.partial(loss, batch)) / 256
         assert measured < token_bytes < 3 * measured
 
@@ -227,7 +227,7 @@ def test_both_stacks_of_a_bart_count(
     model.train()
     heaviest = 0.0
     for written in (2, 254):
-        batch = pack_pairs([Encoded.ending(tuple(range(3, 259)), written)], 0)
+        batch = pack_pairs([Encoded.ending(tuple(range(3, 259)), written)], (0,))
         heaviest = max(heaviest, _kept(model, functools.partial(loss, batch)) / 256)
     assert heaviest < token_bytes < 4 * heaviest
 
