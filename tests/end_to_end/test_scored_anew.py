@@ -132,6 +132,33 @@ def test_longer_completions_are_generated_anew(
     assert results.read(RUN).scores == results.read(STRAIGHT).scores
 
 
+@pytest.mark.parametrize(
+    "other",
+    [{"beams": 3, "length_penalty": -2.0}, {"repetition_penalty": 9.0}, {"temperature": 3.0}],
+    ids=lambda other: next(iter(other)),
+)
+def test_answers_chosen_in_another_way_are_other_answers(
+    at: Any, brulee: Any, scored: None, generated: list[int], other: dict[str, float]
+) -> None:
+    before = [one["output"] for one in answers(RUN, "base")]
+    generated.clear()
+    run(at, brulee, generation={"max_new_tokens": 4, **other})
+    assert generated == [6, 6]
+    assert [one["output"] for one in answers(RUN, "base")] != before
+
+
+def test_ways_of_choosing_that_exclude_each_other_are_refused(
+    at: Any, brulee: Any, scored: None
+) -> None:
+    both = {"beams": 2, "repetition_penalty": 1.2}
+    done = brulee(*at.run(evaluate={**ASKED, "generation": both}), "--folder", RUN)
+    assert (done.code, done.err.splitlines()[-1]) == (
+        2,
+        "error: recipe.yaml, line 5: evaluate.generation: beams = 2 is not valid with a penalty on "
+        "repetition; leave it out.",
+    )
+
+
 def test_a_scoring_that_was_stopped_goes_on(
     at: Any, brulee: Any, scored: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -81,6 +81,20 @@ def test_greedy_tokens_are_transformers(
     assert _engine(model, stop=tuple(stop)).generate(prompts, Sampling(NEW)) == stopped
 
 
+@pytest.mark.parametrize("name", ["llama", "gpt2", "t5", "bart"])
+@pytest.mark.parametrize("penalty", [1.3, 0.7])
+def test_a_penalty_on_repetition_is_transformers(
+    make_model: Make, prompts: list[list[int]], name: str, penalty: float
+) -> None:
+    """Of prompt and completion in a decoder; of the completion alone where an encoder reads."""
+    model = make_model(name, seed=1, **VARIED.get(name, {}))
+    plain = _engine(model).generate(prompts, Sampling(NEW))
+    model.generation_config.repetition_penalty = penalty
+    expected = [_theirs(model, p, [2]) for p in prompts]
+    found = _engine(model).generate(prompts, Sampling(NEW, repetition_penalty=penalty))
+    assert found == expected != plain
+
+
 @pytest.mark.parametrize("name", ["t5", "bart"])
 def test_a_token_that_is_forced_to_be_first_is_given(
     make_model: Make, prompts: list[list[int]], name: str

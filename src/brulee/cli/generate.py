@@ -38,7 +38,17 @@ def generate(
     max_new_tokens: options.MaxNewTokens = 256,
     temperature: options.Temperature = 0.0,
     top_p: options.TopP = 1.0,
+    top_k: options.TopK = 0,
+    min_p: options.MinP = 0.0,
+    repetition_penalty: options.RepetitionPenalty = 1.0,
     seed: options.Seed = 0,
+    beams: Annotated[
+        int, typer.Option(min=1, help="Search with so many beams instead of choosing by token.")
+    ] = 1,
+    length_penalty: Annotated[
+        float,
+        typer.Option(help="Of beams: above 0, longer answers score higher; below, shorter ones."),
+    ] = 1.0,
     raw: Annotated[
         bool, typer.Option("--raw", help="Continue the text without a chat template.")
     ] = False,
@@ -70,7 +80,12 @@ def generate(
         "max_new_tokens": max_new_tokens,
         "temperature": temperature,
         "top_p": top_p,
+        "top_k": top_k,
+        "min_p": min_p,
+        "repetition_penalty": repetition_penalty,
         "seed": seed,
+        "beams": beams,
+        "length_penalty": length_penalty,
         "raw": raw,
         "places": places,
         "json_schema": schema,

@@ -48,6 +48,22 @@ TopP: TypeAlias = Annotated[
         min=0.0, max=1.0, help="Sample only from the likeliest tokens with this total probability."
     ),
 ]
+TopK: TypeAlias = Annotated[
+    int, typer.Option(min=0, help="Sample only from so many of the likeliest tokens; 0: from all.")
+]
+MinP: TypeAlias = Annotated[
+    float,
+    typer.Option(
+        min=0.0, max=1.0, help="Sample only tokens this many times as likely as the likeliest."
+    ),
+]
+RepetitionPenalty: TypeAlias = Annotated[
+    float,
+    typer.Option(
+        min=1e-3,
+        help="Above 1 makes tokens that the text already has less likely (1.1 is usual).",
+    ),
+]
 Seed: TypeAlias = Annotated[
     int,
     typer.Option(min=0, max=2**63 - 1, help="Random seed; the same seed gives the same samples."),

@@ -241,6 +241,8 @@ def _digest_of_prompt(prompt: Sequence[int], sampling: Sampling, place: int) -> 
     found = hashlib.sha256(repr((sampling, drawn)).encode())
     if sampling.form is not None:
         found.update(sampling.form.schema.encode())
+    if sampling.further:
+        found.update(repr(sampling.further).encode())
     found.update(array("q", prompt).tobytes())
     return found.hexdigest()[:32]
 

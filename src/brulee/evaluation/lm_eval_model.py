@@ -21,7 +21,7 @@ from brulee.data.encoding import Encoded
 from brulee.errors import BruleeError, InputError
 from brulee.inference.engine import Likelihood
 from brulee.inference.rolling import rolling
-from brulee.inference.sampling import Sampling
+from brulee.inference.sampling import Choice, Sampling
 from brulee.inference.session import open_session
 from brulee.models.context import context_length
 
@@ -151,14 +151,20 @@ def _sampling(settings: Mapping[str, Any]) -> Sampling:
     if not given.pop("do_sample", temperature > 0):
         temperature = 0.0
     top_p, beams = float(given.pop("top_p", 1.0)), int(given.pop("num_beams", 1))
-    penalty = float(given.pop("length_penalty", 1.0))
+    choice: Choice = {
+        "length_penalty": float(given.pop("length_penalty", 1.0)),
+        "top_k": int(given.pop("top_k", 0)),
+        "min_p": float(given.pop("min_p", 0.0)),
+        "repetition_penalty": float(given.pop("repetition_penalty", 1.0)),
+    }
     if given:
         raise InputError(
             f"generation setting {sorted(given)[0]!r} is not known; valid: until, max_gen_toks, "
-            "do_sample, temperature, top_p, num_beams, length_penalty."
+            "do_sample, temperature, top_p, top_k, min_p, repetition_penalty, num_beams, "
+            "length_penalty."
         )
     stop = (until,) if isinstance(until, str) else tuple(until)
-    return Sampling(most, temperature, top_p, 0, stop, beams, penalty)
+    return Sampling(most, temperature, top_p, 0, stop, beams, **choice)
 
 
 def register() -> None:

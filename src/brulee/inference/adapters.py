@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from brulee.data.json_schema import Schema
 from brulee.data.messages import Message
@@ -18,7 +18,7 @@ from brulee.inference.asked_texts import AskedTexts, Variables
 from brulee.inference.json_form import form_by
 from brulee.inference.mixed import MixedEngine, Request
 from brulee.inference.routing import Learned
-from brulee.inference.sampling import Sampling
+from brulee.inference.sampling import Choice, Sampling
 from brulee.inference.session import Session, asked_precision, check_texts, session_of
 from brulee.methods.checkpoint import Adapter, open_adapter
 from brulee.methods.shelf import locate_adapter
@@ -145,6 +145,7 @@ class Adapters:
         places: Sequence[str] = (),
         json_schema: Schema | None = None,
         thoughts: bool = False,
+        **choice: Unpack[Choice],
     ) -> list[str]:
         """A completion of prompts[i] by adapters[i]; otherwise as `Session.complete`.
 
@@ -162,7 +163,8 @@ class Adapters:
             Request(name, self._of(name, place).encode(prompt, place, raw, at_answer))
             for prompt, name, place in zip(prompts, adapters, named, strict=True)
         ]
-        sampling = Sampling(max_new_tokens, temperature, top_p, seed, tuple(stop), beams, form=form)
+        usual = max_new_tokens, temperature, top_p, seed, tuple(stop), beams
+        sampling = Sampling(*usual, form=form, **choice)
         with own_defaults(), bar("Generating", total=len(requests), unit="prompts") as progress:
             written = self.engine.complete(requests, sampling, lambda *_: progress.advance())
         whole = raw or at_answer or thoughts

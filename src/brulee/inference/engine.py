@@ -25,6 +25,7 @@ from brulee.inference.stream_decoder import StreamDecoder
 from brulee.inference.trial import reads_streams
 from brulee.inference.waves import waves
 from brulee.models.context import context_length, window_length
+from brulee.models.decoder_start import decoder_start
 from brulee.models.precision import PASS_TOKENS
 
 __all__ = ["Completion", "Engine", "Likelihood"]
@@ -181,7 +182,8 @@ class Engine:
 
         Raises InputError for a prompt that leaves no room for a completion.
         """
-        return Order(request, self._most(prompt, sampling), prompt, stream, self.stop_ids)
+        before = decoder_start(self.model) if self.seq2seq else prompt
+        return Order(request, self._most(prompt, sampling), prompt, stream, self.stop_ids, before)
 
     def carry_out(
         self, decoder: Decoder, orders: Sequence[Order], sampling: Sampling

@@ -15,6 +15,7 @@ import torch
 from brulee.errors import BruleeError, NotNumbersError
 from brulee.inference.guesses import Guesses, shared_out
 from brulee.inference.json_form import FormError, Walk
+from brulee.inference.penalties import penalise
 from brulee.inference.sampling import NO_TOKEN, Sampling, generators, next_tokens
 
 TOGETHER = 64  # tokens that one pass reads at little more cost than a single one
@@ -60,6 +61,7 @@ class Order:
     """A prompt to continue with at most `most` tokens; `request` is its index among the requests.
 
     `stream` numbers its random stream; a token of `stop_ids` ends the completion and is excluded.
+    `before` are the tokens before the completion in the same text: an encoder reads another.
     """
 
     request: int
@@ -67,6 +69,7 @@ class Order:
     prompt: Sequence[int]
     stream: int
     stop_ids: Collection[int]
+    before: Sequence[int] = ()
 
 
 @dataclass
@@ -210,14 +213,16 @@ def follow(
 def _chosen(live: Sequence[Live], logits_NV: torch.Tensor, at: Sequence[int]) -> list[int]:
     """The next token of each row from the logits at its place; equal settings are batched."""
     tokens = [0] * len(live)
-    alike: dict[tuple[float, float], list[int]] = {}
+    alike: dict[tuple[float, ...], list[int]] = {}
     for i, row in enumerate(live):
-        alike.setdefault((row.sampling.temperature, row.sampling.top_p), []).append(i)
+        alike.setdefault(row.sampling.cuts, []).append(i)
     for own in alike.values():
         places = torch.tensor([at[i] for i in own], device=logits_NV.device)
         streams = [live[i].stream for i in own]
-        logits_BV = logits_NV[places]  # a copy, which `hide` changes
+        logits_BV = logits_NV[places]  # a copy, which is changed below
         for place, i in enumerate(own):
+            if live[i].sampling.penalises:
+                penalise(logits_BV[place], live[i].sampling, live[i].order.before, live[i].ids)
             if (walk := live[i].walk) is not None:
                 walk.hide(logits_BV[place], live[i].order.stop_ids)
         found = next_tokens(logits_BV, live[own[0]].sampling, streams).tolist()

@@ -1,11 +1,11 @@
-"""The next token from logits: greedy, or sampled with temperature and top-p."""
+"""The next token from logits: greedy, or sampled with temperature, top-k, top-p and min-p."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Final
+from dataclasses import dataclass, field, fields
+from typing import Final, TypedDict
 
 import torch
 
@@ -17,14 +17,27 @@ _SEEDS: Final = 2**64  # a generator's seed must be below this
 _COLDEST: Final = 1e-30  # below it logits would overflow; the top token is certain anyway
 
 
+class Choice(TypedDict, total=False):
+    """Settings of `Sampling` that are rarely given."""
+
+    top_k: int
+    min_p: float
+    repetition_penalty: float
+    frequency_penalty: float
+    presence_penalty: float
+    length_penalty: float
+
+
 @dataclass(frozen=True)
 class Sampling:
     """How tokens are chosen, and where a completion ends; temperature 0 is greedy.
 
     A text of `stop` ends it and is excluded. With `beams` above 1, a beam search of that width
     picks the completion with the highest log-probability / tokens ** length_penalty. `form`
-    constrains every completion. Raises InputError naming an invalid number, and for beam search
-    with a form.
+    constrains every completion. Sampled are the `top_k` likeliest tokens (0: all), then those of
+    `top_p`, then those at least `min_p` times as likely as the likeliest (Nguyen et al. 2024). The
+    penalties are those of penalties.py. Raises InputError naming an invalid number, and for beam
+    search with a form or a penalty.
     """
 
     max_new_tokens: int = 96
@@ -35,9 +48,15 @@ class Sampling:
     beams: int = 1
     length_penalty: float = 1.0
     form: Form | None = field(default=None, repr=False)
+    # Not in the repr, by which answers of runs from before there were these are found again.
+    top_k: int = field(default=0, repr=False)
+    min_p: float = field(default=0.0, repr=False)
+    repetition_penalty: float = field(default=1.0, repr=False)
+    frequency_penalty: float = field(default=0.0, repr=False)
+    presence_penalty: float = field(default=0.0, repr=False)
 
     def __post_init__(self) -> None:
-        for name, least in (("max_new_tokens", 1), ("beams", 1)):
+        for name, least in (("max_new_tokens", 1), ("beams", 1), ("top_k", 0)):
             if (count := getattr(self, name)) < least:
                 raise InputError(f"{name} = {count!r} is not valid: it should be {least} or more.")
         if not 0.0 <= self.temperature < math.inf:
@@ -48,10 +67,42 @@ class Sampling:
             raise InputError(
                 f"top_p = {self.top_p!r} is not valid: it should be between 0 and 1 (no cut)."
             )
-        if self.form is not None and self.beams > 1:
+        if not 0.0 <= self.min_p <= 1.0:
             raise InputError(
-                f"beams = {self.beams!r} is not valid with a JSON schema; leave it out."
+                f"min_p = {self.min_p!r} is not valid: it should be between 0 (no cut) and 1."
             )
+        if not 0.0 < self.repetition_penalty < math.inf:
+            raise InputError(
+                f"repetition_penalty = {self.repetition_penalty!r} is not valid: it should be "
+                "above 0; 1 changes nothing."
+            )
+        for name in ("frequency_penalty", "presence_penalty"):
+            if not -2.0 <= (given := getattr(self, name)) <= 2.0:
+                raise InputError(
+                    f"{name} = {given!r} is not valid: it should be between -2 and 2; 0 changes "
+                    "nothing."
+                )
+        if self.beams > 1 and (self.form is not None or self.penalises):
+            beside = "a JSON schema" if self.form is not None else "a penalty on repetition"
+            raise InputError(f"beams = {self.beams!r} is not valid with {beside}; leave it out.")
+
+    @property
+    def penalises(self) -> bool:
+        """Whether the next token depends on which tokens the text has."""
+        penalties = (self.repetition_penalty - 1, self.frequency_penalty, self.presence_penalty)
+        return any(penalties)
+
+    @property
+    def further(self) -> dict[str, float]:
+        """The settings that are not in the repr and are not the defaults; of `form`, nothing."""
+        hidden = (one for one in fields(self) if not one.repr and one.name != "form")
+        found = {one.name: getattr(self, one.name) for one in hidden}
+        return {n: value for n, value in found.items() if value != getattr(Sampling, n)}
+
+    @property
+    def cuts(self) -> tuple[float, ...]:
+        """What `next_tokens` depends on: rows that have it in common are chosen for together."""
+        return self.temperature, self.top_p, self.top_k, self.min_p
 
 
 def generators(sampling: Sampling, numbers: Sequence[int]) -> list[torch.Generator]:
@@ -70,14 +121,29 @@ def next_tokens(
         return tokens_B.masked_fill(wrong_B, NO_TOKEN)
     temperature = max(sampling.temperature, _COLDEST)
     probabilities_BV = torch.softmax(logits_BV.float() / temperature, dim=-1).cpu()
+    if 0 < sampling.top_k < probabilities_BV.shape[-1]:
+        probabilities_BV = _likeliest(probabilities_BV, sampling.top_k)
     if sampling.top_p < 1.0:
         probabilities_BV = _nucleus(probabilities_BV, sampling.top_p)
+    if sampling.min_p > 0.0:
+        least_B1 = sampling.min_p * probabilities_BV.amax(-1, keepdim=True)
+        probabilities_BV = probabilities_BV.masked_fill(probabilities_BV < least_B1, 0.0)
     unknown = torch.tensor([NO_TOKEN])
     drawn = [
         unknown if row_V[0].isnan() else torch.multinomial(row_V, 1, generator=stream)
         for row_V, stream in zip(probabilities_BV, streams, strict=True)
     ]
     return torch.cat(drawn).to(logits_BV.device)
+
+
+def _likeliest(probabilities_BV: torch.Tensor, count: int) -> torch.Tensor:
+    """The `count` likeliest tokens, with their probabilities among themselves (Fan et al. 2018).
+
+    Tokens as likely as the last of them stay too, as in transformers.
+    """
+    least_B1 = probabilities_BV.topk(count, dim=-1).values[:, -1:]
+    kept_BV = probabilities_BV.masked_fill(probabilities_BV < least_B1, 0.0)
+    return kept_BV / kept_BV.sum(-1, keepdim=True)
 
 
 def _nucleus(probabilities_BV: torch.Tensor, top_p: float) -> torch.Tensor:

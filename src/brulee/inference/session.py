@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -19,7 +19,7 @@ from brulee.errors import InputError
 from brulee.inference.completion import Completion
 from brulee.inference.engine import Engine
 from brulee.inference.json_form import form_by
-from brulee.inference.sampling import Sampling
+from brulee.inference.sampling import Choice, Sampling
 from brulee.inference.thinking import Thinking, Told
 from brulee.methods.base import Attached
 from brulee.methods.checkpoint import CONFIG, attach_adapter, open_adapter, read_record
@@ -76,12 +76,14 @@ class Session:
         places: Sequence[str] = (),
         json_schema: Schema | None = None,
         thoughts: bool = False,
+        **choice: Unpack[Choice],
     ) -> list[str]:
         """A completion for each prompt; `raw` continues the text as it is, without a template.
 
         A text of `stop` ends a completion and is excluded. `beams` above 1 is the width of a beam
         search. `json_schema`, or the file of one, constrains every completion to valid JSON, unless
-        `max_new_tokens` or `stop` cuts it off. A reasoning model's reasoning is left out unless
+        `max_new_tokens` or `stop` cuts it off. `choice` has further settings of `Sampling`: top_k,
+        min_p, repetition_penalty and others. A reasoning model's reasoning is left out unless
         `thoughts` is true. Raises InputError for a prompt that is empty or too long, named by its
         number or by `places` if given, and for a schema that cannot be enforced.
         """
@@ -93,7 +95,8 @@ class Session:
             self.encode(prompt, place, raw, at_answer)
             for prompt, place in zip(prompts, named, strict=True)
         ]
-        sampling = Sampling(max_new_tokens, temperature, top_p, seed, tuple(stop), beams, form=form)
+        usual = max_new_tokens, temperature, top_p, seed, tuple(stop), beams
+        sampling = Sampling(*usual, form=form, **choice)
         with own_defaults(), bar("Generating", total=len(ids), unit="prompts") as progress:
             written = self.engine.complete(ids, sampling, lambda *_: progress.advance())
         whole = raw or at_answer or thoughts
@@ -133,13 +136,15 @@ class Session:
         top_p: float = 1.0,
         seed: int = 0,
         think: Callable[[str], object] | None = None,
+        **choice: Unpack[Choice],
     ) -> Iterator[str]:
         """The next answer of a conversation, in pieces of text as they are generated.
 
         `think` is called with the pieces of a reasoning model's reasoning before it.
         """
         tags = self.encoder.thoughts
-        pieces = self._pieces(messages, Sampling(max_new_tokens, temperature, top_p, seed))
+        sampling = Sampling(max_new_tokens, temperature, top_p, seed, **choice)
+        pieces = self._pieces(messages, sampling)
         if tags is None:
             yield from pieces
             return

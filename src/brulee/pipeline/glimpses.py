@@ -43,7 +43,8 @@ def glimpse(prepared: Prepared, attached: Attached) -> Callable[[], Glimpse] | N
         path: tuple(metric for metric in own if metric.asks == "text")
         for path, own in prepared.metrics.items()
     }
-    sampling = replace(sampling_of(prepared.recipe, prepared.base.tokenizer), temperature=0.0)
+    asked_for = sampling_of(prepared.recipe, prepared.base.tokenizer)
+    sampling = replace(asked_for, temperature=0.0, beams=1)
     thinking = sampling.form is None
     prompts = [encoder.encode_question(item.asked, thinking=thinking) for _, item in items]
     calls = {path: how_calls_are_written(encoder, own) for path, own in metrics.items()}

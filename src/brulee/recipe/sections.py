@@ -180,6 +180,22 @@ class GenerationSpec(Strict):
 
     max_new_tokens: Count = 96
     temperature: Annotated[float, Field(ge=0)] = Field(0.0, description="0 is greedy")
+    top_p: Annotated[float, Field(ge=0, le=1)] = Field(
+        1.0, description="sample only the likeliest tokens with this total probability"
+    )
+    top_k: Annotated[int, Field(ge=0)] = Field(
+        0, description="sample only so many of the likeliest tokens; 0: all"
+    )
+    min_p: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.0, description="sample only tokens this many times as likely as the likeliest"
+    )
+    repetition_penalty: Annotated[float, Field(gt=0)] = Field(
+        1.0, description="above 1: tokens that prompt and answer have are less likely"
+    )
+    beams: Count = Field(1, description="width of a beam search; 1 chooses token by token")
+    length_penalty: float = Field(
+        1.0, description="of beams: log-probability / tokens ** length_penalty is the score"
+    )
     json_schema: dict[str, Any] | None = Field(
         None, description="constrain every answer to this JSON Schema"
     )

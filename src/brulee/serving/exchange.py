@@ -305,9 +305,8 @@ class Exchange:
         most = self._most(max(map(len, prompts)))
         seed = secrets.randbits(63) if asked.seed is None else asked.seed
         top_p = 1.0 if asked.top_p is None else asked.top_p
-        sampling = Sampling(
-            most, asked.temperature or 0.0, top_p, seed, asked.stops(), form=self._form
-        )
+        usual = most, asked.temperature or 0.0, top_p, seed, asked.stops()
+        sampling = Sampling(*usual, form=self._form, **asked.choice())
         strip = self.shape.kind == "chat"
         return [
             Asked(self._adapter, prompt, sampling, k, strip, asked.who)

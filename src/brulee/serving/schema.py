@@ -9,13 +9,12 @@ from pydantic import BaseModel, Field, ValidationError
 
 from brulee.data.tool_calls import parsed
 from brulee.errors import InputError, nearest
+from brulee.inference.sampling import Choice
 from brulee.recipe.base import Strict
 from brulee.serving.failures import ApiError
 
 # Keys that are ignored with one of these values, since many clients send them.
 _NEUTRAL: Final[Mapping[str, tuple[Any, ...]]] = {
-    "presence_penalty": (0, None),
-    "frequency_penalty": (0, None),
     "logit_bias": ({}, None),
     "logprobs": (False, None),
     "top_logprobs": (0, None),
@@ -61,6 +60,11 @@ class Common(Strict):
     max_tokens: Tokens | None = None
     temperature: Annotated[float, Field(ge=0.0)] | None = None
     top_p: Annotated[float, Field(ge=0.0, le=1.0)] | None = None
+    frequency_penalty: Annotated[float, Field(ge=-2.0, le=2.0)] | None = None
+    presence_penalty: Annotated[float, Field(ge=-2.0, le=2.0)] | None = None
+    top_k: Annotated[int, Field(ge=-1)] | None = None  # this one and the next two are vLLM's
+    min_p: Annotated[float, Field(ge=0.0, le=1.0)] | None = None
+    repetition_penalty: Annotated[float, Field(gt=0.0)] | None = None
     seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
     n: Annotated[int, Field(ge=1)] | None = None
     stop: Any = None
@@ -77,6 +81,21 @@ class Common(Strict):
     def most(self) -> int | None:
         """The most new tokens, None if not given."""
         return self.max_tokens
+
+    def choice(self) -> Choice:
+        """The settings of sampling that the request gives."""
+        given: Choice = {}
+        if self.top_k is not None:
+            given["top_k"] = max(0, self.top_k)  # vLLM's -1 is all tokens
+        if self.min_p is not None:
+            given["min_p"] = self.min_p
+        if self.repetition_penalty is not None:
+            given["repetition_penalty"] = self.repetition_penalty
+        if self.frequency_penalty is not None:
+            given["frequency_penalty"] = self.frequency_penalty
+        if self.presence_penalty is not None:
+            given["presence_penalty"] = self.presence_penalty
+        return given
 
     def stops(self) -> tuple[str, ...]:
         """The stop texts. Raises ApiError for an invalid list."""

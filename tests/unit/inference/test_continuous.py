@@ -45,6 +45,9 @@ def _jobs(held: Adapters, names: list[str | None], count: int, seed: int = 0) ->
             top_p=draw.choice([1.0, 0.9]),
             seed=number,
             stop=draw.choice([(), ("e",)]),
+            top_k=draw.choice([0, 0, 7]),
+            repetition_penalty=draw.choice([1.0, 1.0, 1.3]),
+            presence_penalty=draw.choice([0.0, 0.0, 0.7]),
         )
         ids = held._of(name).encode(text, "a prompt")
         jobs.append(Job(Request(name, ids), sampling))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
+from transformers import MinPLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
 from brulee.data.encoding import Encoded
 from brulee.inference.engine import Engine
@@ -203,6 +204,37 @@ def test_the_nucleus_is_the_smallest_set_that_reaches_its_mass(
     streams = generators(sampling, [0])
     drawn = {int(next_tokens(LOGITS[:1], sampling, streams)[0]) for _ in range(400)}
     assert drawn == allowed
+
+
+@pytest.mark.parametrize(
+    ("cut", "allowed"),
+    [
+        ({"top_k": 0}, {0, 1, 2, 3}),
+        ({"top_k": 3}, {1, 2, 3}),
+        ({"top_k": 1}, {1}),
+        ({"top_k": 99}, {0, 1, 2, 3}),
+        ({"min_p": 0.1}, {1, 2, 3}),
+        ({"min_p": 0.2}, {1, 2}),
+        ({"min_p": 1.0}, {1}),
+        # Of the three likeliest, two have .91 of their mass: with all four they have .88.
+        ({"top_k": 3, "top_p": 0.9}, {1, 2}),
+    ],
+)
+def test_sampling_is_cut_as_in_transformers(cut: dict[str, Any], allowed: set[int]) -> None:
+    # Softmax of 3, 2, 1, 0 is .644, .237, .087, .032.
+    sampling = Sampling(temperature=1.0, **cut)
+    streams = generators(sampling, [0])
+    drawn = {int(next_tokens(LOGITS[:1], sampling, streams)[0]) for _ in range(400)}
+    theirs = LOGITS[:1].float()
+    makers = {
+        "top_k": TopKLogitsWarper,
+        "top_p": TopPLogitsWarper,
+        "min_p": MinPLogitsWarper,
+    }
+    for name, value in cut.items():
+        if value:
+            theirs = makers[name](value)(None, theirs)
+    assert drawn == allowed == set(theirs[0].isfinite().nonzero()[:, 0].tolist())
 
 
 def test_draws_follow_the_temperature() -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
 
-from brulee.errors import NotNumbersError
+from brulee.errors import InputError, NotNumbersError
 from brulee.inference.completion import StopTexts
 from brulee.inference.engine import Engine
 from brulee.inference.sampling import Sampling
@@ -175,10 +175,47 @@ def test_the_attention_of_a_model_is_its_own_again_between_tokens(make_model: Ma
     assert model.config._attn_implementation == before
 
 
+def test_tokens_that_are_written_are_penalised_by_their_number(make_model: Make) -> None:
+    """As OpenAI defines it: mu[j] - c[j] * frequency - (c[j] > 0) * presence."""
+    model = make_model("llama", seed=1)
+    prompt = [5, 6, 7, 8]
+    sampling = Sampling(16, frequency_penalty=0.3, presence_penalty=0.2)
+    (found,) = _engine(model).generate([prompt], sampling)
+    (plain,) = _engine(model).generate([prompt], Sampling(16))
+    expected: list[int] = []
+    for _ in range(16):
+        with torch.no_grad():
+            logits = model(torch.tensor([[*prompt, *expected]])).logits[0, -1]
+        for token in set(expected):
+            logits[token] -= 0.3 * expected.count(token) + 0.2
+        expected.append(int(logits.argmax()))
+    assert found == expected != plain
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"top_k": -1}, "top_k = -1 is not valid: it should be 0 or more"),
+        ({"min_p": 1.5}, "min_p = 1.5 is not valid"),
+        ({"repetition_penalty": 0.0}, "repetition_penalty = 0.0 is not valid"),
+        ({"presence_penalty": 3.0}, "presence_penalty = 3.0 is not valid"),
+        ({"beams": 2, "repetition_penalty": 1.1}, "beams = 2 is not valid with a penalty"),
+    ],
+)
+def test_what_no_choice_is_made_by_is_refused(given: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        Sampling(4, **given)
+
+
 @pytest.mark.parametrize(
     "sampling",
-    [Sampling(4), Sampling(4, temperature=1.0), Sampling(4, temperature=1.0, top_p=0.9)],
-    ids=["greedy", "drawn", "nucleus"],
+    [
+        Sampling(4),
+        Sampling(4, temperature=1.0),
+        Sampling(4, temperature=1.0, top_p=0.9),
+        Sampling(4, temperature=1.0, top_k=5, min_p=0.1, repetition_penalty=1.2),
+    ],
+    ids=["greedy", "drawn", "nucleus", "cut"],
 )
 def test_a_model_without_numbers_writes_nothing(make_model: Make, sampling: Sampling) -> None:
     model = make_model("llama", seed=1)

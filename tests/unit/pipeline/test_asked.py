@@ -33,3 +33,5 @@ def test_what_identifies_an_answer_of_a_run_is_as_it_was_before_there_were_schem
         "Sampling(max_new_tokens=5, temperature=0.0, top_p=1.0, seed=0, stop=(), beams=1, "
         "length_penalty=1.0)"
     )
+    assert Sampling(5).further == {}
+    assert Sampling(5, top_k=3, min_p=0.0).further == {"top_k": 3}

@@ -166,7 +166,17 @@ USER = [{"role": "user", "content": "a"}]
         ({"model": "tiny", "messages": USER, "n": 17}, "n", "17 answers are asked for"),
         ({"model": "tiny", "messages": USER, "logprobs": True}, "logprobs", "not supported here"),
         ({"model": "tiny", "messages": USER, "logprobs": 0}, "logprobs", "not supported here"),
-        ({"model": "tiny", "messages": USER, "presence_penalty": 0.5}, "presence_penalty", "0.5"),
+        (
+            {"model": "tiny", "messages": USER, "presence_penalty": 3},
+            "presence_penalty",
+            "equal to",
+        ),
+        (
+            {"model": "tiny", "messages": USER, "repetition_penalty": 0},
+            "repetition_penalty",
+            "than",
+        ),
+        ({"model": "tiny", "messages": USER, "top_k": 1.5}, "top_k", "valid integer"),
         (
             {"model": "tiny", "messages": USER, "response_format": {"type": "yaml"}},
             "response_format.type",
@@ -253,6 +263,27 @@ def test_other_types_and_long_bodies_are_not_read(serve: Serve) -> None:
     assert "Content-Type: application/json" in _error(answer, 415)["message"]
     long = client.post("/v1/completions", json={"model": "tiny", "prompt": "a" * 200})
     assert "longer than the 100 bytes" in _error(long, 413)["message"]
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"repetition_penalty": 5.0},
+        {"presence_penalty": -2.0},
+        {"frequency_penalty": -2.0},
+        {"temperature": 2.0, "seed": 1, "top_k": 2},
+        {"temperature": 2.0, "seed": 1, "min_p": 0.9},
+    ],
+    ids=lambda more: list(more)[-1],
+)
+def test_a_request_says_how_tokens_are_chosen(served: Serve, more: dict[str, Any]) -> None:
+    server = served()
+    *others, own = more
+    plain = server.text("tiny", TEXT, max_tokens=20, **{key: more[key] for key in others})
+    assert server.text("tiny", TEXT, max_tokens=20, **more) != plain
+    nothing = {"top_k": -1, "min_p": 0, "repetition_penalty": 1.0}
+    off = {**{key: more[key] for key in others}, own: nothing.get(own, 0)}
+    assert server.text("tiny", TEXT, max_tokens=20, **off) == plain
 
 
 def test_keys_that_many_clients_send_change_nothing(served: Serve) -> None:

@@ -1,0 +1,37 @@
+"""Penalties on tokens that a text already has, before the next one is chosen.
+
+Shapes: `V` vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import torch
+
+from brulee.inference.sampling import Sampling
+
+
+def penalise(
+    logits_V: torch.Tensor, sampling: Sampling, before: Sequence[int], written: Sequence[int]
+) -> None:
+    """Change a row's logits in place, as its text so far has it.
+
+    `before` are the tokens before the completion in the same text, `written` those of the
+    completion. The repetition penalty counts both (Keskar et al. 2019, as in transformers): what is
+    above zero is divided by it, what is below multiplied. The others count what is written, as
+    OpenAI defines them: frequency times the count, and presence once, are subtracted.
+    """
+    if sampling.repetition_penalty != 1.0:
+        # A soft prompt's ids are past the vocabulary.
+        known = sorted(token for token in {*before, *written} if token < len(logits_V))
+        at = torch.tensor(known, device=logits_V.device, dtype=torch.long)
+        found = logits_V[at]
+        by = sampling.repetition_penalty
+        logits_V[at] = torch.where(found < 0, found * by, found / by)
+    if sampling.frequency_penalty or sampling.presence_penalty:
+        counts = Counter(written)
+        at = torch.tensor(list(counts), device=logits_V.device, dtype=torch.long)
+        times = torch.tensor(list(counts.values()), device=logits_V.device, dtype=logits_V.dtype)
+        logits_V[at] -= sampling.frequency_penalty * times + sampling.presence_penalty
