@@ -28,7 +28,7 @@ class Part:
 
     label: str
     count: int
-    lines: list[int] | None
+    lines: Sequence[int] | None
     split: str | None = None
     unit: Literal["row", "piece", ""] = "row"
 
