@@ -84,18 +84,22 @@ def join_tables(tables: Sequence[pa.Table], names: Sequence[str]) -> pa.Table:
     """Concatenate tables under one schema; InputError for a column of two types."""
     import pyarrow as pa
 
-    for table, name in zip(tables[1:], names[1:], strict=True):
-        for column in set(table.column_names) & set(tables[0].column_names):
-            given, before = table.schema.field(column).type, tables[0].schema.field(column).type
+    known: dict[str, tuple[pa.DataType, str]] = {}
+    for table, name in zip(tables, names, strict=True):
+        for column in table.schema:
+            before, where = known.setdefault(column.name, (column.type, name))
+            if column.type == before:
+                continue
+            given, either = (pa.schema([(column.name, kind)]) for kind in (column.type, before))
             try:
-                pa.unify_schemas(
-                    [pa.schema([(column, before)]), pa.schema([(column, given)])],
-                    promote_options="permissive",
-                )
+                joined = pa.unify_schemas([either, given], promote_options="permissive")
             except (pa.ArrowInvalid, pa.ArrowTypeError):
                 raise InputError(
-                    f"{name}: column {column!r} holds {given} but {names[0]} holds {before} there."
+                    f"{name}: column {column.name!r} holds {column.type} but {where} holds "
+                    f"{before} there."
                 ) from None
+            first = name if pa.types.is_null(before) else where
+            known[column.name] = joined.field(0).type, first
     return pa.concat_tables(tables, promote_options="permissive")
 
 

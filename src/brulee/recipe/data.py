@@ -40,8 +40,8 @@ class DataSpec(Strict):
     """One task: where its rows come from, how they are phrased, how they are split."""
 
     source: Text = Field(
-        description="bundled/NAME, a file, a folder, a Hub id, or an entry of a dataset_info.json; "
-        "from Python also rows; .txt and .md are plain text"
+        description="bundled/NAME, a file, a pattern (data/*.jsonl), a folder, a Hub id, or "
+        "an entry of a dataset_info.json; from Python also rows; .txt and .md are plain text"
     )
     name: str | None = Field(None, description="the task's name; default: from its source")
     templates: str | list[str] | dict[str, Any] | None = Field(
