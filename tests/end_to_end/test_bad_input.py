@@ -75,6 +75,17 @@ def test_run_is_not_continued_on_other_inputs(
     assert says in done.errors[0]
 
 
+def test_file_that_a_pattern_matches_later_is_named(at: Any, brulee: Any, once: Any) -> None:
+    once("train", at.write(train__max_steps=1, data__source="row?.jsonl"))
+    (at.folder / "rowz.jsonl").write_text(json.dumps(ROWS[0]) + "\n")
+    done = brulee("resume", "runs/recipe")
+    assert done.code == 2
+    assert (
+        "the data changed since this run began (manifest.json, 'data'): rowz.jsonl is new"
+        in (done.errors[0])
+    )
+
+
 def test_diverged_training_records_every_row_of_the_step(at: Any, brulee: Any) -> None:
     diverging = {"learning_rate": 1e30, "warmup": 0.0, "batch_size": 16, "epochs": 2}
     done = brulee(*at.run(train=at.recipe["train"] | diverging))

@@ -109,3 +109,23 @@ def test_a_value_of_several_kinds_is_told_all_of_them(
     with pytest.raises(InputError) as caught:
         load_recipe(file, [override])
     assert str(caught.value).endswith(f"is not valid: {words}")
+
+
+@pytest.mark.parametrize("value", ["1.0", "1.5", "-1", "-0.1", "x", "true"])
+def test_what_is_neither_a_share_nor_a_number_of_rows_is_refused(
+    tmp_path: Path, value: str
+) -> None:
+    text = f"data:\n  source: a.jsonl\n  split:\n    test: {value}\n"
+    with pytest.raises(InputError) as caught:
+        load_recipe(written(tmp_path, text))
+    said = str(caught.value)
+    assert "line 4: data.split.test = " in said
+    assert "it should be a share below 1, such as 0.1, or a number of rows, such as 500" in said
+    assert said.endswith("one row is 1, not 1.0.") == (value == "1.0")
+
+
+@pytest.mark.parametrize("value", [0, 0.0, 0.25, 1, 500])
+def test_a_float_is_a_share_and_an_integer_a_number_of_rows(value: float) -> None:
+    recipe = recipe_from_dict({"data": {"source": "a.jsonl", "split": {"test": value}}})
+    ((_, task),) = recipe.tasks
+    assert (task.split.test, type(task.split.test)) == (value, type(value) if value else float)

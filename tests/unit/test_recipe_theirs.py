@@ -233,6 +233,15 @@ def test_every_key_is_in_the_recipe_or_in_its_comments(text: str, tmp_path: Path
     assert "something_new" in left(found)
 
 
+@pytest.mark.parametrize("given", ["500", "500.0", "1"])
+@pytest.mark.parametrize("key", ["val_set_size", "val_size"])
+def test_a_number_of_validation_rows_stays_one(key: str, given: str, tmp_path: Path) -> None:
+    text = AXOLOTL if key == "val_set_size" else LLAMA_FACTORY.replace("val_size: 0.1\n", "")
+    recipe, found = converted(f"{text}{key}: {given}\n", tmp_path)
+    assert {spec.split.validation for _, spec in recipe.tasks} == {int(float(given))}
+    assert key not in left(found)
+
+
 def test_a_model_that_is_tuned_whole_loses_loras_options(tmp_path: Path) -> None:
     text = LLAMA_FACTORY.replace("finetuning_type: lora", "finetuning_type: full")
     recipe, _ = converted(text, tmp_path)
@@ -347,7 +356,8 @@ def test_what_cannot_be_is_refused_by_name_and_line(text: str, said: str, tmp_pa
     [
         ("", "base_model", "x", "here it is 'model'."),
         ("", "load_in_4bit", True, "here it is 'model.quantise: \"nf4\"' (in four bits)."),
-        ("", "val_set_size", 0.1, "here it is 'data.split.validation: 0.1' (a share of the rows)."),
+        ("", "val_set_size", 0.1, "here it is 'data.split.validation: 0.1' (a share of the rows"),
+        ("", "val_set_size", 500, "here it is 'data.split.validation: 500' (a share of the rows"),
         ("", "output_dir", "x", "here it is 'name' (the run's folder under `runs`, or --folder)."),
         ("method", "lora_r", 16, "here it is 'method.rank: 16'."),
         ("method", "rank_pattern", {"q_proj": 8}, "'method.ranks: {\"q_proj\": 8}' (by pattern)."),

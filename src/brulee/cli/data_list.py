@@ -16,4 +16,4 @@ def list_data(as_json: options.Json = False) -> None:
         return
     rows = [(each.name, f"{len(each):,}", ", ".join(each.columns)) for each in found]
     print_table(["source", "rows", "columns"], rows)
-    print_text("data.source takes a file, a folder or a Hub id, too; docs/data.md has the formats.")
+    print_text("data.source takes a file, a pattern, a folder or a Hub id, too: see docs/data.md.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
@@ -26,12 +27,19 @@ def assign(
     """The rows of "train" and of each split in `shares`; `groups` maps keys to rows.
 
     A key is a hash. From 2,000 groups on, its first eight bytes as a fraction are compared with the
-    shares, so a group's split depends only on its key. With fewer, or with `labels` of rows, groups
-    in the order of that hash fill each split to its exact size, and each label to its share of it.
+    shares, so a group's split depends only on its key; of a split whose share is an integer, that
+    many rows are taken from the other end. With fewer groups, or with `labels` of rows, groups in
+    the order of that hash fill each split to its exact size, and each label to its share of it.
     """
     hashes = {key: int.from_bytes(key[:8]) / 2**64 for key in groups}
     if labels is None and len(groups) >= _EXACT_BELOW:
-        sides = _by_share(hashes, shares)
+        sides = _by_share(hashes, {n: s for n, s in shares.items() if not isinstance(s, int)})
+        for name, count in shares.items():
+            if isinstance(count, int):
+                left = {key: groups[key] for key in groups if key not in sides}
+                ordered = sorted(left, key=lambda key: (hashes[key], key), reverse=True)
+                sizes = {key: len(left[key]) for key in ordered}
+                sides |= dict.fromkeys(_closest(sizes, count), name)
     else:
         ordered = sorted(groups, key=lambda key: (hashes[key], key))
         counts = {key: _count(groups[key], labels) for key in ordered}
@@ -49,6 +57,21 @@ def _by_share(hashes: Mapping[bytes, float], shares: Mapping[str, float]) -> dic
         sides |= {key: name for key, value in hashes.items() if low <= value < low + share}
         low += share
     return sides
+
+
+def _closest(sizes: Mapping[bytes, int], count: int) -> list[bytes]:
+    """Groups with about `count` rows together: each that fits, then one that brings it closer."""
+    taken: list[bytes] = []
+    for key, size in sizes.items():
+        if size <= count:
+            taken.append(key)
+            count -= size
+        if not count:
+            return taken
+    inside = set(taken)
+    closer = (key for key, size in sizes.items() if size < 2 * count and key not in inside)
+    taken += itertools.islice(closer, 1)
+    return taken or [min(sizes, key=lambda key: sizes[key])]
 
 
 def _count(rows: Sequence[int], labels: Mapping[int, str] | None) -> Counts:
@@ -77,7 +100,10 @@ def _by_rank(counts: Mapping[bytes, Counts], shares: Mapping[str, float]) -> dic
 
 def _quota(total: Counts, share: float) -> Counts:
     """The wanted number of rows, and each label's share of it, rounded so that the sum is exact."""
-    wanted = max(1, round(share * total[_ROWS]))
+    if isinstance(share, int):
+        wanted, share = share, share / total[_ROWS]
+    else:
+        wanted = max(1, round(share * total[_ROWS]))
     labels = sorted(label for label in total if label is not None)
     quota = Counter({label: int(share * total[label]) for label in labels})
     by_remainder = sorted(labels, key=lambda label: quota[label] - share * total[label])

@@ -16,18 +16,19 @@ from typing import TYPE_CHECKING, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from brulee.data.common_grams import common_grams
 from brulee.data.list_marks import unmarked
 from brulee.data.ngrams import BOUNDARY, Grams, Texts, Vocabulary, covered, windows
 from brulee.data.overlap import Overlap, Span
 from brulee.data.row_texts import RowTexts, row_texts
+from brulee.data.sought import LONG, SHORT, Sought, Trained
+from brulee.data.stored_texts import CHUNK, StoredTexts
 from brulee.data.words import extract
 from brulee.errors import InputError
 
 if TYPE_CHECKING:
     from brulee.data.task import Task
 
-SHORT: Final = 8
-LONG: Final = 13
 COVERED: Final = 0.8
 COMMON_ROWS: Final = 10
 
@@ -62,6 +63,15 @@ class Match:
         return self.reason is not None
 
 
+@dataclass(frozen=True)
+class _Read:
+    """The texts of test rows as given, and as word numbers, without the words that are `common`."""
+
+    given: Sequence[tuple[int, str]]
+    texts: Texts
+    common: NDArray[np.bool_]
+
+
 def trained_texts(task: Task, name: str) -> RowTexts:
     """The texts of a task's training rows in the columns its templates read, without label words.
 
@@ -82,11 +92,12 @@ def _texts(task: Task, name: str, rows: Sequence[int]) -> RowTexts:
 
 
 class Index:
-    """The 8- and 13-grams of training rows.
+    """The words of training rows, in which test rows are looked for.
 
-    Memory: 4 bytes per word and 12 bytes per distinct n-gram of either size, plus the vocabulary.
-    An 8-gram in more than `common_rows` rows is boilerplate. Raises InputError if the rows have no
-    text at all.
+    Only what test rows have in common with them is indexed, in one pass over a temporary file (4
+    bytes a word). Memory: the vocabulary, at most 256 MB of counts, the 8-grams that occur in more
+    than `common_rows` rows (boilerplate), and the training texts that hold something of the test
+    rows. Raises InputError if the rows have no text at all.
     """
 
     def __init__(self, trained: Sequence[RowTexts], common_rows: int = COMMON_ROWS) -> None:
@@ -94,25 +105,22 @@ class Index:
         self._first_rows = np.cumsum([0, *map(len, trained)])
         self._labels = frozenset().union(*(source.label_words for source in trained))
         self._vocabulary = Vocabulary()
-        texts = self._vocabulary.learn(self._numbered())
-        if not np.any(texts.words != BOUNDARY):
+        stored = StoredTexts(self._vocabulary.learn(self._numbered(), CHUNK))
+        if not stored.words:
             names = ", ".join(source.name for source in trained)
             raise InputError(f"{names or 'training'}: no training row holds text to compare with.")
-        short = Grams(texts.words, SHORT, windows(texts.words, SHORT))
-        self._common = _common(texts, short, common_rows)
+        self._common = common_grams(stored, SHORT, common_rows)
         if len(self._common):
-            texts = texts.without(_standing_in(texts, self._common))
-            short = Grams(texts.words, SHORT, windows(texts.words, SHORT))
-        self._texts, kept = texts, texts.words
-        short = short.firsts()
-        self._grams = {SHORT: short, LONG: Grams(kept, LONG, windows(kept, LONG)).firsts()}
-        starts, lengths = self._texts.segments()
-        self._whole = {n: Grams(kept, n, starts[lengths == n]) for n in range(1, LONG)}
+            stored = stored.changed(
+                lambda texts: texts.without(_standing_in(texts, self._common)),
+                "Leaving out boilerplate",
+            )
+        self._stored = stored
 
     @property
     def words(self) -> int:
         """The number of words indexed, without boilerplate."""
-        return int(np.count_nonzero(self._texts.words))
+        return self._stored.words
 
     def __len__(self) -> int:
         return int(self._first_rows[-1])
@@ -137,20 +145,34 @@ class Index:
         longest extension of an n-gram's first occurrence. Raises InputError if the test rows have
         no text.
         """
+        return self.search_all([tested])[0]
+
+    def search_all(self, tested: Sequence[RowTexts]) -> list[list[Match]]:
+        """Like `search`, for several sets of test rows in one pass over the training rows."""
+        read = [self._read(rows) for rows in tested]
+        sought = Sought([one.texts for one in read])
+        kept = [part.chosen(sought.held_in(part)) for part in self._stored.read("Comparing words")]
+        trained = Trained(Texts.joined(kept))
+        return [self._search(rows, one, trained) for rows, one in zip(tested, read, strict=True)]
+
+    def _read(self, tested: RowTexts) -> _Read:
         given = [(row, unmarked(text)) for row, text in tested.texts(self._labels)]
         read = self._vocabulary.read(given)
         if not np.any(read.words != BOUNDARY):
             raise InputError(f"{tested.name}: no row holds text to compare.")
         common_T = _standing_in(read, self._common)
-        texts = read.without(common_T)
-        overlap = Overlap(self._texts, texts, len(tested))
-        short, long = (overlap.hits(self._grams[n]) for n in (SHORT, LONG))
+        return _Read(given, read.without(common_T), common_T)
+
+    def _search(self, tested: RowTexts, read: _Read, trained: Trained) -> list[Match]:
+        texts = read.texts
+        overlap = Overlap(trained.texts, texts, len(tested))
+        short, long = (overlap.hits(trained.grams[n]) for n in (SHORT, LONG))
         words = overlap.count(texts.words != BOUNDARY)
-        boilerplate_only = (words == 0) & (overlap.count(common_T) >= SHORT)
+        boilerplate_only = (words == 0) & (overlap.count(read.common) >= SHORT)
         coverage_8 = overlap.covered(short, SHORT) / np.maximum(words, 1)
         coverage_13 = overlap.covered(long, LONG) / np.maximum(words, 1)
         mostly = set(np.flatnonzero((coverage_8 >= COVERED) | boilerplate_only).tolist())
-        whole = overlap.whole(self._whole)
+        whole = overlap.whole(trained.whole)
         spans = overlap.spans([short, long]) | whole
         reasons: dict[int, Reason] = dict.fromkeys(whole, "whole text")
         reasons |= dict.fromkeys(mostly, "8-grams")
@@ -160,7 +182,7 @@ class Index:
             for k, i in enumerate(tested.indices)
         )
         return [
-            self._located(match, reasons.get(k), spans.get(k), texts, given)
+            self._located(match, reasons.get(k), spans.get(k), read, trained.texts)
             for k, match in enumerate(plain)
         ]
 
@@ -169,21 +191,21 @@ class Index:
         match: Match,
         reason: Reason | None,
         span: Span | None,
-        tested: Texts,
-        given: Sequence[tuple[int, str]],
+        read: _Read,
+        trained: Texts,
     ) -> Match:
         """A match with its reason, the text of its span and the location of its training row."""
         if span is None:
             return replace(match, reason=reason)
-        text = int(tested.text_of(np.array(span.tested)))
-        first = span.tested - int(tested.starts[text])
-        row = int(self._texts.owner_of(np.array(span.trained)))
+        text = int(read.texts.text_of(np.array(span.tested)))
+        first = span.tested - int(read.texts.starts[text])
+        row = int(trained.owner_of(np.array(span.trained)))
         at = int(np.searchsorted(self._first_rows, row, side="right")) - 1
         source, number = self._trained[at], row - int(self._first_rows[at])
         return replace(
             match,
             reason=reason,
-            span=extract(given[text][1], first, first + span.length - 1),
+            span=extract(read.given[text][1], first, first + span.length - 1),
             span_words=span.length,
             trained_source=source.name,
             trained_row=source.indices[number],
@@ -196,20 +218,6 @@ class Index:
             ((int(first) + number, unmarked(text)) for number, text in source.texts())
             for first, source in zip(self._first_rows, self._trained, strict=False)
         )
-
-
-def _common(texts: Texts, grams: Grams, most_rows: int) -> Grams:
-    """The n-grams that occur in more than `most_rows` rows, in a small separate array."""
-    firsts = np.flatnonzero(~grams.repeats)
-    sizes = np.diff(firsts, append=len(grams))
-    often = sizes > most_rows  # occurrences, of which a row may have several
-    at, group = grams.at[np.repeat(often, sizes)], np.repeat(np.flatnonzero(often), sizes[often])
-    rows = texts.owner_of(at)
-    new_row = (np.diff(group, prepend=-1) != 0) | (np.diff(rows, prepend=-1) != 0)
-    counts = np.bincount(group[new_row], minlength=len(firsts))
-    places = grams.at[firsts[counts > most_rows]]
-    held = texts.words[places[:, None] + np.arange(grams.size)].ravel()
-    return Grams(held, grams.size, np.arange(len(places)) * grams.size)
 
 
 def _standing_in(texts: Texts, grams: Grams) -> NDArray[np.bool_]:

@@ -17,6 +17,7 @@ from brulee.data.formats import (
 from brulee.data.holding_out import held_out_tasks, hold_out_templates
 from brulee.data.mixture import Mixture
 from brulee.data.parts import Group, Part
+from brulee.data.patterns import name_of
 from brulee.data.phrasings import alike
 from brulee.data.rates import Rates
 from brulee.data.rationale import select
@@ -211,8 +212,7 @@ def _names(spec: MixtureSpec) -> list[str]:
 
 
 def _name(spec: DataSpec) -> str:
-    last = spec.source.rstrip("/").rsplit("/", 1)[-1]
-    return spec.name or last.split(".", 1)[0] or last
+    return spec.name or name_of(spec.source)
 
 
 def _phrase(

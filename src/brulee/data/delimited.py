@@ -12,8 +12,10 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
+from brulee.data.allowed import MOST_KEYS
 from brulee.data.raw import Piece, Raw
-from brulee.data.tables import MOST_KEYS, after, in_parts, to_table
+from brulee.data.table_parts import after, in_parts
+from brulee.data.tables import to_table
 from brulee.errors import InputError
 
 if TYPE_CHECKING:

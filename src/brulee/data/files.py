@@ -1,4 +1,4 @@
-"""Opens a data file or a folder, which holds files named after splits, or text documents."""
+"""Opens a data file, several, or a folder of files named after splits, or of text documents."""
 
 from __future__ import annotations
 
@@ -37,6 +37,37 @@ def open_file(path: Path, label: str, limit: int | None = None, numbered: bool =
     return _read([(path, label)], None, limit, numbered)
 
 
+def open_files(
+    files: Sequence[tuple[Path, str]], label: str, limit: int | None = None, numbered: bool = False
+) -> Found:
+    """The rows of files with their names, one after the other.
+
+    If all files or their folders are named train, validation and test, they are those splits; if
+    none is named validation or test, they are one data set. Raises InputError for anything between,
+    as rows of a test could be trained on, and for texts beside files of rows.
+    """
+    texts = [name for path, name in files if _is_text(path)]
+    if texts and len(texts) < len(files):
+        rows = next(name for path, name in files if not _is_text(path))
+        raise InputError(
+            f"{label}: matches texts ({texts[0]}) and files of rows ({rows}); name only one kind."
+        )
+    by_split: dict[str | None, list[tuple[Path, str]]] = {}
+    for path, name in files:
+        by_split.setdefault(_split_named(Path(name)), []).append((path, name))
+    if len(by_split) > 1 and None in by_split:
+        held_out = [split for split in ("validation", "test") if split in by_split]
+        if held_out and not texts:
+            raise InputError(
+                f"{label}: matches {by_split[held_out[0]][0][1]}, which is named after a split, "
+                f"and {by_split[None][0][1]}, which is not; name only files named after splits, or "
+                "only others."
+            )
+        by_split = {None: list(files)}
+    order = [split for split in (*SPLIT_ORDER, None) if split in by_split]
+    return _together([_read(by_split[split], split, limit, numbered) for split in order])
+
+
 def open_folder(path: Path, label: str, limit: int | None = None, numbered: bool = False) -> Found:
     """The rows of a folder, whose files or subfolders are named train, validation and test.
 
@@ -57,6 +88,10 @@ def open_folder(path: Path, label: str, limit: int | None = None, numbered: bool
             parts.append(_read(_labelled(files, path, label), split, limit, numbered))
     if not parts:
         return _whole_folder(path, label, limit, numbered)
+    return _together(parts)
+
+
+def _together(parts: Sequence[Found]) -> Found:
     digests = {file: sha for part in parts for file, sha in part.digests.items()}
     table = join_tables([part.table for part in parts], [part.parts[0].label for part in parts])
     return Found(table, [one for part in parts for one in part.parts], digests)
@@ -86,6 +121,11 @@ def _files_of(folder: Path, split: str) -> list[Path]:
         for file in _data_files(sub) or _texts(sub)
     ]
     return [f for f in _data_files(folder) if SPLIT_NAMES.get(_stem(f).lower()) == split] + inside
+
+
+def _split_named(file: Path) -> str | None:
+    """The split that a file, or else its folder, is named after."""
+    return SPLIT_NAMES.get(_stem(file).lower()) or SPLIT_NAMES.get(file.parent.name.lower())
 
 
 def _data_files(folder: Path) -> list[Path]:

@@ -19,6 +19,7 @@ CALLS, REASONING = "tool_calls", "reasoning_content"
 NAME, CALL_ID = "name", "tool_call_id"
 # The keys that a turn may have in addition to its role and content.
 FURTHER = (REASONING, CALLS, NAME, CALL_ID)
+_as_text = json.JSONEncoder(ensure_ascii=False).encode
 
 
 def is_learned(message: Mapping[str, str]) -> bool:
@@ -56,7 +57,7 @@ def listed(tools: str) -> str:
 
 def as_json(value: Any) -> str:
     """A value as JSON text; key order is kept and non-ASCII characters are not escaped."""
-    return json.dumps(value, ensure_ascii=False)
+    return _as_text(value)
 
 
 def _call(function: Mapping[str, Any]) -> str:

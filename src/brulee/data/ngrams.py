@@ -6,9 +6,10 @@ n-grams.
 
 from __future__ import annotations
 
+import sys
 from array import array
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count, repeat
 from typing import Any, Final, TypeAlias
@@ -50,6 +51,24 @@ class Texts:
         kept_T = np.where(masked_T, np.uint32(BOUNDARY), self.words)
         return Texts(kept_T, self.starts, self.owners)
 
+    def chosen(self, texts_D: NDArray[np.bool_]) -> Texts:
+        """Some of the texts, in their order."""
+        sizes_D = np.diff(self.starts, append=len(self.words))
+        words = self.words[np.repeat(texts_D, sizes_D)]
+        starts = np.concatenate([[0], np.cumsum(sizes_D[texts_D])[:-1]])[: np.sum(texts_D)]
+        return Texts(words, starts.astype(np.int64), self.owners[texts_D])
+
+    @classmethod
+    def joined(cls, several: Sequence[Texts]) -> Texts:
+        """The texts of several, one after the other."""
+        before = np.cumsum([0, *(len(texts.words) for texts in several)])
+        starts = [texts.starts + start for texts, start in zip(several, before, strict=False)]
+        return cls(
+            np.concatenate([texts.words for texts in several]),
+            np.concatenate(starts),
+            np.concatenate([texts.owners for texts in several]),
+        )
+
     def segments(self) -> tuple[Ints, Ints]:
         """The starts and lengths of the runs of words between boundaries."""
         solid = np.concatenate([[False], self.words != BOUNDARY, [False]])
@@ -63,27 +82,41 @@ class Vocabulary:
     def __init__(self) -> None:
         self._numbers: dict[str, int] = defaultdict(count(_FIRST).__next__)
 
-    def learn(self, texts: Iterable[tuple[int, str]]) -> Texts:
-        """Convert (row, text) pairs; new words get new numbers."""
-        return self._texts(texts, lambda found: map(self._numbers.__getitem__, found))
+    def learn(self, texts: Iterable[tuple[int, str]], most: int) -> Iterator[Texts]:
+        """Convert (row, text) pairs; new words get new numbers.
+
+        The texts come in chunks of whole rows, each of which but the last has at least `most` words
+        and boundaries.
+        """
+        return self._chunks(texts, lambda found: map(self._numbers.__getitem__, found), most)
 
     def read(self, texts: Iterable[tuple[int, str]]) -> Texts:
         """Convert (row, text) pairs; new words all get one number, which no learned text has."""
-        return self._texts(texts, lambda found: map(self._numbers.get, found, repeat(_UNSEEN)))
+        numbered = self._chunks(
+            texts, lambda found: map(self._numbers.get, found, repeat(_UNSEEN)), sys.maxsize
+        )
+        return next(numbered)
 
     @staticmethod
-    def _texts(texts: Iterable[tuple[int, str]], numbered: Any) -> Texts:
+    def _chunks(texts: Iterable[tuple[int, str]], numbered: Any, most: int) -> Iterator[Texts]:
         held, starts, owners = array("I"), array("q"), array("q")
         for owner, text in texts:
+            if len(held) >= most and owner != owners[-1]:
+                yield _texts(held, starts, owners)
+                held, starts, owners = array("I"), array("q"), array("q")
             starts.append(len(held))
             owners.append(owner)
             held.extend(numbered(words(text)))
             held.append(BOUNDARY)
-        return Texts(
-            np.array(held, dtype=np.uint32),
-            np.array(starts, dtype=np.int64),
-            np.array(owners, dtype=np.int64),
-        )
+        yield _texts(held, starts, owners)
+
+
+def _texts(held: array[int], starts: array[int], owners: array[int]) -> Texts:
+    return Texts(
+        np.array(held, dtype=np.uint32),
+        np.array(starts, dtype=np.int64),
+        np.array(owners, dtype=np.int64),
+    )
 
 
 class Grams:
@@ -96,7 +129,7 @@ class Grams:
 
     def __init__(self, words_T: Words, size: int, positions: Ints) -> None:
         self.words_T, self.size = words_T, size
-        hashes = _hashes(words_T, size, positions)
+        hashes = hashes_of(words_T, size, positions)
         order = np.argsort(hashes, kind="stable")
         self._hashes = hashes[order]
         del hashes  # one of the largest arrays, and there may be hundreds of millions of n-grams
@@ -121,7 +154,7 @@ class Grams:
 
     def find(self, words_T: Words, positions: Ints) -> Ints:
         """The first indexed position of the n-gram at each position; -1 if it is not indexed."""
-        hashes = _hashes(words_T, self.size, positions)
+        hashes = hashes_of(words_T, self.size, positions)
         found = np.full(len(positions), -1, dtype=np.int64)
         entry = np.searchsorted(self._hashes, hashes)
         open_ = np.arange(len(positions))
@@ -140,7 +173,7 @@ class Grams:
         """All indexed positions of the n-gram at one position, unless repeats were left out."""
         at = np.array([position])
         low, high = (
-            int(np.searchsorted(self._hashes, _hashes(words_T, self.size, at)[0], side=side))
+            int(np.searchsorted(self._hashes, hashes_of(words_T, self.size, at)[0], side=side))
             for side in ("left", "right")
         )
         places = self._at[low:high].astype(np.int64)
@@ -170,7 +203,7 @@ def covered(length: int, positions: Ints, size: int) -> NDArray[np.bool_]:
     return np.cumsum(begun - ended)[:length] > 0
 
 
-def _hashes(words_T: Words, size: int, positions: Ints) -> Hashes:
+def hashes_of(words_T: Words, size: int, positions: Ints) -> Hashes:
     """A polynomial hash of scattered word numbers, modulo 2**64."""
     hashes = np.zeros(len(positions), dtype=np.uint64)
     every_T = _scatter(words_T) if len(positions) * size > len(words_T) else None

@@ -55,7 +55,7 @@ def _chat(value: Any) -> Any:
 
 
 def _turn(turn: Any) -> Any:
-    if not isinstance(turn, dict):
+    if not isinstance(turn, dict) or not (CALLS in turn or FUNCTION_CALL in turn):
         return turn
     return {k: _text(v) if k in (CALLS, FUNCTION_CALL) else v for k, v in turn.items()}
 

@@ -9,7 +9,7 @@ import gzip
 import io
 import lzma
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +29,7 @@ class Piece:
     """The rows of one file; `lines` is None if rows have no lines (JSON arrays, Parquet, Arrow)."""
 
     table: pa.Table
-    lines: list[int] | None
+    lines: Sequence[int] | None
 
 
 class Meter:

@@ -28,7 +28,7 @@ class Part:
 
     label: str
     count: int
-    lines: list[int] | None
+    lines: Sequence[int] | None
     split: str | None = None
     unit: Literal["row", "piece", ""] = "row"
 
@@ -160,8 +160,10 @@ class Rows:
         The first two are empty where a row combines several files.
         """
         part, number = self._found(i)
-        file = next((file for file in self.digests if part.label.startswith(file)), None)
-        if file is None:
+        file = part.label
+        if file not in self.digests:
+            file = next((one for one in self.digests if file.startswith(one)), "")
+        if not file:
             return "", "", number
         return self.digests[file], part.label.removeprefix(file), number
 

@@ -1,4 +1,4 @@
-"""Where rows come from: a bundled data set, Python, a file, several, a folder or the Hub."""
+"""Where rows come from: a bundled data set, Python, a file, a pattern, a folder or the Hub."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING
 from brulee.data.class_names import class_names
 from brulee.data.containers import container_of
 from brulee.data.dataset_info import read_dataset_info, split_entry
-from brulee.data.files import open_file, open_folder, split_of
+from brulee.data.files import open_file, open_files, open_folder, split_of
 from brulee.data.hub import open_hub
 from brulee.data.parallel import is_parallel, open_parallel
+from brulee.data.patterns import matches
 from brulee.data.rows import Found, Part, Rows
 from brulee.errors import InputError, nearest, unknown
 from brulee.recipe import given_rows
+from brulee.recipe.source import is_pattern
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -86,6 +88,8 @@ def _form(name: str, resolve: Resolve) -> str:
         return "folder"
     if path.exists():
         return "file"
+    if is_pattern(name):
+        return "pattern"
     if split_entry(name):
         return "entry"
     if is_parallel(name):
@@ -109,12 +113,6 @@ def _path(name: str, resolve: Resolve) -> Path:
 
 def _refuse_missing_path(name: str, path: Path) -> None:
     """A Hub id is `name` or `owner/name`; anything that looks like a file is a missing file."""
-    if re.search(r"[*?\[]", name):
-        raise MisnamedError(
-            "source",
-            f"{name}: a source is one file or folder, not a pattern; a folder may hold one data "
-            "set in parts, train-00000-of-00002.jsonl and so on, and data.tasks lists several.",
-        )
     beside = sorted(p.name for p in path.parent.iterdir()) if path.parent.is_dir() else []
     readable = [b for b in beside if container_of(Path(b)) or (path.parent / b).is_dir()]
     close = nearest(path.name, readable) or [b for b in readable if b.split(".")[0] == path.name]
@@ -168,6 +166,14 @@ def _open_path(asked: _Asked) -> Found:
     return opened(path, asked.name, asked.limit, asked.numbered)
 
 
+def _open_pattern(asked: _Asked) -> Found:
+    try:
+        files = matches(asked.name, asked.resolve)
+    except InputError as error:
+        raise MisnamedError("source", str(error)) from None
+    return open_files(files, asked.name, asked.limit, asked.numbered)
+
+
 def _open_entry(asked: _Asked) -> Found:
     named = split_entry(asked.name)
     assert named is not None, "_form() saw that it is one"
@@ -209,6 +215,7 @@ SOURCES: dict[str, Callable[[_Asked], Found]] = {
     "bundled": _open_bundled,  # bundled/support-chats
     "memory": _open_memory,  # memory/rows.0123456789abcdef: rows passed from Python
     "file": _open_path,  # chats.jsonl
+    "pattern": _open_pattern,  # chats/*.jsonl
     "folder": _open_path,  # chats, with train.jsonl and test.jsonl in it
     "entry": _open_entry,  # data/dataset_info.json:alpaca_en, as in LLaMA-Factory
     "parallel": _open_parallel,  # fra-eng.{fra,eng}, aligned by line

@@ -78,7 +78,7 @@ class Splits:
 def split_rows(
     rows: Rows, spec: SplitSpec, source_columns: Sequence[str], read_columns: Sequence[str] = ()
 ) -> Splits:
-    """Hold out shares of the rows, keeping the rows of a group together.
+    """Hold out shares or numbers of the rows, keeping the rows of a group together.
 
     Published splits are kept; only a missing one is cut from train. The group is the column(s)
     `spec.group`, else the normalised text of `source_columns`; groups with near-duplicate source
@@ -90,10 +90,13 @@ def split_rows(
     subsetting unless that adds or removes the near-duplicate with the group's smallest key. With
     fewer groups, those of lowest hash fill each split to its exact size (rounded, in rows), which
     is stable under reordering but not appending; likewise with `spec.stratify`, where each label
-    is filled to its share. Raises InputError for a missing column, for labels that hardly repeat
-    and for a split that leaves nothing to train on.
+    is filled to its share. A number of rows is filled by the groups of highest hash, so an added
+    group takes the place of one other at most. Raises InputError for a missing column, for labels
+    that hardly repeat, for more rows than there are and for a split that leaves nothing to train
+    on.
     """
-    if spec.test + spec.validation >= 1:
+    shares = [share for share in (spec.test, spec.validation) if isinstance(share, float)]
+    if sum(shares) >= 1:
         raise InputError(
             f"split: test {spec.test:g} + validation {spec.validation:g} leave nothing to train on."
         )
@@ -111,6 +114,7 @@ def split_rows(
         for name, share in (("test", spec.test), ("validation", spec.validation))
         if share > 0 and name not in published
     }
+    _check_enough(rows, wanted, len(kept["train"]))
     members: dict[bytes, list[int]] = {}
     for i in kept["train"]:
         members.setdefault(groups.keys[groups.numbers[i]], []).append(i)
@@ -136,6 +140,17 @@ def split_rows(
         near=groups.near,
         near_columns=tuple(source_columns),
     )
+
+
+def _check_enough(rows: Rows, wanted: Mapping[str, float], there: int) -> None:
+    """Raise InputError if numbers of rows leave none to train on."""
+    counts = {name: count for name, count in wanted.items() if isinstance(count, int)}
+    if counts and sum(counts.values()) >= there:
+        said = " + ".join(f"{name} {count:,}" for name, count in counts.items())
+        raise InputError(
+            f"{rows.name}: split: {said} leave nothing to train on; there are "
+            f"{_many(there, 'different row')} to hold out from."
+        )
 
 
 def _many(number: int, word: str) -> str:

@@ -16,6 +16,7 @@ from brulee.data.formats import TABLE, Detected, describe, detect
 from brulee.data.guessing import GROUP, SAMPLE, are_labels, guess, says_what, word_count
 from brulee.data.messages import CALLS
 from brulee.data.packing import TOOLS
+from brulee.data.patterns import name_of
 from brulee.data.sources import Rows, open_source
 from brulee.data.table_hints import families_for
 from brulee.data.task import Task
@@ -329,6 +330,6 @@ def _length(text: str) -> int:
 
 def default_file(source: str) -> Path:
     """The default file name of a recipe for a source, in the working directory."""
-    last = re.split(r"[/:]", source.rstrip("/"))[-1]
-    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", last.split(".", 1)[0]).strip("-._")
+    last = source.rstrip("/").rsplit(":", 1)[-1]
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", name_of(last)).strip("-._")
     return Path(f"{stem or 'recipe'}.yaml")

@@ -13,9 +13,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
+from brulee.data.allowed import check_value
 from brulee.data.json_text import RepeatedKeyError, distinct
 from brulee.data.messages import CALL_ID, Message, as_json, calls_of
-from brulee.data.tables import check_value
 from brulee.errors import InputError
 
 _CALL = '{"name": ..., "arguments": {...}}'

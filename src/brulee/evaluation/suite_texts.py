@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from brulee.data.contamination import COMMON_ROWS, SHORT
+from brulee.data.contamination import COMMON_ROWS
 from brulee.data.list_marks import entry
 from brulee.data.row_texts import RowTexts, row_texts
 from brulee.data.rows import Rows
+from brulee.data.sought import SHORT
 from brulee.data.words import words
 from brulee.errors import InputError
 from brulee.evaluation.suite_options import suite_options

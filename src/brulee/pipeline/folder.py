@@ -24,6 +24,7 @@ from brulee.reporting.results import FILE_NAME as RESULTS
 SWEEP_LOCK = ".sweep.lock"  # identifies a sweep's folder
 _RECIPE, _MANIFEST = "recipe.yaml", "manifest.json"
 _WRITTEN_UP = (RESULTS, "report.html")
+_NAMED = 5  # differences that a message names
 _BEGINNING = (_MANIFEST, "split.json", _RECIPE)
 # What must not change before a run is continued, by its key in the manifest.
 _FIXED = {
@@ -80,8 +81,8 @@ class RunFolder:
         for key, what in _FIXED.items():
             if key in manifest and manifest[key] != json.loads(json.dumps(facts[key])):
                 raise InputError(
-                    f"{self.path}: {what} changed since this run began ({_MANIFEST}, {key!r}): it "
-                    f"was {manifest[key]} and is {facts[key]}. Restore the original, or start "
+                    f"{self.path}: {what} changed since this run began ({_MANIFEST}, {key!r}): "
+                    f"{_difference(manifest[key], facts[key])}. Restore the original, or start "
                     "over with --fresh, which moves the run aside."
                 )
         self.path.mkdir(parents=True, exist_ok=True)
@@ -203,6 +204,21 @@ def _is_left_over(folder: Path) -> bool:
     rows = folder / kept_rows.FOLDER
     begun = not rows.is_dir() or kept_rows.is_begun(rows)
     return begun and all(file.name in {*own, rows.name} for file in folder.iterdir())
+
+
+def _difference(before: Any, now: Any) -> str:
+    """What differs between two values of the manifest: of files, only those that do."""
+    if not (isinstance(before, dict) and isinstance(now, dict)):
+        return f"it was {before} and is {now}"
+    said = [f"{name} is new" for name in now if name not in before]
+    said += [f"{name} is missing" for name in before if name not in now]
+    said += [
+        f"{name} was {before[name]} and is {now[name]}"
+        for name in before
+        if name in now and before[name] != now[name]
+    ]
+    further = f" and {len(said) - _NAMED:,} more" if len(said) > _NAMED else ""
+    return ", ".join(said[:_NAMED]) + further
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -7,15 +7,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag
 
-from brulee.recipe.base import Count, Fraction, Strict, Text, Weight
+from brulee.recipe.base import Count, Fraction, HeldOut, Strict, Text, Weight
 from brulee.yaml_lines import KeyPath
 
 
 class SplitSpec(Strict):
-    """Shares of the rows held out, decided by a salted hash of the group."""
+    """Rows held out, a share or a number of them, decided by a salted hash of the group."""
 
-    test: Fraction = 0.15
-    validation: Fraction = 0.0
+    test: HeldOut = Field(0.15, description="share of the rows, or their number (500)")
+    validation: HeldOut = Field(0.0, description="share of the rows, or their number")
     group: Text | Annotated[list[Text], Field(min_length=1)] | None = Field(
         None, description="column(s) that must stay on one side; default: the row's source text"
     )
@@ -40,8 +40,8 @@ class DataSpec(Strict):
     """One task: where its rows come from, how they are phrased, how they are split."""
 
     source: Text = Field(
-        description="bundled/NAME, a file, a folder, a Hub id, or an entry of a dataset_info.json; "
-        "from Python also rows; .txt and .md are plain text"
+        description="bundled/NAME, a file, a pattern (data/*.jsonl), a folder, a Hub id, or "
+        "an entry of a dataset_info.json; from Python also rows; .txt and .md are plain text"
     )
     name: str | None = Field(None, description="the task's name; default: from its source")
     templates: str | list[str] | dict[str, Any] | None = Field(

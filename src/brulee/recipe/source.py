@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import glob
 import os
 import re
 import shutil
@@ -96,14 +97,33 @@ class Source:
         return self.rows
 
     def resolve(self, path: str) -> Path:
-        """A path relative to the working directory, else to the recipe's folder."""
+        """A path, or a pattern, relative to the working directory, else to the recipe's folder."""
         if path.startswith(given_rows.PREFIX) and self.rows is not None:
             return given_rows.stored(self.rows, path)
         here = Path(path).expanduser()
-        if here.exists() or here.is_absolute() or self.folder is None:
+        if here.is_absolute() or self.folder is None or _is_there(here, Path()):
             return here
-        beside = self.folder / here
-        return beside if beside.exists() else here
+        return self.folder / here if _is_there(here, self.folder) else here
+
+
+def is_pattern(path: str) -> bool:
+    """Whether a path has wildcards: data/*.jsonl."""
+    return glob.escape(path) != path
+
+
+def matching(pattern: str, folder: Path) -> list[str]:
+    """What a pattern matches in a folder, relative to it, in the order of names.
+
+    `**` matches folders at any depth; hidden files are left out, as in a shell.
+    """
+    # Unlike `Path.glob`, this leaves out hidden files and takes absolute patterns.
+    return sorted(glob.glob(pattern, root_dir=folder, recursive=True))  # noqa: PTH207
+
+
+def _is_there(path: Path, folder: Path) -> bool:
+    if (folder / path).exists() or not is_pattern(str(path)):
+        return (folder / path).exists()
+    return bool(matching(str(path), folder))
 
 
 def _remove(folder: Path, owner: int) -> None:

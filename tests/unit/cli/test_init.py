@@ -397,6 +397,8 @@ def test_what_cannot_be_learned_from_writes_nothing(
         ("chats/", "chats.yaml"),
         ("owner/a name", "a-name.yaml"),
         ("{a,b}", "a-b.yaml"),
+        ("data/*.jsonl", "data.yaml"),
+        ("*.jsonl", "rows.yaml"),
     ],
 )
 def test_the_recipe_is_called_after_the_source(source: str, file: str) -> None:

@@ -1,6 +1,7 @@
 import json
 import random
 import time
+import tracemalloc
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -286,3 +287,45 @@ def test_twenty_thousand_rows_take_seconds() -> None:
     found = index.search(row_texts("test", Rows.of(rows[:200], "test")))
     assert all(m.dirty for m in found)
     assert time.process_time() - started < 8
+
+
+@pytest.mark.parametrize("chunk", [1, 60])
+@pytest.mark.parametrize("seed", range(4))
+def test_matches_do_not_depend_on_how_training_rows_are_read(
+    monkeypatch: pytest.MonkeyPatch, chunk: int, seed: int
+) -> None:
+    chance = random.Random(seed)
+    words = [f"w{i}" for i in range(chance.choice((3, 40)))]
+
+    def text(most: int) -> str:
+        return " ".join(chance.choices(words, k=chance.randint(1, most)))
+
+    preambles, choices = [text(25) for _ in range(2)], [text(5) for _ in range(3)]
+    train = [
+        {"text": f"{chance.choice([*preambles, ''])} {text(30)}", "answer": chance.choice(choices)}
+        for _ in range(50)
+    ]
+    train += [{"text": f"{preambles[0]} {choice}", "answer": text(3)} for choice in choices]
+    test = [{**chance.choice(train), "answer": text(2)} for _ in range(10)]
+    test += [{"text": choice, "answer": train[-1]["answer"]} for choice in choices]
+    whole = search(train, test)
+    monkeypatch.setattr("brulee.data.contamination.CHUNK", chunk)
+    assert search(train, test) == whole
+    assert len({match.reason for match in whole}) > 1
+
+
+def test_words_of_training_rows_are_not_held_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    chance = random.Random(3)
+    source = Rows.of([{"text": " ".join(chance.choices(POOL, k=100))} for _ in range(1_000)])
+    test = row_texts("test", Rows.of([source[5]], "test"))
+    Index([row_texts("train", source, range(10))]).search(test)  # imports and caches
+    monkeypatch.setattr("brulee.data.contamination.CHUNK", 2_000)
+    tracemalloc.start()
+    try:
+        index = Index([row_texts("train", source)])
+        (found,) = index.search(test)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert found.trained_row == 5
+    assert peak < 10 * index.words  # the counts are 2.6 bytes a word; n-grams would be 24

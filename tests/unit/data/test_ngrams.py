@@ -7,7 +7,7 @@ from brulee.data.ngrams import Grams, Texts, Vocabulary, covered, windows
 
 def learned(*texts: str) -> tuple[Vocabulary, Texts]:
     vocabulary = Vocabulary()
-    return vocabulary, vocabulary.learn(enumerate(texts))
+    return vocabulary, next(vocabulary.learn(enumerate(texts), 1_000))
 
 
 def test_windows_cross_no_boundary() -> None:
@@ -19,8 +19,25 @@ def test_windows_cross_no_boundary() -> None:
 
 def test_positions_belong_to_their_rows() -> None:
     vocabulary = Vocabulary()
-    texts = vocabulary.learn([(3, "a b"), (3, "c"), (7, "d e")])
+    (texts,) = vocabulary.learn([(3, "a b"), (3, "c"), (7, "d e")], 1_000)
     assert texts.owner_of(np.array([0, 1, 3, 5, 6])).tolist() == [3, 3, 3, 7, 7]
+
+
+def test_chunks_hold_whole_rows() -> None:
+    chunks = [*Vocabulary().learn([(3, "a b"), (3, "c"), (7, "d e"), (8, ""), (9, "a")], 3)]
+    assert [chunk.owners.tolist() for chunk in chunks] == [[3, 3], [7], [8, 9]]
+    assert Texts.joined(chunks).words.tolist() == [2, 3, 0, 4, 0, 5, 6, 0, 0, 2, 0]
+
+
+def test_some_texts_are_chosen_and_others_joined() -> None:
+    _, texts = learned("a b", "", "c", "d e")
+    chosen = texts.chosen(np.array([False, True, False, True]))
+    assert (chosen.words.tolist(), chosen.starts.tolist()) == ([0, 5, 6, 0], [0, 1])
+    assert chosen.owners.tolist() == [1, 3]
+    none = texts.chosen(np.zeros(4, bool))
+    assert (none.words.tolist(), none.starts.tolist()) == ([], [])
+    joined = Texts.joined([none, chosen, texts])
+    assert joined.starts.tolist() == [0, 1, *(texts.starts + 4)]
 
 
 def test_an_unknown_word_matches_nothing_not_even_another_unknown_word() -> None:
@@ -48,7 +65,7 @@ def test_a_collision_of_hashes_is_no_match(monkeypatch: pytest.MonkeyPatch, firs
     def same(words_T: np.ndarray, size: int, positions: np.ndarray) -> np.ndarray:
         return np.zeros(len(positions), dtype=np.uint64)
 
-    monkeypatch.setattr(ngrams, "_hashes", same)
+    monkeypatch.setattr(ngrams, "hashes_of", same)
     vocabulary, texts = learned("a b", "c d", "a b", "e f")
     grams = Grams(texts.words, 2, windows(texts.words, 2))
     grams = grams.firsts() if first else grams

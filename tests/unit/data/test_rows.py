@@ -40,6 +40,7 @@ def test_all_rows_come_in_order() -> None:
         [{"a": 1}, {"a": 2}, {"a": 2.5}, {"a": 3}],
         [{"a": {"b": 1}}, {"a": None}, {"a": {"c": "x"}}, {"a": {"b": 2, "c": "y"}}],
         [{"a": None}, {"a": None}, {"a": [[1]]}, {"b": True, "a": []}],
+        [{"a": [{"b": 1}]}, {"a": [{"b": 1.5}, None]}, {"a": [{"c": [], "b": 2}]}, {"a": None}],
         [{"tools": [{"name": "f"}], "messages": None}, {"messages": []},
          {"tools": [], "messages": [{"role": "user", "content": "a"}]}, {"tools": None}],
     ],
@@ -54,7 +55,7 @@ def test_json_lines_are_read_in_parts_as_they_are_together(
     parts = read_file(file, "a")
     assert parts.table.schema == whole.table.schema
     assert parts.table.to_pylist() == whole.table.to_pylist()
-    assert parts.lines == whole.lines == [1, 3, 5, 7]
+    assert list(parts.lines or ()) == list(whole.lines or ()) == [1, 3, 5, 7]
 
 
 def test_a_row_that_fits_no_column_is_named_in_whatever_part_it_is(

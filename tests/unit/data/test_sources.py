@@ -271,7 +271,6 @@ def test_a_missing_file_is_a_missing_file_and_not_a_hub_id(
     assert "no such file or folder. Did you mean chats.jsonl?" in refused("chats")
     assert "no such file" in refused("./elsewhere")
     assert "no such file" in refused("data/set.jsonl")
-    assert "*.jsonl: a source is one file or folder, not a pattern;" in refused("*.jsonl")
 
 
 def test_bundled_names_are_suggested() -> None:

@@ -178,3 +178,69 @@ def test_a_column_that_repeats_long_texts_is_not_counted_as_labels() -> None:
     assert set(manifest["labels"]) == {"answer"}
     assert set(manifest["labels"]["answer"]["train"]) == {"", "No", "Yes, it is"}
     assert manifest["repeated_texts"] == {"task": 6, "url": 2}
+
+
+@pytest.mark.parametrize("count", [1, 37])
+@pytest.mark.parametrize("many", [300, 2_500])
+@pytest.mark.parametrize("validation", [0.1, 25])
+def test_a_number_of_rows_is_exact_whatever_else_is_held_out(
+    count: int, many: int, validation: float
+) -> None:
+    splits = split_rows(Rows.of(numbered(many)), spec(test=count, validation=validation), ["text"])
+    assert len(splits.test) == count
+    if many == 300 or validation == 25:
+        assert len(splits.validation) == (25 if validation == 25 else 30)
+    assert sorted(splits.train + splits.validation + splits.test) == list(range(many))
+
+
+@pytest.mark.parametrize("many", [300, 2_500])
+def test_an_added_row_takes_the_place_of_one_other_at_most(many: int) -> None:
+    asked = spec(test=100, near_duplicates=False)
+    before = Rows.of(numbered(many))
+    test = {t for t, side in sides(before, split_rows(before, asked, ["text"])).items()
+            if side == "test"}  # fmt: skip
+    for added in (1, 20):
+        after = Rows.of(numbered(many + added))
+        now = {t for t, side in sides(after, split_rows(after, asked, ["text"])).items()
+               if side == "test"}  # fmt: skip
+        new = {f"text number {i}" for i in range(many, many + added)}
+        assert len(now) == 100
+        assert len(test - now) == len(now & new) == len(now - test)
+
+
+def test_a_share_does_not_move_where_the_other_split_is_a_number() -> None:
+    rows = Rows.of(numbered(2_500))
+    alone = split_rows(rows, spec(test=0.0, validation=0.1), ["text"]).validation
+    assert split_rows(rows, spec(test=50, validation=0.1), ["text"]).validation == alone
+
+
+def test_groups_stay_whole_where_a_number_of_rows_is_asked_for() -> None:
+    rows = Rows.of([{"text": f"text number {i}", "who": i // 3} for i in range(6_300)])
+    splits = split_rows(rows, spec(test=100, group="who"), ["text"])
+    assert len(splits.test) in (99, 102)
+    assert len({rows[i]["who"] for i in splits.test}) * 3 == len(splits.test)
+
+
+def test_large_groups_are_held_out_where_no_smaller_are_there() -> None:
+    rows = Rows.of([{"text": f"text number {i}", "who": i // 3} for i in range(6_300)])
+    assert len(split_rows(rows, spec(test=1, group="who"), ["text"]).test) == 3
+
+
+def test_a_number_of_rows_is_stratified() -> None:
+    splits = split_rows(Rows.of(numbered(3_000)), spec(test=100, stratify="label"), ["text"])
+    assert sorted(i % 3 for i in splits.test).count(0) in (33, 34)
+    assert len(splits.test) == 100
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"test": 40}, "rows: split: test 40 leave nothing to train on; there are 40 different "
+         "rows to hold out from."),
+        ({"test": 30, "validation": 20}, "rows: split: test 30 + validation 20 leave nothing"),
+    ],
+)  # fmt: skip
+def test_more_rows_than_there_are_is_refused(asked: dict[str, int], said: str) -> None:
+    with pytest.raises(InputError) as caught:
+        split_rows(Rows.of(numbered(40) + numbered(5)), spec(**asked), ["text"])
+    assert str(caught.value).startswith(said)

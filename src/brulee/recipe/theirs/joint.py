@@ -246,7 +246,7 @@ def data(found: Converted, flat: Mapping[str, Any], at: At, file: Path) -> None:
             if why
         ]
     _framed(found)
-    validation = _validation(found, flat, at)
+    validation = _validation(flat, at)
     system = flat.get("default_system") or flat.get("default_system_message")
     for entry in found.tasks:
         entry.data |= {"system": system} if system else {}
@@ -273,14 +273,11 @@ def _framed(found: Converted) -> None:
         )
 
 
-def _validation(found: Converted, flat: Mapping[str, Any], at: At) -> float:
+def _validation(flat: Mapping[str, Any], at: At) -> float:
+    """A share of the rows, or their number, which is an integer."""
     key = "val_set_size" if flat.get("val_set_size") else "val_size"
-    given = flat.get(key) or 0
-    share = read(number, {key: given}, key, at)
-    if share >= 1:
-        found.leave(key, given, "data.split.validation is a share of the rows, not their number")
-        return 0.0
-    return share
+    given = read(number, {key: flat.get(key) or 0}, key, at)
+    return int(given) if given >= 1 else given
 
 
 def _mixed(found: Converted, flat: Mapping[str, Any], at: At) -> None:

@@ -243,7 +243,7 @@ KEYS: Final[dict[str, Key]] = {
     "dataset": Key("data.source", "or DATASET_INFO.json:NAME for an entry of LLaMA-Factory's"),
     **dict.fromkeys(
         ("val_set_size", "val_size", "validation_split"),
-        Key("data.split.validation", "a share of the rows", number),
+        Key("data.split.validation", "a share of the rows, or their number", number),
     ),
     "max_samples": Key("data.limit", "the first rows", count),
     **dict.fromkeys(("default_system", "default_system_message"), Key("data.system")),
