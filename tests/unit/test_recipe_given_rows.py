@@ -146,7 +146,10 @@ BAD = {
     "a split": ({"train": ROWS, "tset": ROWS}, "unknown split 'tset'; did you mean 'test'"),
     "no split": ({}, "rows: no rows: the mapping is empty"),
     "a split of nothing": ({"train": ROWS, "test": []}, r"rows/test\.json: no rows"),
-    "a split of text": ({"train": "rows.jsonl"}, r"rows/train\.json: an object of type str; rows"),
+    "a split of text": (
+        {"train": ROWS, "test": "rows.jsonl"},
+        r"rows/test\.json: an object of type str; rows",
+    ),
 }
 
 

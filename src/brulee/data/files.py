@@ -65,7 +65,7 @@ def open_files(
             )
         by_split = {None: list(files)}
     order = [split for split in (*SPLIT_ORDER, None) if split in by_split]
-    return _together([_read(by_split[split], split, limit, numbered) for split in order])
+    return together([_read(by_split[split], split, limit, numbered) for split in order])
 
 
 def open_folder(path: Path, label: str, limit: int | None = None, numbered: bool = False) -> Found:
@@ -88,10 +88,11 @@ def open_folder(path: Path, label: str, limit: int | None = None, numbered: bool
             parts.append(_read(_labelled(files, path, label), split, limit, numbered))
     if not parts:
         return _whole_folder(path, label, limit, numbered)
-    return _together(parts)
+    return together(parts)
 
 
-def _together(parts: Sequence[Found]) -> Found:
+def together(parts: Sequence[Found]) -> Found:
+    """The rows of several, one after the other; InputError for columns that do not fit."""
     digests = {file: sha for part in parts for file, sha in part.digests.items()}
     table = join_tables([part.table for part in parts], [part.parts[0].label for part in parts])
     return Found(table, [one for part in parts for one in part.parts], digests)

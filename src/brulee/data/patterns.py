@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from brulee.data.divided import is_divided, members
 from brulee.errors import InputError
 from brulee.recipe.source import is_pattern, matching
 
@@ -16,8 +17,11 @@ _WILDCARDS = re.compile(r"[*?]+|\[[^\]]*\]")
 def name_of(source: str) -> str:
     """A short name for a source: chats for data/chats.jsonl or data/chats-*.jsonl.
 
-    A pattern that says nothing in its last part has the name of the part before.
+    A pattern that says nothing in its last part has the name of the part before, and a source for
+    each split that of the first.
     """
+    if is_divided(source):
+        source = members(source)[0][1]
     parts = source.rstrip("/").split("/")
     if not is_pattern(source):
         return parts[-1].split(".", 1)[0] or parts[-1]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING
 from brulee.data.class_names import class_names
 from brulee.data.containers import container_of
 from brulee.data.dataset_info import read_dataset_info, split_entry
-from brulee.data.files import open_file, open_files, open_folder, split_of
+from brulee.data.divided import is_divided, members
+from brulee.data.files import open_file, open_files, open_folder, split_of, together
 from brulee.data.hub import open_hub
 from brulee.data.parallel import is_parallel, open_parallel
 from brulee.data.patterns import matches
 from brulee.data.rows import Found, Part, Rows
+from brulee.data.split_names import SPLIT_ORDER
 from brulee.errors import InputError, nearest, unknown
 from brulee.recipe import given_rows
 from brulee.recipe.source import is_pattern
@@ -88,6 +90,8 @@ def _form(name: str, resolve: Resolve) -> str:
         return "folder"
     if path.exists():
         return "file"
+    if is_divided(name):
+        return "divided"
     if is_pattern(name):
         return "pattern"
     if split_entry(name):
@@ -174,6 +178,25 @@ def _open_pattern(asked: _Asked) -> Found:
     return open_files(files, asked.name, asked.limit, asked.numbered)
 
 
+def _open_divided(asked: _Asked) -> Found:
+    found = []
+    for split, name in members(asked.name):
+        own = replace(asked, name=name)
+        form = _form(name, asked.resolve) if name else ""
+        if form in ("", "divided", "memory"):
+            said = (
+                f"{asked.name}: {split} has no source of its own; give a file, or another source."
+            )
+            raise MisnamedError("source", said)
+        opened = SOURCES[form](own)
+        if any(part.split for part in opened.parts):  # a folder or a Hub id with splits
+            opened = split_of(opened, split, name)
+        parts = [replace(part, split=split) for part in opened.parts]
+        found.append(Found(opened.table, parts, opened.digests))
+    ordered = [one for split in SPLIT_ORDER for one in found if one.parts[0].split == split]
+    return together(ordered)
+
+
 def _open_entry(asked: _Asked) -> Found:
     named = split_entry(asked.name)
     assert named is not None, "_form() saw that it is one"
@@ -215,6 +238,7 @@ SOURCES: dict[str, Callable[[_Asked], Found]] = {
     "bundled": _open_bundled,  # bundled/support-chats
     "memory": _open_memory,  # memory/rows.0123456789abcdef: rows passed from Python
     "file": _open_path,  # chats.jsonl
+    "divided": _open_divided,  # train=chats.jsonl,test=reviewed.csv
     "pattern": _open_pattern,  # chats/*.jsonl
     "folder": _open_path,  # chats, with train.jsonl and test.jsonl in it
     "entry": _open_entry,  # data/dataset_info.json:alpaca_en, as in LLaMA-Factory

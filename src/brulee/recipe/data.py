@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag
+from pydantic_core import PydanticCustomError
 
-from brulee.recipe.base import Count, Fraction, HeldOut, Strict, Text, Weight
+from brulee.recipe.base import SPLITS, Count, Fraction, HeldOut, Strict, Text, Weight
 from brulee.yaml_lines import KeyPath
 
 
@@ -36,12 +37,34 @@ class ShotsSpec(Strict):
     test: Annotated[int, Field(ge=0)] = Field(0, description="examples before a test question")
 
 
+def _divided(value: Any) -> Any:
+    """A mapping from splits to sources as a name: train=a.jsonl,test=b.jsonl."""
+    if not isinstance(value, Mapping):
+        return value
+    for split, source in value.items():
+        if split not in SPLITS:
+            raise PydanticCustomError(
+                "splits", "A mapping of sources has the keys {valid}", {"valid": ", ".join(SPLITS)}
+            )
+        for one in source if isinstance(source, list) and source else [source]:
+            if not isinstance(one, str) or not one:
+                raise PydanticCustomError("splits", "Every split has the name of a source")
+    named = ((k, one) for k, v in value.items() for one in (v if isinstance(v, list) else [v]))
+    return ",".join(f"{split}={one}" for split, one in named)
+
+
+SourceName = Annotated[
+    Text, BeforeValidator(_divided, json_schema_input_type=str | dict[str, str | list[str]])
+]
+
+
 class DataSpec(Strict):
     """One task: where its rows come from, how they are phrased, how they are split."""
 
-    source: Text = Field(
-        description="bundled/NAME, a file, a pattern (data/*.jsonl), a folder, a Hub id, or "
-        "an entry of a dataset_info.json; from Python also rows; .txt and .md are plain text"
+    source: SourceName = Field(
+        description="bundled/NAME, a file, a pattern (data/*.jsonl), a folder, a Hub id, an entry "
+        "of a dataset_info.json, or {train: ..., test: ...} of those; from Python also rows; .txt "
+        "and .md are plain text"
     )
     name: str | None = Field(None, description="the task's name; default: from its source")
     templates: str | list[str] | dict[str, Any] | None = Field(

@@ -22,10 +22,10 @@ from typing import Any
 from uuid import UUID
 
 from brulee.errors import InputError, nearest, unknown
+from brulee.recipe.base import SPLITS
 
 PREFIX = "memory/"  # memory/NAME.DIGEST
 _DIGITS = 16  # of the SHA-256 in a source's name
-_SPLITS = ("train", "validation", "test")
 _DEEPEST = 64
 _AS_TEXT = (datetime, date, time, timedelta, Decimal, UUID, PurePath)
 
@@ -92,7 +92,15 @@ def _refuse_bare(members: list[Any]) -> None:
 def _is_rows(value: Any) -> bool:
     # A set has no order, so equal rows would not give the same run.
     no_rows = (str, bytes, os.PathLike, set, frozenset)
+    if isinstance(value, Mapping) and _names_sources(value):
+        return False
     return not isinstance(value, no_rows) and (_table(value) != "" or isinstance(value, Iterable))
+
+
+def _names_sources(value: Mapping[Any, Any]) -> bool:
+    """Whether a mapping from splits has files, or other sources, and not rows."""
+    held = [one for own in value.values() for one in (own if isinstance(own, list) else [own])]
+    return bool(held) and all(isinstance(one, str | os.PathLike) for one in held)
 
 
 def _keep(given: Any, name: Any, folder: Path, names: dict[str, str]) -> str:
@@ -122,8 +130,8 @@ def _keep_splits(given: Mapping[Any, Any], name: str, folder: Path) -> tuple[str
     if not given:
         raise InputError(f"{name}: no rows: the mapping is empty.")
     for split, rows in given.items():
-        if split not in _SPLITS:
-            raise unknown("split", split, _SPLITS, f"{name}: a mapping has splits for its keys")
+        if split not in SPLITS:
+            raise unknown("split", split, SPLITS, f"{name}: a mapping has splits for its keys")
         _write(rows, f"{name}/{split}.json", path / f"{split}.json")
     return digest_of(path), path
 
