@@ -30,7 +30,7 @@ from brulee.data.template import Template
 from brulee.data.templates import TemplateSet, load_templates
 from brulee.data.weights import check_weights
 from brulee.errors import InputError, unknown
-from brulee.progress import bar, note, silent
+from brulee.progress import bar, note, silent, waiting
 from brulee.recipe import DataSpec, HoldOutSpec, MixSpec, MixtureSpec, Recipe, Source
 from brulee.yaml_lines import KeyPath
 
@@ -113,6 +113,7 @@ class Corpus:
         return Group(name, members, _rates(spec.mix), spec.weight)
 
 
+@waiting("Reading the data")
 def open_corpus(
     recipe: Recipe, preview: bool = True, seen: Callable[[str, TemplateSet], Seen] | None = None
 ) -> Corpus:

@@ -23,6 +23,7 @@ _NEIGHBOURS = 16
 _SLACK = 0.15
 _COMMON = 50
 _MOST_PAIRS = 100_000
+_FEW = 64  # texts, as in one of a mixture's many tasks
 _MOST_KEPT = 30_000_000  # shingles, of 8 bytes each
 
 
@@ -149,6 +150,7 @@ def _without(block: Block, hashes: np.ndarray) -> Block:
     return Block(block.hashes[kept], np.searchsorted(owners[kept], texts))
 
 
+@functools.cache
 def _band_size(threshold: float) -> int:
     """The largest band size at which a pair at the threshold almost surely agrees in some band."""
     sizes = range(1, PERMUTATIONS + 1)
@@ -183,6 +185,8 @@ def _similar(
     if len(distinct) < len(signatures):
         signatures = signatures[distinct]
     size = _band_size(threshold)
+    if len(distinct) <= _FEW and not _agree_somewhere(signatures, size):
+        return []
     links: list[Link] = []
     bands = range(0, PERMUTATIONS - size + 1, size)
     with counting("Comparing texts", len(distinct), len(bands), "passes") as advance:
@@ -195,6 +199,16 @@ def _similar(
                 links += _links(likely.tolist(), shingles, joined, threshold)
             advance(1)
     return links
+
+
+def _agree_somewhere(signatures: np.ndarray, size: int) -> bool:
+    """Whether any two signatures are equal in a band; all bands are compared at once."""
+    bands = signatures[:, : PERMUTATIONS // size * size].reshape(len(signatures), -1, size)
+    keys = np.zeros(bands.shape[:2], dtype=np.uint64)
+    for offset in range(size):
+        keys = mix(keys * np.uint64(31) + bands[:, :, offset])
+    keys.sort(axis=0)
+    return bool((keys[1:] == keys[:-1]).any())
 
 
 def _agreeing(signatures: np.ndarray, start: int, size: int) -> Iterator[np.ndarray]:

@@ -31,7 +31,7 @@ from brulee.data.pieces import divide
 from brulee.data.splits import NAMES
 from brulee.data.task import Task
 from brulee.errors import InputError
-from brulee.progress import bar, silent
+from brulee.progress import bar, silent, waiting
 from brulee.recipe import Recipe
 
 DRAWS = 20_000
@@ -122,6 +122,7 @@ class Inspection:
         return next(cut for cut in self.cuts if cut.max_length == self.max_length)
 
 
+@waiting("Describing the data")
 def inspect(
     recipe: Recipe,
     corpus: Corpus,

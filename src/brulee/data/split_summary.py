@@ -13,6 +13,7 @@ from brulee.data.splits import NAMES
 from brulee.data.task import Task
 from brulee.data.template import Rendered
 from brulee.data.templates import TemplateSet
+from brulee.progress import waiting
 
 # With more distinct targets than this, they are not counted one by one.
 _MOST_LABELS: Final = 200
@@ -85,6 +86,7 @@ class Targets:
                 self.labels.clear()
 
 
+@waiting("Comparing splits")
 def summarise(task: Task, seen: Targets) -> SplitSummary:
     """Compare the splits of a task, given what was seen of its rows."""
     parts: dict[str, tuple[int, ...]] = {name: getattr(task, name) for name in NAMES}

@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -456,3 +457,14 @@ def test_many_sources_are_described_once_a_format(
         f"{names[1]}: read as openai-chat",
         f"and 5 more read as openai-chat, from {names[3]} to {names[11]}.",
     ]
+
+
+def test_a_terminal_is_told_that_data_is_read_while_nothing_is_counted(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr("brulee.progress._enabled", True)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    (tmp_path / "r.yaml").write_text("data: {source: bundled/support-chats}\n")
+    open_corpus(load_recipe(tmp_path / "r.yaml"), preview=False)
+    assert "Reading the data ..." in capsys.readouterr().err

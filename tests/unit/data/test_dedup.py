@@ -102,6 +102,23 @@ def test_texts_too_many_to_keep_are_read_again_and_give_the_same_links(
     assert len(kept) == 32
 
 
+@pytest.mark.parametrize("copies", [0, 3])
+def test_few_texts_have_the_links_of_many(monkeypatch: pytest.MonkeyPatch, copies: int) -> None:
+    texts = [" ".join(text(seed)) for seed in range(20)]
+    texts += [f"{texts[i]} again" for i in range(copies)]
+    few = near_duplicates(texts)
+    monkeypatch.setattr(dedup, "_FEW", 0)
+    assert few == near_duplicates(texts)
+    assert len(few) == copies
+
+
+def test_few_texts_that_agree_nowhere_are_not_compared_band_by_band(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(dedup, "_agreeing", None)
+    assert near_duplicates([" ".join(text(seed)) for seed in range(20)]) == []
+
+
 def test_texts_without_spaces_are_compared_by_letter() -> None:
     chinese = "我昨天在书店买了一本关于中国历史的书然后回家看了三个小时"
     assert len(near_duplicates([chinese, chinese + "了", "今天天气很好我们一起去公园散步吧"])) == 1

@@ -407,6 +407,14 @@ def test_a_process_that_was_stopped_goes_on_rendering() -> None:
         watch.check_time()
 
 
+def test_a_short_rendering_does_not_ask_for_the_time_it_worked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(time, "thread_time", None)
+    monkeypatch.setattr(time, "monotonic", lambda: 5.0)
+    assert rendered("{{x}} {{ x * 2 }} ||| y", {"x": "a"}) == ("a aa", "y")
+
+
 @pytest.mark.parametrize("label", ["1", 1.0])
 def test_a_label_that_is_no_whole_number_says_what_to_write(label: object) -> None:
     said = refused("{{a}} ||| {{answer_choices[label]}}", {"a": "x", "label": label},
