@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import re
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from brulee.models.bundled import NAME, bundled_folder, cache_folder
 from brulee.models.loading import looks_like_path, no_such_model
 from brulee.models.quantised_experts import quantise_experts
 from brulee.models.quantising import keep_values, quantisation
+from brulee.models.rope_scaling import scaled
 from brulee.models.stack_configs import stack_configs
 from brulee.models.text_part import auto_class, classes_of, left_whole, reading_text
 from brulee.models.whole_files import check_gguf
@@ -38,13 +40,16 @@ _DEPTHS = (
 _HUB_ID = re.compile(r"\w[\w.-]*/[\w.-]+")
 
 
-def load_skeleton(name: str, revision: str | None = None) -> PreTrainedModel:
+def load_skeleton(
+    name: str, revision: str | None = None, rope_scaling: Mapping[str, Any] | None = None
+) -> PreTrainedModel:
     """The model of `bundled`, a folder, a .gguf file or a Hub id, every value zero, in fp32.
 
     Reads the configuration and no weights. The memory is allocated but not touched, so it takes no
-    RAM until it is written to. Raises InputError, with the name, if there is no such model.
+    RAM until it is written to. `rope_scaling` is as in `load_base`. Raises InputError, with the
+    name, if there is no such model, and for one that cannot be scaled.
     """
-    config = _config(name, revision)
+    config = _config(name, revision, rope_scaling)
     return _without_weights(_reader(config, name), config, name)
 
 
@@ -80,12 +85,14 @@ def load_shallow(
     device: torch.device,
     quantise: str | None = None,
     revision: str | None = None,
+    rope_scaling: Mapping[str, Any] | None = None,
 ) -> PreTrainedModel:
     """The model with only its first `layers` layers and random weights, for timing.
 
-    Dtype, device and quantisation are as in `load_base`. Raises InputError as `load_skeleton` does.
+    Dtype, device, quantisation and scaling are as in `load_base`. Raises InputError as
+    `load_skeleton` does.
     """
-    config = copy.deepcopy(_config(name, revision))
+    config = copy.deepcopy(_config(name, revision, rope_scaling))
     for stack in stack_configs(config):
         _cut(stack, layers)
     if device.type == "cpu":
@@ -167,7 +174,16 @@ def _untouched(model: PreTrainedModel) -> PreTrainedModel:
     return model
 
 
-def _config(name: str, revision: str | None = None) -> PretrainedConfig:
+def _config(
+    name: str, revision: str | None = None, rope_scaling: Mapping[str, Any] | None = None
+) -> PretrainedConfig:
+    config = _as_stored(name, revision)
+    if rope_scaling is not None:
+        scaled(config, rope_scaling, Path(name).name)
+    return config
+
+
+def _as_stored(name: str, revision: str | None) -> PretrainedConfig:
     if name == "bundled":
         return _read(_bundled(), name)
     path = Path(name).expanduser()

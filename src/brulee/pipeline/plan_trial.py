@@ -110,7 +110,8 @@ def tried(
     method = build_method(MethodSpec(name=name, **options))
     held = torch.float32 if method.stores_model else dtype
     autocast = method.stores_model and dtype == torch.bfloat16
-    shallow = load_shallow(model, layers, held, device, recipe.base.quantise, recipe.base.revision)
+    spec, scaling = recipe.base, recipe.rope_scaling
+    shallow = load_shallow(model, layers, held, device, spec.quantise, spec.revision, scaling)
     base = Base(shallow, sample.encoder.tokenizer, model, "", sample.encoder.kind, Path())
     attached = _attach(sample, method, base, autocast)
     encoder = copy.copy(sample.encoder.with_prefix(attached.prefix_ids))
