@@ -496,6 +496,43 @@ def test_variables_of_chat_templates_are_carried_over(tmp_path: Path) -> None:
     assert not left(found) & {"chat_template_kwargs", "enable_thinking"}
 
 
+@pytest.mark.parametrize(
+    ("more", "found"),
+    [
+        (f"{LLAMA_FACTORY}rope_scaling: yarn", {"rope_type": "yarn", "max_length": 1024}),
+        (f"{AXOLOTL}rope_parameters: {{rope_type: default}}", {"rope_type": "default"}),
+        (
+            f"{AXOLOTL}overrides_of_model_config:\n  rope_scaling: {{type: linear, factor: 2.0}}",
+            {"rope_type": "linear", "factor": 2.0},
+        ),
+        (
+            f"{TRL}rope_scaling: {{type: llama3, factor: 8, original_max_position_embeddings: 64}}",
+            {
+                "rope_type": "llama3",
+                "factor": 8.0,
+                "original_max_position_embeddings": 64,
+                "low_freq_factor": 1.0,
+                "high_freq_factor": 4.0,
+            },
+        ),
+    ],
+)
+def test_scaled_positions_are_carried_over(
+    tmp_path: Path, more: str, found: dict[str, Any]
+) -> None:
+    recipe, told = converted(f"{more}\n", tmp_path)
+    assert recipe.rope_scaling == found
+    assert not left(told) & {"rope_scaling", "rope_parameters", "overrides_of_model_config"}
+
+
+def test_other_changes_of_a_models_configuration_are_told(tmp_path: Path) -> None:
+    changes = "overrides_of_model_config: {rope_scaling: {type: odd}, attention_bias: true}\n"
+    recipe, found = converted(f"{AXOLOTL}{changes}", tmp_path)
+    assert recipe.rope_scaling is None
+    key = "overrides_of_model_config"
+    assert {f"{key}.rope_scaling", f"{key}.attention_bias"} <= left(found)
+
+
 def test_a_chat_template_that_is_no_file_and_one_that_is_called_default_are_told(
     tmp_path: Path,
 ) -> None:
@@ -540,7 +577,8 @@ def test_keys_of_data_that_stand_elsewhere_are_told(tmp_path: Path) -> None:
         ("curriculum_sampling", "true", "drawn again"),
         ("lora_rank_pattern", "8", "method.ranks: 8 is not a mapping"),
         ("peft_init_lora_weights", "loftq", "method.init: 'loftq' is none"),
-        ("rope_scaling", "{type: yarn}", "config.json"),
+        ("rope_scaling", "{type: su}", "rope_type: input should be 'yarn'"),
+        ("rope_scaling", "{type: linear, beta_fast: 1}", "beta_fast is no setting of linear"),
         ("embedding_lr", "1.0e-5", "one rate"),
     ],
 )

@@ -253,3 +253,45 @@ def test_a_split_that_leaves_nothing_is_refused_with_its_line(tmp_path: Path) ->
     with pytest.raises(InputError) as told:
         open_corpus(load_recipe(file))
     assert str(told.value).startswith(f"{file}, line 3: split: test 0.6")
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("su", "model.rope_scaling.rope_type = 'su' is not valid: it should be 'yarn', 'linear'"),
+        ({"type": "odd"}, "model.rope_scaling.rope_type = 'odd' is not valid: it should be 'yarn'"),
+        ({"rope_type": "yarn", "factor": 0.5}, "model.rope_scaling.factor = 0.5 is not valid: "),
+        ({"factor": 2}, "the key 'model.rope_scaling.rope_type' is required"),
+        (
+            {"rope_type": "yarn", "factr": 2},
+            "unknown key 'model.rope_scaling.factr'; did you mean 'factor'?",
+        ),
+        (
+            {"type": "yarn", "rope_type": "linear"},
+            "type is 'yarn' and rope_type 'linear'; keep one of them",
+        ),
+        (
+            {"rope_type": "linear", "factor": 2, "beta_fast": 3},
+            "beta_fast is no setting of linear, which has factor, rope_theta",
+        ),
+        ({"rope_type": "default", "factor": 2}, "factor is no setting of default"),
+        ({"rope_type": "longrope", "factor": 2}, "longrope needs short_factor"),
+        (
+            {"rope_type": "llama3", "low_freq_factor": 4},
+            "low_freq_factor must be less than high_freq_factor",
+        ),
+        (4, "model.rope_scaling = 4 is not valid: "),
+    ],
+)
+def test_a_scaling_of_positions_that_is_none_is_one_sentence(given: Any, said: str) -> None:
+    assert said in refusal({"model": {"name": "bundled", "rope_scaling": given}})
+
+
+def test_a_scaling_of_positions_is_written_as_it_is_meant() -> None:
+    both = {"type": "yarn", "rope_type": "yarn", "factor": 4}
+    recipe = recipe_from_dict({**ANY, "model": {"rope_scaling": both}})
+    assert recipe.to_dict()["model"]["rope_scaling"] == {"rope_type": "yarn", "factor": 4.0}
+    assert recipe_from_dict(recipe.to_dict()).to_dict() == recipe.to_dict()
+    short = recipe_from_dict({**ANY, "model": {"rope_scaling": "linear"}})
+    assert short.rope_scaling == {"rope_type": "linear", "max_length": 1024}
+    assert recipe_from_dict(ANY).rope_scaling is None

@@ -192,9 +192,8 @@ def _asked(spec: Recipe, corpus: Corpus, tested: Sequence[RowTexts]) -> dict[str
     device = pick_device(spec.train.device)
     dtype = pick_dtype(spec.train.precision, device)
     held = spec.base
-    base = load_base(
-        held.name, dtype, device, held.revision, spec.source.resolve, quantise=held.quantise
-    )
+    how: dict[str, Any] = {"quantise": held.quantise, "rope_scaling": spec.rope_scaling}
+    base = load_base(held.name, dtype, device, held.revision, spec.source.resolve, **how)
     tokenizer = by_recipe(base.tokenizer, base.kind, spec)
     encoder = Encoder(tokenizer, kind=base.kind, chat_template=mode_of(held.chat_template))
     engine = open_engine(base, encoder, spec.evaluate.batch_tokens)

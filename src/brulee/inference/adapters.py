@@ -26,6 +26,7 @@ from brulee.methods.swapping import Held, Swap
 from brulee.models.defaults import own_defaults
 from brulee.models.loading import Base, load_base
 from brulee.models.precision import pick_device, pick_dtype
+from brulee.models.rope_scaling import check_alike
 from brulee.progress import bar, waiting
 
 
@@ -222,16 +223,16 @@ def open_adapters(
     `targets` maps the names used in requests to runs or adapters' folders; `base` replaces the base
     that they name. If one of the runs was computed in float32, all are loaded in float32, unless
     `precision` says otherwise. Raises InputError naming an adapter that cannot be loaded: it has
-    another base, another quantisation of it, or is damaged.
+    another base, another quantisation or scaling of it, or is damaged.
     """
     if not targets:
         raise InputError("no adapter is named; give at least one.")
     where = pick_device(device)
     dtype = pick_dtype(shared_precision(precision, targets.values()), where)
     found = {name: open_adapter(locate_adapter(os.fspath(t))) for name, t in targets.items()}
-    quantised = quantised_for(found)
+    loading = loading_for(found)
     source, revision = next(iter(found.values())).named_base(base)
-    held = Adapters(load_base(source, dtype, where, revision, quantise=quantised))
+    held = Adapters(load_base(source, dtype, where, revision, **loading))
     for name, target in targets.items():
         held.add(name, target)
     return held
@@ -243,8 +244,8 @@ def shared_precision(precision: str, targets: Iterable[str | os.PathLike[str]]) 
     return "float32" if "float32" in asked else precision
 
 
-def quantised_for(found: Mapping[str, Adapter]) -> str | None:
-    """The quantisation of the adapters' base. Raises InputError if they disagree."""
+def loading_for(found: Mapping[str, Adapter]) -> dict[str, Any]:
+    """How the adapters' base is loaded. Raises InputError if they disagree."""
     first, *others = found
     for name in others:
         if found[name].quantised != found[first].quantised:
@@ -253,4 +254,6 @@ def quantised_for(found: Mapping[str, Adapter]) -> str | None:
                 f"these adapters were not trained on one base: {' and '.join(bits)} precision; "
                 "load only adapters of one precision together."
             )
-    return found[first].quantised
+        one, other = found[first].rope_scaling, found[name].rope_scaling
+        check_alike(one, other, f"adapter {first!r}", f"adapter {name!r}")
+    return found[first].loading

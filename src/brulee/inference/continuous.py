@@ -155,7 +155,8 @@ class Continuous:
         tokens = len(job.live.ids)
         self._waiting.count(job.who, WRITTEN * (tokens - job.counted))
         job.counted = tokens
-        if job.live.ended and self.room.kept_bytes and self._base.reads_streams:
+        streams = self._base.reads_streams and not self._stretches(job)
+        if job.live.ended and self.room.kept_bytes and streams:
             self._answered.append(job)
 
     def _let_go(self) -> None:
@@ -240,11 +241,12 @@ class Continuous:
             return None
         voice, prompt = self._engine.voices[job.request.adapter], job.request.prompt
         arriving: Arriving | PaddedDecoder | None = None
-        if joins := self._engine.joins(job.request.adapter):
+        far = self._stretches(job)
+        if joins := self._engine.joins(job.request.adapter) and not far:
             key = self._alone(job)
             if self._needed(key, job) > self._left_for(key):
                 return None
-        if self._base.reads_streams:
+        if self._base.reads_streams and not far:
             arriving = Arriving(voice, prompt, self._kept, self._aside)
             job.spared = arriving.spared
         elif not joins:
@@ -329,6 +331,10 @@ class Continuous:
     def _begun(self) -> list[Job]:
         """Jobs whose prompts are being read, and which are not rows yet."""
         return [*(one.job for one in self._readings), *self._together]
+
+    def _stretches(self, job: Job) -> bool:
+        """Whether a job is computed by itself, as rotary angles may change while it is."""
+        return self._engine.engines[job.request.adapter].stretches(sum(job.sizes))
 
     def _alone(self, job: Job) -> str | None:
         """The adapter that must be active while a job is computed; None if it can be mixed."""

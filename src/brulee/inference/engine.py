@@ -6,6 +6,7 @@ Shapes: `B` requests in a batch.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import torch
 from transformers import PreTrainedModel
@@ -15,7 +16,7 @@ from brulee.errors import InputError
 from brulee.inference.beams import search
 from brulee.inference.completion import Completion, Decode, StopTexts
 from brulee.inference.generation import Decoder, Live, Order, follow, write
-from brulee.inference.likelihood import Likelihood, score_stream
+from brulee.inference.likelihood import Likelihood, Note, score_stream
 from brulee.inference.padded import padded_parts, score_padded
 from brulee.inference.padded_decoder import PaddedDecoder
 from brulee.inference.padding_trial import pads_rightly
@@ -27,6 +28,8 @@ from brulee.inference.waves import waves
 from brulee.models.context import context_length, window_length
 from brulee.models.decoder_start import decoder_start
 from brulee.models.precision import PASS_TOKENS
+from brulee.models.rope import angles_of, read_alike, unchanged_length
+from brulee.models.turns import turn
 
 __all__ = ["Completion", "Engine", "Likelihood"]
 
@@ -142,10 +145,14 @@ class Engine:
             if done is not None:
                 done(i, likelihood)
 
-        if self.reads_streams:
-            score_stream(self.model, requests, self.pass_tokens, note)
-        else:
-            score_padded(self.model, requests, self.pad_id, self.pass_tokens, note)
+        for length, chosen in read_alike(self.model, [len(r.ids) for r in requests]).items():
+            own = [requests[i] for i in chosen]
+            told = partial(_told, note, chosen)
+            with turn(self.model), angles_of(self.model, length):
+                if self.reads_streams:
+                    score_stream(self.model, own, self.pass_tokens, told)
+                else:
+                    score_padded(self.model, own, self.pad_id, self.pass_tokens, told)
         return [results[i] for i in range(len(requests))]
 
     def check_prompt(self, prompt: Sequence[int], place: str = "a text") -> None:
@@ -201,16 +208,29 @@ class Engine:
         self, prompts: Sequence[Sequence[int]], most: Sequence[int], copies: int = 1
     ) -> Iterator[tuple[Decoder, Sequence[int]]]:
         """Decoders, each with the indices of the prompts it is for."""
+        sizes = [len(prompt) + new for prompt, new in zip(prompts, most, strict=True)]
+        near = [i for i, size in enumerate(sizes) if not self.stretches(size)]
         if self.reads_streams:
-            for wave in waves(prompts, most, self.batch_tokens, copies):
-                texts = [prompts[i] for i in wave.prompts]
+            own = [prompts[i] for i in near], [most[i] for i in near]
+            for wave in waves(*own, self.batch_tokens, copies):
+                texts = [own[0][i] for i in wave.prompts]
                 voices = [self.voice] * len(texts)
-                yield StreamDecoder(texts, voices, wave, self.pass_tokens), wave.prompts
-            return
-        sizes = [copies * (len(p) + m) for p, m in zip(prompts, most, strict=True)]
-        for part in self._padded(sizes, [len(p) for p in prompts]):
-            texts = [prompts[i] for i in part]
-            yield PaddedDecoder(self.model, texts, self.pad_id, copies), part
+                numbers = [near[i] for i in wave.prompts]
+                yield StreamDecoder(texts, voices, wave, self.pass_tokens), numbers
+            near = []
+        lengths = [len(prompt) for prompt in prompts]
+        far = [i for i, size in enumerate(sizes) if self.stretches(size)]
+        for chosen, apart in ((near, self._apart), (far, True)):
+            own_sizes = [copies * sizes[i] for i in chosen]
+            for part in self._padded(own_sizes, [lengths[i] for i in chosen], apart):
+                texts = [prompts[chosen[i]] for i in part]
+                numbers = [chosen[i] for i in part]
+                yield PaddedDecoder(self.model, texts, self.pad_id, copies), numbers
+
+    def stretches(self, tokens: int) -> bool:
+        """Whether a text of so many tokens has rotary angles of its own."""
+        beyond = unchanged_length(self.model)
+        return beyond is not None and tokens > beyond
 
     def texts(self, sampling: Sampling) -> StopTexts:
         """What turns ids into completions. Raises ValueError for an engine without `decode`."""
@@ -233,12 +253,19 @@ class Engine:
                 f"{place} of {tokens} tokens is too long: this model reads at most {self.context}."
             )
 
-    def _padded(self, sizes: Sequence[int], lengths: Sequence[int]) -> Iterator[list[int]]:
-        """Batches of indices, each of a single prompt length where prompts cannot be padded."""
-        if not self._apart:
+    def _padded(
+        self, sizes: Sequence[int], lengths: Sequence[int], apart: bool
+    ) -> Iterator[list[int]]:
+        """Batches of indices, each of a single prompt length if prompts are kept `apart`."""
+        if not apart:
             yield from padded_parts(sizes, self.batch_tokens)
             return
         for length in sorted(set(lengths), reverse=True):
             alike = [i for i, n in enumerate(lengths) if n == length]
             for part in padded_parts([sizes[i] for i in alike], self.batch_tokens):
                 yield [alike[i] for i in part]
+
+
+def _told(note: Note, chosen: Sequence[int], at: int, likelihood: Likelihood) -> None:
+    """Note a likelihood by the request's index among all of them."""
+    note(chosen[at], likelihood)

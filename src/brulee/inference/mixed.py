@@ -133,7 +133,8 @@ class MixedEngine:
         alone: dict[str | None, list[int]] = {}
         mixed: list[int] = []
         for i, asked in enumerate(requests):
-            if self.router is None or asked.adapter in self.apart:
+            far = self.engines[asked.adapter].stretches(len(asked.prompt) + orders[i].most)
+            if self.router is None or asked.adapter in self.apart or far:
                 alone.setdefault(asked.adapter, []).append(i)
             else:
                 mixed.append(i)

@@ -15,6 +15,7 @@ from brulee.inference.cache import gather, is_plain, is_recurrent
 from brulee.models.cache_names import cache_name, cache_of
 from brulee.models.decoder_start import decoder_start
 from brulee.models.precision import PASS_TOKENS
+from brulee.models.rope import angles_of, changes_on, unchanged_length
 from brulee.models.turns import turn
 
 
@@ -22,7 +23,8 @@ class PaddedDecoder:
     """Continues prompts that are all read at once, in one row each, or in `copies` rows.
 
     Prompts of causal models are padded on the left, so that every row's last token is in the last
-    column. A model without a cache reads all of its rows again for every token.
+    column. A model without a cache reads all of its rows again for every token. So does one whose
+    rotary angles depend on a text's length, whenever they change; its rows have one length.
     """
 
     def __init__(
@@ -33,6 +35,9 @@ class PaddedDecoder:
         self.seq2seq = bool(model.config.is_encoder_decoder)
         self.cache: Any = None
         self._read_BT: torch.Tensor | None = None  # all tokens read, if there is no cache
+        # Beyond so many tokens, what is cached has other angles than what comes next.
+        self._unchanged = None if self.seq2seq else unchanged_length(model)
+        self._text_BT: torch.Tensor | None = None  # all tokens read, if angles change
         self._prompts = [list(p) for p in prompts]
         self._alike = len(set(map(len, prompts))) == 1
         self._logits_BV = torch.empty(0)
@@ -114,6 +119,8 @@ class PaddedDecoder:
             return
         at = torch.tensor(parents, device=self.device)
         self.mask_BT = self.mask_BT[at]
+        if self._text_BT is not None:
+            self._text_BT = self._text_BT[at]
         if self._read_BT is not None:
             self._read_BT = self._read_BT[at]
         else:  # not `batch_select_indices`, which does not reorder recurrent states
@@ -123,7 +130,9 @@ class PaddedDecoder:
 
     def _forward(self, ids_BT: torch.Tensor, anew: bool = False) -> None:
         if anew:
-            self.cache = self._read_BT = None
+            self.cache = self._read_BT = self._text_BT = None
+        if self._unchanged is not None:
+            ids_BT = self._with_changes(ids_BT, self._unchanged)
         if self._read_BT is not None:
             ids_BT = torch.cat([self._read_BT, ids_BT], dim=1)
         output = self._run(ids_BT, logits_to_keep=1)
@@ -131,6 +140,18 @@ class PaddedDecoder:
         if self.cache is None:
             self._read_BT = ids_BT
         self._logits_BV = output.logits[:, -1]
+
+    def _with_changes(self, ids_BT: torch.Tensor, unchanged: int) -> torch.Tensor:
+        """The tokens to read: all of them where the angles of those that are cached change."""
+        before = self._text_BT
+        text_BT = ids_BT if before is None else torch.cat([before, ids_BT], dim=1)
+        self._text_BT = text_BT
+        if before is None or self.cache is None or text_BT.shape[1] <= unchanged:
+            return ids_BT
+        if before.shape[1] > unchanged and not changes_on(self.model):
+            return ids_BT
+        self.cache = None
+        return text_BT
 
     def _run(self, ids_BT: torch.Tensor, logits_to_keep: int) -> Any:
         if self.seq2seq:
@@ -153,8 +174,13 @@ class PaddedDecoder:
             inputs |= {self.cache_name: self.cache, "use_cache": True}
         else:
             inputs["use_cache"] = False
-        with turn(self.model):
+        with turn(self.model), angles_of(self.model, self._far()):
             return self.model(**inputs)
+
+    def _far(self) -> int | None:
+        """The length of the rows' texts, if that is what their angles depend on."""
+        length = 0 if self._text_BT is None else self._text_BT.shape[1]
+        return length if length > (self._unchanged or 0) else None
 
 
 def _passes(lengths: Sequence[int], tokens: int) -> Iterator[slice]:

@@ -95,6 +95,17 @@ class Adapter:
         quantised = self.ours.get("base", {}).get("quantised")
         return None if quantised is None else str(quantised)
 
+    @property
+    def rope_scaling(self) -> dict[str, Any] | None:
+        """How its base's rotary positions were scaled; None if as in its checkpoint."""
+        scaling = self.ours.get("base", {}).get("rope_scaling")
+        return None if scaling is None else dict(scaling)
+
+    @property
+    def loading(self) -> dict[str, Any]:
+        """The arguments of `load_base` with which its base is as in training."""
+        return {"quantise": self.quantised, "rope_scaling": self.rope_scaling}
+
     def named_base(self, instead: str | None = None) -> tuple[str, str | None]:
         """Where to load its base from (or `instead`), and the revision on the Hub.
 
@@ -180,14 +191,14 @@ def write_adapter(
     folder: Path,
     config: dict[str, Any],
     tensors: dict[str, torch.Tensor],
-    base: dict[str, str],
+    base: dict[str, Any],
     card: str,
     extra: dict[str, Any],
 ) -> int:
     """Write the files of an adapter; returns the size of its weights in bytes.
 
-    `base` describes the base in brulee.json: name, source, digest and, if known, revision and
-    quantised. `extra` is added at the top level.
+    `base` describes the base in brulee.json: name, source, digest and, if known, revision,
+    quantised and rope_scaling. `extra` is added at the top level.
     """
     folder.mkdir(parents=True, exist_ok=True)
     _write_json(folder / CONFIG, config)
@@ -211,7 +222,9 @@ def read_record(folder: Path) -> dict[str, Any]:
         return {}
     ours = read_json(path)
     base = ours.get("base", {})
-    if not isinstance(base, dict) or not all(isinstance(value, str) for value in base.values()):
+    if not isinstance(base, dict) or not all(
+        isinstance(value, dict if key == "rope_scaling" else str) for key, value in base.items()
+    ):
         raise InputError(f"{path}: 'base' must hold the base model's name, source and digest.")
     for key, what in _RECORDED.items():
         if not isinstance(ours.get(key, {}), dict):
@@ -337,10 +350,11 @@ def _as_asked(record: Any) -> Method | None:
         return None
 
 
-def _named(base: Base, source: str) -> dict[str, str]:
+def _named(base: Base, source: str) -> dict[str, Any]:
     """What brulee.json records about a base."""
     named = {"name": base.name, "source": source, "digest": base.digest, **_revision(base)}
-    return named if base.quantised is None else {**named, "quantised": base.quantised}
+    held = {"quantised": base.quantised, "rope_scaling": base.rope_scaling}
+    return named | {key: value for key, value in held.items() if value is not None}
 
 
 def _revision(base: Base) -> dict[str, str]:

@@ -33,7 +33,6 @@ from brulee.methods.lora import LoRA, LoRAOptions
 from brulee.methods.lora_pairs import pairs_of, scales_of
 from brulee.methods.lora_start import principal
 from brulee.methods.peft_config import PREFIX
-from brulee.models.loading import load_base
 from brulee.models.skeleton import load_skeleton
 from brulee.progress import bar
 
@@ -108,7 +107,7 @@ def _corrections(part: Part, skeleton: PreTrainedModel, base: Standing) -> dict[
 
 
 def _check_on_base(adapter: Adapter, base: Standing) -> None:
-    loaded = load_base(base.source, torch.float32, torch.device("cpu"), base.revision)
+    loaded = base.load()
     attach_adapter(adapter, loaded).detach()
 
 

@@ -27,7 +27,8 @@ from brulee.methods.shelf import Stored, locate, made_by
 from brulee.methods.ways import Settings, Way
 from brulee.methods.whole import check_weights
 from brulee.models.bundled import bundled_folder
-from brulee.models.loading import base_digest
+from brulee.models.loading import Base, base_digest, load_base
+from brulee.models.rope_scaling import check_alike
 
 _FRAMING = ("chat_template", "framing_digest", "system")
 _REFUSED = {
@@ -88,8 +89,14 @@ class Standing:
 
     source: str
     revision: str | None
-    record: dict[str, str]
+    record: dict[str, Any]
     config: dict[str, str]
+
+    def load(self) -> Base:
+        """The base in fp32 on the CPU, with positions as in training."""
+        scaling = self.record.get("rope_scaling")
+        how = (torch.float32, torch.device("cpu"), self.revision)
+        return load_base(self.source, *how, rope_scaling=scaling)
 
 
 @dataclass(frozen=True)
@@ -180,6 +187,7 @@ def standing(parts: Sequence[Part], base: str | None) -> Standing:
                 f"{digest[:12]}..., but {first.folder} for {_source(first)!r} with "
                 f"{known[0][1][:12]}...: only adapters on the same base can be combined."
             )
+        check_alike(_scaling(part), _scaling(first), str(part.folder), str(first.folder))
         if _quantised(part) != _quantised(first):
             raise InputError(
                 f"{part.folder} was trained on a base held in {_quantised(part) or 'full'}, and "
@@ -254,3 +262,8 @@ def _source(part: Part) -> str:
 def _quantised(part: Part) -> str | None:
     quantised: str | None = part.ours.get("base", {}).get("quantised")
     return quantised
+
+
+def _scaling(part: Part) -> dict[str, Any] | None:
+    scaling: dict[str, Any] | None = part.ours.get("base", {}).get("rope_scaling")
+    return scaling

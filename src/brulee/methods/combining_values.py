@@ -81,7 +81,7 @@ def combine_selective(parts: Sequence[Part], plan: Plan, base: Standing) -> Made
     Values that a part did not tune count as unchanged. Raises InputError for a part that does not
     fit the base.
     """
-    loaded = load_base(base.source, torch.float32, torch.device("cpu"), base.revision)
+    loaded = base.load()
     every = [_stored(part) for part in parts]
     for part in parts:
         assert part.adapter is not None, "a selective tuning is an adapter"
@@ -121,7 +121,7 @@ def combine_full(parts: Sequence[Part], plan: Plan, base: Standing) -> tuple[Bas
     rounded once. Raises InputError for a part whose tensors do not match the base's, and for
     another base.
     """
-    loaded = load_base(base.source, torch.float32, torch.device("cpu"), base.revision)
+    loaded = base.load()
     if loaded.digest != base.record["digest"]:
         raise InputError(
             f"{parts[0].folder}: made of a base with digest {base.record['digest'][:12]}..., but "

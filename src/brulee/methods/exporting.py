@@ -60,7 +60,8 @@ def export(
     label = adapter.label()
     if to == "gguf-lora":
         return _exported(out, label, dtype, write_adapter(adapter, base, out, dtype))
-    architecture_of(load_skeleton(name, revision).config)  # refused before anything is merged
+    skeleton = load_skeleton(name, revision, adapter.rope_scaling)
+    architecture_of(skeleton.config)  # refused before anything is merged
     with tempfile.TemporaryDirectory(prefix=".merged-", dir=_beside(out)) as aside:
         folder = merge(stored.folder, Path(aside) / "model", "float32", name).folder
         return _model(folder, stored, f"{label}, merged", out, "gguf", dtype)

@@ -35,7 +35,7 @@ def write_adapter(adapter: Adapter, base: str | None, out: Path, dtype: str) -> 
 
     method = _plain(adapter)
     source, revision = adapter.named_base(base)
-    skeleton = load_skeleton(source, revision)
+    skeleton = load_skeleton(source, revision, adapter.rope_scaling)
     if base is not None and adapter.digest is not None:
         check_made_on(adapter, source, base_digest(source, revision))
     config = skeleton.config

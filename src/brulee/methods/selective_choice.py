@@ -21,10 +21,10 @@ def biases(model: PreTrainedModel) -> list[str]:
     """
     names = [n for n in _trained(model) if n.endswith((".bias", "_bias"))]
     if not names:
-        raise InputError(
-            f"method.train=bias: {type(model).__name__} has no biases; it has {len(norms(model))} "
-            "norms: the closest choice is train=norms."
-        )
+        count = len(norms(model))
+        closest = f"it has {count} norms: the closest choice is train=norms"
+        instead = closest if count else "train=parameters takes any by name"
+        raise InputError(f"method.train=bias: {type(model).__name__} has no biases; {instead}.")
     return names
 
 

@@ -48,13 +48,38 @@ def said_by(module: Any, like: Any, config: Any, at: int) -> Said:
     return Said(kind, twice, not halves and not twice, sines_first)
 
 
-def turns(attention: Any) -> bool:
+def turns(attention: Any, angles: Any, like: Any, kind: str | None) -> bool:
     """Whether a layer applies rotary embeddings.
 
-    Not if it says so, nor if it sees everything while others have a window (Exaone 4).
+    Not if it says so, nor if it sees everything while others have a window (Exaone 4). A layer
+    without a window may turn or not (Cohere 2), which its output for two positions tells.
     """
     sees_all = not getattr(attention, "is_sliding", True)
+    kinds = {*(getattr(getattr(attention, "config", None), "layer_types", None) or ())}
+    told = hasattr(attention, "use_rope")
+    if len(kinds) > 1 and getattr(attention, "sliding_window", 0) is None and not told:
+        return _is_turned(attention, angles, like, {} if kind is None else {"layer_type": kind})
     return bool(getattr(attention, "use_rope", not (sees_all and attention.sliding_window)))
+
+
+@torch.no_grad()
+def _is_turned(attention: Any, angles: Any, like: Any, own: dict[str, str]) -> bool:
+    """Whether attention to two tokens depends on the second one's position; true if unknown."""
+    scale = like.weight.device, like.weight.dtype
+    draw = torch.Generator().manual_seed(0)
+    x_12D = torch.randn(1, 2, len(like.weight), generator=draw).to(*scale)
+    found, training = [], attention.training
+    attention.eval()
+    for last in (1, 7):
+        at = torch.tensor([[0, last]], device=scale[0])
+        embeddings = angles(x_12D, position_ids=at, **own)
+        try:
+            given = attention(x_12D, position_embeddings=embeddings, attention_mask=None)
+        except (TypeError, ValueError, RuntimeError, AttributeError, LookupError):
+            break
+        found.append(given[0])
+    attention.train(training)
+    return len(found) < 2 or not torch.equal(*found)
 
 
 def turns_neighbours(attention: Any) -> bool:

@@ -37,10 +37,12 @@ def attend_in_c(
     table_N5: torch.Tensor,
     scale: float,
     window: int | None = None,
+    sinks_H: torch.Tensor | None = None,
 ) -> torch.Tensor | None:
     """Causal attention within spans, (Q, H, D); None if there is no kernel for these inputs.
 
-    With a `window`, a query sees that many keys, up to its own.
+    With a `window`, a query sees that many keys, up to its own. `sinks_H` (H) are scores that take
+    a share of each head's softmax.
     """
     width = q_QHD.shape[2]
     alike = q_QHD.dtype == k_TKD.dtype == v_TKD.dtype and v_TKD.shape[2] == width
@@ -48,7 +50,7 @@ def attend_in_c(
         return None
     if not _is_right(q_QHD.device, q_QHD.dtype, width):
         return None
-    return _attended(q_QHD, k_TKD, v_TKD, table_N5, scale, window)
+    return _attended(q_QHD, k_TKD, v_TKD, table_N5, scale, window, sinks_H)
 
 
 def _attended(
@@ -58,9 +60,10 @@ def _attended(
     table_N5: torch.Tensor,
     scale: float,
     window: int | None,
+    sinks_H: torch.Tensor | None = None,
 ) -> torch.Tensor:
     apply: Callable[..., torch.Tensor] = _Attend.apply  # torch leaves it untyped
-    return apply(q_QHD, k_TKD, v_TKD, table_N5, scale, window or 0)
+    return apply(q_QHD, k_TKD, v_TKD, table_N5, scale, window or 0, sinks_H)
 
 
 @functools.cache
@@ -93,6 +96,7 @@ class _Attend(torch.autograd.Function):
         table_N5: torch.Tensor,
         scale: float,
         window: int,
+        sinks_H: torch.Tensor | None,
     ) -> torch.Tensor:
         q, k, v = (x.contiguous() for x in (q_QHD, k_TKD, v_TKD))
         out_QHD, total_HQ = torch.zeros_like(q), q.new_empty(q.shape[1::-1], dtype=torch.float32)
@@ -100,13 +104,20 @@ class _Attend(torch.autograd.Function):
         assert run is not None, "asked for before"
         sizes = (len(table_N5), *_sizes(q, k), window)
         run(q, k, v, table_N5, out_QHD, total_HQ, *sizes, scale)
-        ctx.save_for_backward(q, k, v, out_QHD, total_HQ, table_N5)
+        if sinks_H is not None:
+            # As if the softmax had one more score: the backward pass needs no more than its sum.
+            asked = _asked(table_N5)
+            before_HQ = total_HQ[:, :asked]
+            whole_HQ = torch.logaddexp(before_HQ, sinks_H.float()[:, None])
+            out_QHD[:asked] *= (before_HQ - whole_HQ).exp_().T[..., None]
+            total_HQ[:, :asked] = whole_HQ
+        ctx.save_for_backward(q, k, v, out_QHD, total_HQ, table_N5, sinks_H)
         ctx.scale, ctx.window = scale, window
         return out_QHD
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        q, k, v, out_QHD, total_HQ, table_N5 = ctx.saved_tensors
+        q, k, v, out_QHD, total_HQ, table_N5, sinks_H = ctx.saved_tensors
         d_q, d_k, d_v = torch.zeros_like(q), torch.zeros_like(k), torch.zeros_like(v)
         front = int(table_N5[:, 4].max())
         common_2NFKD = q.new_zeros(2, len(table_N5), front, *k.shape[1:], dtype=torch.float32)
@@ -119,7 +130,18 @@ class _Attend(torch.autograd.Function):
         )
         if front:
             d_k[:front], d_v[:front] = common_2NFKD.sum(1)
-        return d_q, d_k, d_v, None, None, None
+        d_sinks_H = None
+        if sinks_H is not None:
+            asked = _asked(table_N5)
+            read_HQ = (grads[0][:asked].float() * out_QHD[:asked].float()).sum(-1).T
+            of_sink_HQ = (sinks_H.float()[:, None] - total_HQ[:, :asked]).exp_()
+            d_sinks_H = -(of_sink_HQ * read_HQ).sum(1).to(sinks_H.dtype)
+        return d_q, d_k, d_v, None, None, None, d_sinks_H
+
+
+def _asked(table_N5: torch.Tensor) -> int:
+    """The number of queries that are in a span; those behind are padding."""
+    return int(table_N5[:, :2].sum(1).max())
 
 
 def _sizes(q_QHD: torch.Tensor, k_TKD: torch.Tensor) -> tuple[int, ...]:

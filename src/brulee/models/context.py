@@ -5,6 +5,7 @@ from __future__ import annotations
 from transformers import PreTrainedModel
 
 from brulee.models.hooks import Prefixes, owners
+from brulee.models.rope import longest
 
 
 def context_length(model: PreTrainedModel) -> int | None:
@@ -12,8 +13,7 @@ def context_length(model: PreTrainedModel) -> int | None:
 
     For an encoder-decoder, the limit of each side.
     """
-    limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    return int(limit) if limit else None
+    return longest(model.config.get_text_config())
 
 
 def free_length(model: PreTrainedModel, most: int) -> int:

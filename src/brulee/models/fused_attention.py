@@ -9,7 +9,9 @@ head are rows of one product. Long documents go to torch's kernel.
 
 A layer may have a window, the number of keys that a query sees up to its own, and a cap: a score s
 becomes cap * tanh(s / cap) before the softmax (Gemma 2; Riviere et al. 2024), which no kernel
-computes. Attention weights may have dropout, from a seed for each product (dropping.py).
+computes. A head may have a sink, one more score in the softmax that nothing is read for (gpt-oss;
+Xiao et al. 2023, "Efficient Streaming Language Models with Attention Sinks"). Attention weights may
+have dropout, from a seed for each product (dropping.py).
 
 Shapes: `T` keys of the pack, `Q` queries of the pack, `H` query heads, `K` key heads, `G` = H / K,
 `D` head width; in one span `n` queries and `S` keys, n padded to `N`.
@@ -83,17 +85,22 @@ def attend(
     window: int | None = None,
     cap: float | None = None,
     dropout: float = 0.0,
+    sinks_H: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Causal attention of each query to the keys of its span, (Q, H, D)."""
     window = window if window is not None and window < read.longest[1] else None
     if cap is None and not dropout:
-        out_QHD = _by_kernel(q_QHD, k_TKD, v_TKD, read, scale, window)
+        out_QHD = _by_kernel(q_QHD, k_TKD, v_TKD, read, scale, window, sinks_H)
         if out_QHD is not None:
             return out_QHD
     at_once = read.longest[1] if window is None else min(read.longest[1], window)
-    if cap is not None or (q_QHD.device.type == "cpu" and at_once <= LONGEST):
+    if (
+        cap is not None
+        or sinks_H is not None
+        or (q_QHD.device.type == "cpu" and at_once <= LONGEST)
+    ):
         apply: Callable[..., torch.Tensor] = _Attend.apply  # torch leaves it untyped
-        return apply(q_QHD, k_TKD, v_TKD, read, scale, window, cap, dropout)
+        return apply(q_QHD, k_TKD, v_TKD, read, scale, window, cap, dropout, sinks_H)
     parts = [_kernel(q_QHD, k_TKD, v_TKD, span, scale, window, dropout) for span in read.spans]
     return torch.cat([*parts, torch.zeros_like(q_QHD[read.spans[-1].queries.stop :])])
 
@@ -105,10 +112,11 @@ def _by_kernel(
     read: Reading,
     scale: float,
     window: int | None,
+    sinks_H: torch.Tensor | None,
 ) -> torch.Tensor | None:
     """Attention by a kernel that takes all spans at once; None if there is none."""
-    if read.bounds is None or not takes_all_documents(q_QHD):
-        return attend_in_c(q_QHD, k_TKD, v_TKD, read.table, scale, window)
+    if read.bounds is None or sinks_H is not None or not takes_all_documents(q_QHD):
+        return attend_in_c(q_QHD, k_TKD, v_TKD, read.table, scale, window, sinks_H)
     if read.order is not None:
         k_TKD, v_TKD = put_in_order(k_TKD, read.order), put_in_order(v_TKD, read.order)
     return varlen(q_QHD, k_TKD, v_TKD, read.bounds, read.longest, scale, window)
@@ -131,15 +139,18 @@ class _Attend(torch.autograd.Function):
         window: int | None,
         cap: float | None,
         dropout: float,
+        sinks_H: torch.Tensor | None,
     ) -> torch.Tensor:
-        ctx.save_for_backward(q_QHD, k_TKD, v_TKD)
+        ctx.save_for_backward(q_QHD, k_TKD, v_TKD, sinks_H)
         ctx.read, ctx.scale, ctx.window, ctx.cap = read, scale, window, cap
         out_QHD = torch.empty_like(q_QHD)
         spans = _products(read, window)
         ctx.dropout, ctx.seeds = dropout, [drawn_seed() if dropout else 0 for _ in spans]
         out_QHD[spans[-1].queries.stop :] = 0
         for span, seed in zip(spans, ctx.seeds, strict=True):
-            _, _, v, p_KnS, _ = _weighed(q_QHD, k_TKD, v_TKD, span, read, scale, window, cap)
+            _, _, v, p_KnS, _ = _weighed(
+                q_QHD, k_TKD, v_TKD, span, read, scale, window, cap, sinks_H
+            )
             if dropout:
                 drop(p_KnS, dropout, seed, into=p_KnS)
             put(p_KnS @ v, out_QHD[span.queries])
@@ -148,7 +159,8 @@ class _Attend(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         (d_out,) = grads
-        q_QHD, k_TKD, v_TKD = ctx.saved_tensors
+        q_QHD, k_TKD, v_TKD, sinks_H = ctx.saved_tensors
+        d_sinks_H = None if sinks_H is None else torch.zeros_like(sinks_H)
         heads, spans = k_TKD.shape[1], _products(ctx.read, ctx.window)
         d_q, d_k, d_v = torch.empty_like(d_out), torch.zeros_like(k_TKD), torch.zeros_like(v_TKD)
         d_q[spans[-1].queries.stop :] = 0
@@ -159,13 +171,15 @@ class _Attend(torch.autograd.Function):
         common_v = torch.zeros_like(common_k)
         for span, seed in zip(spans, ctx.seeds, strict=True):
             q, k, v, p_KnS, slope = _weighed(
-                q_QHD, k_TKD, v_TKD, span, ctx.read, ctx.scale, ctx.window, ctx.cap
+                q_QHD, k_TKD, v_TKD, span, ctx.read, ctx.scale, ctx.window, ctx.cap, sinks_H
             )
             d_o = by_key_head(d_out[span.queries], heads)
             d_p, read_KnS = d_o @ v.transpose(1, 2), p_KnS
             if ctx.dropout:
                 read_KnS = drop(p_KnS, ctx.dropout, seed)
                 drop(d_p, ctx.dropout, seed, into=d_p)
+            if d_sinks_H is not None:
+                d_sinks_H += _of_sinks(d_p, p_KnS, span, d_sinks_H)
             d_s = _through_softmax(d_p, p_KnS, span, ctx.scale, ctx.window)
             d_s = d_s if slope is None else d_s.mul_(slope)
             put(d_s @ k, d_q[span.queries])
@@ -179,7 +193,7 @@ class _Attend(torch.autograd.Function):
         if shared:
             d_k[:shared] += common_k
             d_v[:shared] += common_v
-        return d_q, d_k, d_v, None, None, None, None, None
+        return d_q, d_k, d_v, None, None, None, None, None, d_sinks_H
 
 
 def _products(read: Reading, window: int | None) -> list[Span]:
@@ -197,6 +211,7 @@ def _weighed(
     scale: float,
     window: int | None,
     cap: float | None,
+    sinks_H: torch.Tensor | None,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None]:
     """A span's queries (K, G N, D), keys and values (K, S, D), and weights (K, G N, S).
 
@@ -204,7 +219,7 @@ def _weighed(
     """
     q = by_key_head(q_QHD[span.queries], k_TKD.shape[1])
     k, v = _seen(k_TKD, span), _seen(v_TKD, span)
-    run = kernel("softmax_forward", q) if cap is None else None
+    run = kernel("softmax_forward", q) if cap is None and sinks_H is None else None
     if run is not None:
         s_KnS = q @ k.transpose(1, 2)
         run(s_KnS, *_sizes(s_KnS, span), window or 0, scale)
@@ -214,10 +229,32 @@ def _weighed(
         read.masks[size] = _mask(*size, q_QHD.shape[1] // k_TKD.shape[1], q)
     if cap is None:
         s_KnS = torch.baddbmm(read.masks[size], q, k.transpose(1, 2), alpha=scale)
-        return q, k, v, s_KnS.softmax(-1), None
+        return q, k, v, _softmax(s_KnS, sinks_H), None
     bent_KnS = (q @ k.transpose(1, 2)).mul_(scale / cap).tanh_()
-    weights_KnS = torch.add(read.masks[size], bent_KnS, alpha=cap).softmax(-1)
+    weights_KnS = _softmax(torch.add(read.masks[size], bent_KnS, alpha=cap), sinks_H)
     return q, k, v, weights_KnS, 1 - bent_KnS.square_()
+
+
+def _softmax(s_KnS: torch.Tensor, sinks_H: torch.Tensor | None) -> torch.Tensor:
+    """Attention weights, whose sum is less than one beside a sink."""
+    if sinks_H is None:
+        return s_KnS.softmax(-1)
+    heads, rows, _ = s_KnS.shape
+    wide_KnS = s_KnS.to(torch.promote_types(s_KnS.dtype, torch.float32))
+    sinks_KG1 = sinks_H.to(wide_KnS.dtype).view(heads, -1, 1)
+    sinks_Kn1 = sinks_KG1.expand(-1, -1, rows // sinks_KG1.shape[1]).reshape(heads, rows, 1)
+    total_Kn1 = torch.logaddexp(wide_KnS.logsumexp(-1, True), sinks_Kn1)
+    return (wide_KnS - total_Kn1).exp_().to(s_KnS.dtype)
+
+
+def _of_sinks(
+    d_p_KnS: torch.Tensor, p_KnS: torch.Tensor, span: Span, sinks_H: torch.Tensor
+) -> torch.Tensor:
+    """The gradient of sinks, (H), from that of the weights: a sink's weight is what they lack."""
+    wide_KnS = p_KnS.to(torch.promote_types(p_KnS.dtype, torch.float32))
+    d_Kn = -(1 - wide_KnS.sum(-1)) * (wide_KnS * d_p_KnS).sum(-1)
+    of_each_Hn = d_Kn.view(len(sinks_H), -1)[:, : span.asked]
+    return of_each_Hn.sum(1).to(sinks_H.dtype)
 
 
 def _through_softmax(

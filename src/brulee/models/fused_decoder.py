@@ -193,7 +193,8 @@ class FusedDecoder:
                 before_PKW = even_first(before_PKW, rows.key_angles[form.angles][0].shape[1])
             k_TKW, v_TKW = _behind(before_PKW, k_TKW), _behind(values_PKW, v_TKW)
         share = self._now(form.weights_drop)
-        how = (rows.reading, form.scale, form.window, form.cap, share)
+        sinks_H = getattr(own, form.sinks) if form.sinks else None
+        how = (rows.reading, form.scale, form.window, form.cap, share, sinks_H)
         mixed_QHW = attend(q_QHW, k_TKW, v_TKW, *how)
         (mixed_QD,) = project(mixed_QHW.flatten(1), [getattr(own, form.out)], self.held)
         mixed_QD = self._dropped(mixed_QD, form.inside_drop)

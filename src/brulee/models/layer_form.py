@@ -42,6 +42,7 @@ from brulee.models.layer_parts import (
     parts_drop,
     places_of_additions,
     read_body,
+    sinks_of,
     weights_drop,
 )
 from brulee.models.text_part import text_body
@@ -65,6 +66,9 @@ _NORMS: dict[frozenset[str], tuple[str | None, str | None, str | None, str | Non
             "post_attention_layernorm",
             "post_mlp_layernorm",
         ),
+        ("attention_layernorm", None, "feedforward_layernorm", None),
+        ("input_layernorm", None, "pre_feedforward_layernorm", None),
+        ("input_layernorm", "post_norm1", "post_attention_layernorm", "post_norm2"),
         ("ln_1", None, "ln_2", None),
         ("ln_1", None, "ln_1", None),
         ("self_attn_layer_norm", None, "final_layer_norm", None),
@@ -104,7 +108,7 @@ class LayerForm:
     `angles` is the layer type that its module takes, `neighbours` whether it pairs adjacent values
     instead of a head's halves. The module returns each angle `twice` in a row or `once`, else all
     of them twice, and may return `sines_first`. A query sees `window` keys up to its own, None for
-    all; `cap` is the soft cap of scores (fused_attention.py).
+    all; `cap` is the soft cap of scores, `sinks` the name of the heads' sinks (fused_attention.py).
 
     `gate` is the activation of a gated MLP, "" without a gate: then `curve` is the activation, or
     "" if the module `act` has to be called. `mlp` "" means that the layer itself has the MLP's
@@ -145,6 +149,7 @@ class LayerForm:
     out: str = "o_proj"
     by_head: bool = False
     curve: str = ""
+    sinks: str = ""
     weights_drop: float = 0.0
     inside_drop: float = 0.0
     outside_drop: float = 0.0
@@ -226,7 +231,8 @@ def _layer(
     if attention is None or mlp is None or drops is None:
         return None
     own, inside = getattr(layer, attention), mlp_in(layer, mlp)
-    if any(True for _ in own.parameters(recurse=False)):  # attention sinks (gpt-oss)
+    sinks = sinks_of(own)
+    if sinks is None:
         return None
     experts = bool(expert_modules(inside))
     inner = _Inner((), "") if experts else _inner(inside)
@@ -255,7 +261,7 @@ def _layer(
         whole=head_norms is not None and len(getattr(own, head_norms[0]).weight) != width,
         after_angles=bool(heads and heads[0][2]),
         angles=said.kind,
-        turns=body.angles is not None and turns(own),
+        turns=body.angles is not None and turns(own, body.angles, body.norm, said.kind),
         neighbours=turns_neighbours(own),
         twice=said.twice,
         once=said.once,
@@ -274,6 +280,7 @@ def _layer(
         out=out,
         by_head=maps == _BY_HEAD,
         curve=inner.curve,
+        sinks=sinks,
         weights_drop=weights_drop(own),
         inside_drop=drops[0],
         outside_drop=drops[1],

@@ -27,6 +27,7 @@ _MLPS = ("mlp", "block_sparse_moe")
 _OF_THE_LAYER = ("fc1", "fc2")
 _WIDTHS = ("head_dim", "head_size")
 _HEADS = ("num_heads", "num_attention_heads")
+_SINKS = ("sinks",)
 # The names of dropout probabilities in modules: numbers, or nn.Dropout modules.
 _OF_WORDS = ("embedding_dropout",)
 _OF_WEIGHTS = ("attn_dropout", "attention_dropout", "dropout")
@@ -113,6 +114,12 @@ def heads_of(attention: Any) -> int | None:
     """The number of query heads."""
     own = _number(attention, _HEADS)
     return own or _number(getattr(attention, "config", None), _HEADS)
+
+
+def sinks_of(attention: Any) -> str | None:
+    """The name of the sinks of heads, "" if there are none; None if it has other parameters."""
+    own = {name for name, _ in attention.named_parameters(recurse=False)}
+    return None if own - {*_SINKS} else "".join(own)
 
 
 def weights_drop(attention: Any) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -29,6 +29,7 @@ from brulee.models.named import OTHER_FORMAT, WEIGHTS, downloaded, looks_like_pa
 from brulee.models.quantised_experts import quantise_experts
 from brulee.models.quantising import keep_values, quantisation
 from brulee.models.reading_files import read_config, read_tokenizer, reason
+from brulee.models.rope_scaling import check_scaled, scaled
 from brulee.models.stored import Stored, loaded_as_asked, loading_of, stored_as
 from brulee.models.text_part import left_whole, reading_text
 from brulee.models.vocabulary import refuse_unknown_tokens
@@ -56,6 +57,7 @@ class Base:
     folder: Path
     quantised: str | None = None  # how the weights were quantised when they were loaded
     revision: str | None = None
+    rope_scaling: dict[str, Any] | None = None  # of its rotary positions, if not the checkpoint's
 
     @property
     def device(self) -> torch.device:
@@ -81,19 +83,20 @@ def load_base(
     revision: str | None = None,
     resolve: Callable[[str], Path] = Path,
     quantise: str | None = None,
+    rope_scaling: Mapping[str, Any] | None = None,
 ) -> Base:
     """Load a causal or encoder-decoder model in `dtype` onto `device`, in evaluation mode.
 
-    `quantise` ("nf4") stores its linear layers in four bits. Raises InputError for an unknown
-    folder (with the nearest name), a folder without a model, a model that cannot be quantised, a
-    corrupt safetensors or GGUF file (with its name), and an encoder-decoder without a decoder start
-    token. The loaded model itself raises InputError when its input contains a token that only the
-    tokenizer has.
+    `quantise` ("nf4") stores its linear layers in four bits; `rope_scaling` is as in `rope.scaled`.
+    Raises InputError for an unknown folder (with the nearest name), a folder without a model, a
+    model that cannot be quantised or scaled, a corrupt safetensors or GGUF file (with its name),
+    and an encoder-decoder without a decoder start token. The loaded model itself raises InputError
+    when its input contains a token that only the tokenizer has.
     """
     if device.type == "cpu":
         keep_freed_memory()
     with _loading, no_bars():
-        base = _load(name, _Held(dtype, device, quantise), revision, resolve)
+        base = _load(name, _Held(dtype, device, quantise, rope_scaling), revision, resolve)
     refuse_unknown_tokens(base.model, base.tokenizer, name)
     if base.kind == "seq2seq":
         decoder_start(base.model)  # raises InputError before anything slow happens
@@ -137,6 +140,11 @@ class _Held:
     dtype: torch.dtype
     device: torch.device
     quantise: str | None
+    rope_scaling: Mapping[str, Any] | None
+
+    def scale(self, config: PretrainedConfig, name: str) -> dict[str, Any] | None:
+        """Scale the positions of a configuration; returns what to record."""
+        return None if self.rope_scaling is None else scaled(config, self.rope_scaling, name)
 
 
 def _from_folder(folder: Path, asked: _Held, name: str) -> Base:
@@ -158,6 +166,7 @@ def _from_folder(folder: Path, asked: _Held, name: str) -> Base:
     config = _read(lambda: read_config(folder), folder)
     kind: Kind = "seq2seq" if config.is_encoder_decoder else "causal"
     stored = stored_as(config, str(folder))
+    scaling = asked.scale(config, name)
     more = _quantising(folder, config, stored, asked)
 
     def weighted(auto: Any) -> PreTrainedModel:
@@ -184,13 +193,15 @@ def _from_folder(folder: Path, asked: _Held, name: str) -> Base:
         return model.eval()
 
     model = reading_text(config, weighted, str(folder))
+    if scaling is not None:
+        check_scaled(model, scaling, name)
     if asked.quantise is None or stored:
         model = model.to(asked.device)
     else:
         quantise_experts(model, asked.quantise, asked.dtype, str(folder))
     tokenizer = _read(lambda: read_tokenizer(folder), folder, "its tokenizer")
     held = stored.kind if stored and stored.stays else asked.quantise
-    return Base(model, tokenizer, name, _digest(weights), kind, folder, held)
+    return Base(model, tokenizer, name, _digest(weights), kind, folder, held, rope_scaling=scaling)
 
 
 def _weights(folder: Path) -> list[Path]:
@@ -254,19 +265,25 @@ def _from_gguf(path: Path, asked: _Held) -> Base:
             f"{path}: model.quantise: only a transformers folder or a Hub id can be quantised "
             "while it is loaded, not a .gguf file."
         )
+    given = {"gguf_file": path.name}
+    config = _read(lambda: read_config(path.parent, **given), path)
+    scaling = asked.scale(config, path.stem)
     model = _read(
         lambda: AutoModelForCausalLM.from_pretrained(
-            path.parent, gguf_file=path.name, dtype=asked.dtype
+            path.parent, config=config, dtype=asked.dtype, **given
         ),
         path,
     )
+    if scaling is not None:
+        check_scaled(model, scaling, path.stem)
     # The weights are dequantised; a quantiser left on the model would prevent saving and merging.
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
     model.hf_quantizer = None
     tokenizer = _read(lambda: gguf_tokenizer(path), path, "its tokenizer")
     model = model.to(asked.device).eval()
-    return Base(model, tokenizer, path.stem, sha256(path), "causal", path.parent)
+    digest = sha256(path)
+    return Base(model, tokenizer, path.stem, digest, "causal", path.parent, rope_scaling=scaling)
 
 
 def base_digest(name: str, revision: str | None = None) -> str:
@@ -299,10 +316,10 @@ def _read(load: Callable[[], Any], where: Path, what: str = "this model") -> Any
     from huggingface_hub.errors import StrictDataclassError
     from safetensors import SafetensorError
 
-    bad = (AttributeError, ImportError, LookupError, RuntimeError, TypeError, ValueError)
+    bad = (AttributeError, ArithmeticError, ImportError, LookupError, RuntimeError, TypeError)
     try:
         return load()
-    except (OSError, SafetensorError, StrictDataclassError, *bad) as error:
+    except (OSError, SafetensorError, StrictDataclassError, ValueError, *bad) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
         raise InputError(f"{where}: transformers cannot load {what}: {reason(error)}") from None

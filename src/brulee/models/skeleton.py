@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import re
 import tempfile
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from brulee.models.named import looks_like_path, no_such_model
 from brulee.models.quantised_experts import quantise_experts
 from brulee.models.quantising import keep_values, quantisation
 from brulee.models.reading_files import read_config, reason
+from brulee.models.rope_scaling import scaled
 from brulee.models.stack_configs import stack_configs
 from brulee.models.stored import stored_as
 from brulee.models.text_part import auto_class, classes_of, left_whole, reading_text
@@ -36,23 +39,29 @@ _DEPTHS = (
 _HUB_ID = re.compile(r"\w[\w.-]*/[\w.-]+")
 
 
-def load_skeleton(name: str, revision: str | None = None) -> PreTrainedModel:
+def load_skeleton(
+    name: str, revision: str | None = None, rope_scaling: Mapping[str, Any] | None = None
+) -> PreTrainedModel:
     """The model of `bundled`, a folder, a .gguf file or a Hub id, every value zero, in fp32.
 
     Reads the configuration and no weights. The memory is allocated but not touched, so it takes no
-    RAM until it is written to. Raises InputError, with the name, if there is no such model.
+    RAM until it is written to. `rope_scaling` is as in `load_base`. Raises InputError, with the
+    name, if there is no such model, and for one that cannot be scaled.
     """
-    config = _config(name, revision)
+    config = _config(name, revision, rope_scaling)
     return _without_weights(_reader(config, name), config, name)
 
 
-def _without_weights(auto: Any, config: PretrainedConfig, name: str) -> PreTrainedModel:
+def _without_weights(
+    auto: Any, config: PretrainedConfig, name: str, real: bool = True
+) -> PreTrainedModel:
+    """A model of zeros, or without memory if not `real`."""
     try:
         with torch.device("meta"):
             model: PreTrainedModel = auto.from_config(config, dtype=torch.float32)
     except (ValueError, RuntimeError, TypeError, AttributeError, LookupError, ImportError) as error:
         raise InputError(f"model {name!r}: {reason(error)}") from None
-    return _untouched(model).eval()
+    return (_untouched(model) if real else model).eval()
 
 
 def _reader(config: PretrainedConfig, name: str) -> Any:
@@ -78,14 +87,23 @@ def load_shallow(
     device: torch.device,
     quantise: str | None = None,
     revision: str | None = None,
+    rope_scaling: Mapping[str, Any] | None = None,
 ) -> PreTrainedModel:
     """The model with only its first `layers` layers and random weights, for timing.
 
-    Dtype, device and quantisation are as in `load_base`. Raises InputError as `load_skeleton` does.
+    Dtype, device, quantisation and scaling are as in `load_base`. Raises InputError as
+    `load_skeleton` does, and for a model of which fewer layers would not be a part, since some run
+    more than once (Dory).
     """
-    config = copy.deepcopy(_config(name, revision))
+    config = copy.deepcopy(_config(name, revision, rope_scaling))
     if hasattr(config, "quantization_config"):
         del config.quantization_config
+    whole = max(_layers_of(stack) for stack in stack_configs(config))
+    if layers < whole and _loops(config, name):
+        raise InputError(
+            f"model {name!r}: some of its layers run more than once, so that only all {whole} of "
+            "them can be tried."
+        )
     for stack in stack_configs(config):
         _cut(stack, layers)
     if device.type == "cpu":
@@ -121,8 +139,31 @@ def held_as(name: str, quantise: str | None, revision: str | None = None) -> str
 
 def depth(name: str, revision: str | None = None) -> int:
     """The number of layers of a model; for an encoder-decoder, of the deeper stack."""
-    stacks = stack_configs(_config(name, revision))
-    return max(getattr(stack, key, None) or 0 for stack in stacks for key in _DEPTHS)
+    return max(_layers_of(stack) for stack in stack_configs(_config(name, revision)))
+
+
+def _layers_of(stack: PretrainedConfig) -> int:
+    return max(getattr(stack, key, None) or 0 for key in _DEPTHS)
+
+
+def _loops(config: PretrainedConfig, name: str) -> bool:
+    """Whether a layer runs more than once in a pass, found by one without values.
+
+    False if such a pass fails, as where it depends on values.
+    """
+    model = _without_weights(_reader(config, name), config, name, real=False)
+    layers = [m for own in model.modules() if isinstance(own, nn.ModuleList) for m in own]
+    called: Counter[nn.Module] = Counter()
+    for layer in layers:
+        layer.register_forward_pre_hook(lambda module, _: called.update([module]))
+    ids = torch.zeros(1, 2, dtype=torch.long, device="meta")
+    mask = torch.zeros(1, 1, 2, 2, device="meta")  # a finished one: others are made by values
+    more = {"decoder_input_ids": ids} if config.is_encoder_decoder else {}
+    try:
+        model(input_ids=ids, attention_mask=mask, use_cache=False, **more)
+    except (AttributeError, LookupError, NotImplementedError, RuntimeError, TypeError, ValueError):
+        return False
+    return max(called.values(), default=0) > 1
 
 
 def _cut(stack: PretrainedConfig, layers: int) -> None:
@@ -176,7 +217,16 @@ def _untouched(model: PreTrainedModel) -> PreTrainedModel:
     return model
 
 
-def _config(name: str, revision: str | None = None) -> PretrainedConfig:
+def _config(
+    name: str, revision: str | None = None, rope_scaling: Mapping[str, Any] | None = None
+) -> PretrainedConfig:
+    config = _as_stored(name, revision)
+    if rope_scaling is not None:
+        scaled(config, rope_scaling, Path(name).name)
+    return config
+
+
+def _as_stored(name: str, revision: str | None) -> PretrainedConfig:
     if name == "bundled":
         return _read(_bundled(), name)
     path = Path(name).expanduser()

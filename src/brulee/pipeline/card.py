@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import yaml
@@ -48,6 +49,7 @@ def model_card(prepared: Prepared, training: Training, found: Results | None = N
         f"- training: {wording.training(training)}",
         f"- base digest: `{prepared.base.digest}`{_found_at(recipe.base.name, public)}",
         *_started(prepared),
+        *_stretched(prepared),
         *(
             f"- data digest: `{file}` `{digest}`"
             for task in tasks.values()
@@ -96,6 +98,18 @@ def _started(prepared: Prepared) -> list[str]:
         f"- trained further from: the adapter `{prepared.start.name}`, digest "
         f"`{prepared.start.digest}`"
     ]
+
+
+def _stretched(prepared: Prepared) -> list[str]:
+    scaling = prepared.base.rope_scaling
+    if scaling is None:
+        return []
+    held = (
+        ""
+        if prepared.method.stores_model
+        else ("; the base needs this in its configuration wherever the adapter is used")
+    )
+    return [f"- `rope_parameters` of the base: `{json.dumps(scaling)}`{held}"]
 
 
 def _scores(found: Results) -> list[str]:

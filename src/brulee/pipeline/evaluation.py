@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -194,7 +195,8 @@ def _asked(session: Session) -> Asked:
 def identity(session: Session) -> str:
     """Identifies everything that a reply depends on except the request.
 
-    These are the weights, the adapter, the precision, the device type and the stop tokens.
+    These are the weights, the adapter, the precision, the device type, the stop tokens, and how
+    positions are scaled.
     """
     attached = session.attached
     adapter = ""
@@ -203,6 +205,8 @@ def identity(session: Session) -> str:
     model = session.base.model
     parts = [session.base.digest, adapter, str(model.dtype), session.base.device.type]
     parts.append(repr(sorted(session.encoder.stop_ids)))
+    if session.base.rope_scaling is not None:
+        parts.append(json.dumps(session.base.rope_scaling, sort_keys=True))
     return hashlib.sha256("\x00".join(parts).encode()).hexdigest()[:32]
 
 

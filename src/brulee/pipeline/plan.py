@@ -155,8 +155,8 @@ def _grown(found: Sequence[Tried], depths: Sequence[int], layers: int) -> float:
 
 def _line(trials: _Trials, name: str, options: Mapping[str, Any]) -> Line:
     recipe = trials.recipe
-    model, revision = model_name(recipe), recipe.base.revision
-    counted = count(lambda: load_skeleton(model, revision), options, (name,))[0]
+    model, revision, scaling = model_name(recipe), recipe.base.revision, recipe.rope_scaling
+    counted = count(lambda: load_skeleton(model, revision, scaling), options, (name,))[0]
     refusal = counted.refusal
     if _held(recipe) and METHODS[name].stores_model:
         refusal = "it trains the weights themselves, and a quantised base has none to train"

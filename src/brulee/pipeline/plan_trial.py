@@ -110,9 +110,9 @@ def tried(
     method = build_method(MethodSpec(name=name, **options))
     held = torch.float32 if method.stores_model else dtype
     autocast = method.stores_model and dtype == torch.bfloat16
-    revision = recipe.base.revision
-    bits = held_as(model, recipe.base.quantise, revision)
-    shallow = load_shallow(model, layers, held, device, bits, revision)
+    spec, scaling = recipe.base, recipe.rope_scaling
+    bits = held_as(model, spec.quantise, spec.revision)
+    shallow = load_shallow(model, layers, held, device, bits, spec.revision, scaling)
     base = Base(shallow, sample.encoder.tokenizer, model, "", sample.encoder.kind, Path())
     attached = _attach(sample, method, base, autocast)
     encoder = copy.copy(sample.encoder.with_prefix(attached.prefix_ids))

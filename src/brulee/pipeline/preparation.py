@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 
@@ -29,6 +30,7 @@ from brulee.models.chat_templates import by_recipe
 from brulee.models.context import context_length
 from brulee.models.loading import Base, load_base
 from brulee.models.precision import pick_device, pick_dtype
+from brulee.models.rope_scaling import told_of
 from brulee.models.tokenizers import encoder_of
 from brulee.pipeline.asked import Asked, asked_of, given_names, metrics_of, names_of, of_pieces
 from brulee.pipeline.folder import RunFolder
@@ -186,7 +188,8 @@ def check_named(recipe: Recipe) -> dict[str, Guard]:
 def _load(recipe: Recipe, dtype: torch.dtype, device: torch.device) -> Base:
     """The base model. Raises InputError if it cannot be trained as the recipe says."""
     spec, resolve = recipe.base, recipe.source.resolve
-    base = load_base(spec.name, dtype, device, spec.revision, resolve, quantise=spec.quantise)
+    how: dict[str, Any] = {"quantise": spec.quantise, "rope_scaling": recipe.rope_scaling}
+    base = load_base(spec.name, dtype, device, spec.revision, resolve, **how)
     base = replace(base, tokenizer=by_recipe(base.tokenizer, base.kind, recipe))
     check_whole(resolve(spec.name), base)
     _check_context(recipe, context_length(base.model))
@@ -225,6 +228,9 @@ def _say_of_start(start: Start, base: Base, encoder: Encoder) -> None:
     if ours and start.adapter.quantised != base.quantised:
         held, now = (how or "full precision" for how in (start.adapter.quantised, base.quantised))
         note(f"{start.at}: {start.name} was trained on this base in {held}, and goes on in {now}.")
+    if ours and start.adapter.rope_scaling != base.rope_scaling:
+        were, are = (told_of(one) for one in (start.adapter.rope_scaling, base.rope_scaling))
+        note(f"{start.at}: {start.name} was trained with rotary positions {were}; now: {are}.")
 
 
 def task_metrics(recipe: Recipe, corpus: Corpus) -> dict[str, tuple[Metric, ...]]:

@@ -116,7 +116,8 @@ def _split(prepared: Prepared, path: str) -> dict[str, Any]:
     return {**whole.splits.manifest(whole.rows), **held_out, "used": used, "rows": left_out}
 
 
-def _base(prepared: Prepared) -> dict[str, str]:
+def _base(prepared: Prepared) -> dict[str, Any]:
     base = prepared.base
-    held = {"quantised": base.quantised} if base.quantised else {}
-    return {"name": base.name, "digest": base.digest, **held}
+    held = {"quantised": base.quantised, "rope_scaling": base.rope_scaling}
+    given = {key: value for key, value in held.items() if value is not None}
+    return {"name": base.name, "digest": base.digest, **given}

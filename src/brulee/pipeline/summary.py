@@ -75,6 +75,7 @@ def summarise(prepared: Prepared, tuned: Tuned, before: Scored, after: Scored) -
                 name=prepared.base.name,
                 digest=prepared.base.digest,
                 quantised=prepared.base.quantised,
+                rope_scaling=prepared.base.rope_scaling,
                 start=Start(**prepared.start.record) if prepared.start else None,
             ),
             method=Method.model_validate(

@@ -48,6 +48,18 @@ class Recipe(Strict):
         """The model section in its long form."""
         return ModelSpec(name=self.model) if isinstance(self.model, str) else self.model
 
+    @property
+    def rope_scaling(self) -> dict[str, Any] | None:
+        """The scaling of rotary positions, by transformers' keys; None for the checkpoint's own.
+
+        Without a factor, `max_length` is what must fit.
+        """
+        if self.base.rope_scaling is None:
+            return None
+        values = self.base.rope_scaling.values()
+        sized = "factor" in values or values["rope_type"] == "default"
+        return values if sized else {**values, "max_length": self.train.max_length}
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values with every default written out."""
         values = self.model_dump(mode="json")

@@ -16,6 +16,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from brulee.recipe.base import Count, Fraction, Strict
+from brulee.recipe.rope import RopeScalingSection
 
 # The names that editors offer and that other tools share; names are checked against
 # `training.trackers.TRACKERS`, which can be extended.
@@ -68,6 +69,9 @@ class ModelSpec(Strict):
     )
     chat_template_kwargs: dict[str, Any] = Field(
         {}, description="variables of the chat template, such as enable_thinking: false"
+    )
+    rope_scaling: RopeScalingSection = Field(
+        None, description="stretch rotary positions for longer texts: yarn, or {rope_type, factor}"
     )
 
 

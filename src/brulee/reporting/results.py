@@ -45,13 +45,15 @@ class Start(Record):
 class Base(OpenRecord):
     """The model before tuning; `digest` is the SHA-256 of its stored weights.
 
-    `quantised` is the format in which they were loaded and measured, before and after. With
+    `quantised` is the format in which they were loaded and measured, before and after;
+    `rope_scaling` how rotary positions were scaled, if not as in the checkpoint. With
     `start`, the model before tuning is the base with that adapter.
     """
 
     name: str
     digest: str
     quantised: str | None = None
+    rope_scaling: dict[str, Any] | None = None
     start: Start | None = None
 
     @property

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -16,7 +15,7 @@ from brulee.models.decoder_start import decoder_start
 from brulee.models.head import CompletionLoss
 from brulee.models.loading import Base
 from brulee.models.precision import PASS_TOKENS, fused_pass_tokens
-from brulee.models.rope import changes_beyond
+from brulee.models.rope import angles_of, changes_beyond, unchanged_length
 from brulee.training.captured import captured
 from brulee.training.noise import Noise
 from brulee.training.sharding import ShardedLoss, held_whole, shard
@@ -39,8 +38,7 @@ class Passes:
         self._decoder = loss.decoder
         self._packs_itself = packs_exactly(base.model)
         self.packs = self._packs_itself or self._decoder is not None
-        beyond = changes_beyond(base.model)
-        self._alone_beyond = sys.maxsize if beyond is None else beyond
+        self._changes = changes_beyond(base.model) is not None
         format_ = torch.bfloat16 if autocast else base.model.dtype
         self.pass_tokens = PASS_TOKENS[base.device.type]
         if self._decoder is not None:
@@ -114,7 +112,7 @@ class Passes:
 
     def _gradient(self, part: Sequence[Encoded], over: float) -> torch.Tensor:
         """Accumulate the gradient of one pass's summed loss / `over`, and return that loss."""
-        if self._captured is not None:
+        if self._captured is not None and not self._is_far(part[0]):
             found = self._captured.gradient(part, over)
             if found is not None:
                 return found
@@ -126,9 +124,16 @@ class Passes:
     def _noisy(self, part: Sequence[Encoded]) -> torch.Tensor:
         """The summed loss of a pass; with noise, documents share no common prefix."""
         if self._noise is None:
-            return self.loss(self._batch(part))
+            return self._loss(self._batch(part))
         batch = self._batch(part, apart=True)
         with self._noise.on(batch):
+            return self._loss(batch)
+
+    def _loss(self, batch: Batch) -> torch.Tensor:
+        """The summed loss of a pass, with the rotary angles of the longest document."""
+        longest = max(batch.lengths)
+        far = longest if self._is_longer(longest) else None
+        with angles_of(self.base.model, far):
             return self.loss(batch)
 
     def count(self, documents: Sequence[Encoded]) -> int:
@@ -141,7 +146,7 @@ class Passes:
         for document in documents:
             for batch in self._batches([document]):
                 with self._precision():
-                    yield self.loss(batch) / batch.weight
+                    yield self._loss(batch) / batch.weight
 
     @torch.no_grad()
     def total_loss(self, documents: Sequence[Encoded]) -> tuple[float, float]:
@@ -150,7 +155,7 @@ class Passes:
         self._renew()
         for batch in self._batches(documents):
             with self._precision():
-                total += self.loss(batch).item()
+                total += self._loss(batch).item()
             weight += batch.weight
         return total, weight
 
@@ -160,10 +165,16 @@ class Passes:
 
     def parts(self, documents: Sequence[Encoded]) -> Iterator[list[Encoded]]:
         """The documents of each pass; those that would affect how others are read go alone."""
-        alone = [d for d in documents if len(d.ids) > self._alone_beyond]
-        yield from ([document] for document in alone)
-        others = [d for d in documents if len(d.ids) <= self._alone_beyond]
+        yield from ([document] for document in documents if self._is_far(document))
+        others = [d for d in documents if not self._is_far(d)]
         yield from within(others, self.most, self.pass_tokens)
+
+    def _is_far(self, document: Encoded) -> bool:
+        return self._is_longer(len(document.ids))
+
+    def _is_longer(self, tokens: int) -> bool:
+        """Whether the rotary angles of a document of so many tokens are not those of others."""
+        return self._changes and tokens > (unchanged_length(self.base.model) or 0)
 
     def _batch(self, part: Sequence[Encoded], apart: bool = False) -> Batch:
         if self.base.kind == "seq2seq":

@@ -87,6 +87,10 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "starcoder2": ("Starcoder2", {"sliding_window": 6, "residual_dropout": 0.0}),
     "nemotron": ("Nemotron", {}),
     "cohere": ("Cohere", {"logit_scale": 0.5}),
+    "cohere2": ("Cohere2", {**_SLIDES, "logit_scale": 0.5}),
+    "apertus": ("Apertus", {}),
+    "vaultgemma": ("VaultGemma", {**_SLIDES, "attn_logit_softcapping": 3.0}),
+    "hyperclovax": ("HyperCLOVAX", {"residual_multiplier": 0.3, "use_post_norm": True}),
     "gpt2": ("GPT2", _NO_DROPS),
     "gpt2-by-layer": (
         "GPT2",

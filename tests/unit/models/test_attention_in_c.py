@@ -78,22 +78,43 @@ def _drawn(
 
 
 def _ours(
-    drawn: list[torch.Tensor], spans: list[Span], window: int | None = None
+    drawn: list[torch.Tensor], spans: list[Span], window: int | None = None, *sinks: torch.Tensor
 ) -> list[torch.Tensor]:
-    inputs = [x.clone().requires_grad_() for x in drawn[:3]]
-    out = attend_in_c(*inputs, table_of(spans), 0.2, window)
+    inputs = [x.clone().requires_grad_() for x in (*drawn[:3], *sinks)]
+    out = attend_in_c(*inputs[:3], table_of(spans), 0.2, window, *inputs[3:])
     assert out is not None
     return [out, *torch.autograd.grad(out, inputs, drawn[3])]
 
 
 def _exact(
-    drawn: list[torch.Tensor], spans: list[Span], window: int | None = None
+    drawn: list[torch.Tensor], spans: list[Span], window: int | None = None, *sinks: torch.Tensor
 ) -> list[torch.Tensor]:
-    inputs = [x.double().requires_grad_() for x in drawn[:3]]
-    out = attend(*inputs, reading(spans, len(inputs[1]), CPU), 0.2, window)
+    inputs = [x.double().requires_grad_() for x in (*drawn[:3], *sinks)]
+    read = reading(spans, len(inputs[1]), CPU)
+    out = attend(*inputs[:3], read, 0.2, window, None, 0.0, *inputs[3:])
     d_out = drawn[3].double()
     d_out[spans[-1].queries.stop :] = 0  # what fills up reads nothing, so nothing comes back
     return [out, *torch.autograd.grad(out, inputs, d_out)]
+
+
+@pytest.mark.parametrize("window", [None, 5])
+def test_sinks_take_their_share(way: torch.dtype, window: int | None) -> None:
+    segments, shared, asked = PACKS["the last layer"]
+    spans, heads = asking(segments, shared, asked), (6, 2, 32)
+    drawn, sinks = _drawn(way, spans, sum(segments), heads), torch.linspace(-2, 4, 6)
+    ours, exact = _ours(drawn, spans, window, sinks), _exact(drawn, spans, window, sinks)
+    for mine, truth in zip(ours, exact, strict=True):
+        assert float(((mine - truth).norm() / truth.norm()).detach()) < CLOSE[way][0]
+    # What one query of one document reads, written out.
+    q, k, v = (x.double() for x in drawn[:3])
+    last = spans[-1]
+    at = slice(last.keys.stop - 5, last.keys.stop) if window else last.keys
+    seen = list(range(at.start, at.stop))
+    seen = seen if window else [*range(last.shared), *seen]
+    row, head = last.queries.stop - 1, 4
+    scores = 0.2 * k[seen, head // 3] @ q[row, head]
+    weights = torch.cat([scores, sinks[head : head + 1].double()]).softmax(0)[:-1]
+    torch.testing.assert_close(exact[0][row, head].detach(), weights @ v[seen, head // 3])
 
 
 @pytest.mark.diagonal("heads,window", "pack", "way", lines=4)

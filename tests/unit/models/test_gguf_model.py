@@ -59,6 +59,25 @@ def test_it_computes_the_same(make_base: Callable[..., Base], tmp_path: Path, na
     torch.testing.assert_close(_logits(again.model), _logits(base.model), atol=1e-5, rtol=1e-5)
 
 
+def test_positions_of_a_file_are_scaled_as_those_of_a_folder(
+    make_base: Callable[..., Base], tmp_path: Path
+) -> None:
+    base = make_base("llama", max_position_embeddings=64)
+    write_model(base, tmp_path / "m.gguf", "float32")
+    base.model.save_pretrained(tmp_path)
+    base.tokenizer.save_pretrained(tmp_path)
+    yarn, on = {"rope_type": "yarn", "factor": 4.0}, torch.device("cpu")
+    file, folder = (
+        load_base(str(name), torch.float32, on, rope_scaling=yarn)
+        for name in (tmp_path / "m.gguf", tmp_path)
+    )
+    assert file.rope_scaling == folder.rope_scaling
+    assert file.model.config.max_position_embeddings == 256
+    torch.testing.assert_close(_logits(file.model), _logits(folder.model), atol=1e-5, rtol=1e-5)
+    changed = (_logits(file.model) - _logits(base.model)).abs().max()
+    assert changed > 1e-3
+
+
 @pytest.mark.parametrize(("dtype", "most"), [("float16", 2e-3), ("bfloat16", 1e-2), ("q8_0", 2e-2)])
 def test_what_narrow_types_cost(
     make_base: Callable[..., Base], tmp_path: Path, dtype: str, most: float

@@ -12,8 +12,10 @@ from packaging.version import Version
 
 from brulee.data.encoding import Encoded, Encoder
 from brulee.data.template import Rendered
+from brulee.methods import build_method
 from brulee.models.loading import Base
 from brulee.models.rope import changes_beyond
+from brulee.recipe import MethodSpec
 from brulee.training.passes import Passes, within
 
 SCALED: dict[str, dict[str, Any]] = {
@@ -64,6 +66,29 @@ def test_every_document_is_in_one_pass_whatever_its_length(make_base: Callable[.
     documents = [Encoded.ending(range(1, 1 + length), 2) for length in range(30, 36)]
     parts = [[len(d.ids) for d in part] for part in passes.parts(documents)]
     assert parts == [[33], [34], [35], [30, 31, 32]]
+
+
+def test_positions_of_a_prefix_count_too(make_base: Callable[..., Base]) -> None:
+    sizes = {"hidden_size": 32, "num_attention_heads": 4, "max_position_embeddings": 32}
+    base = make_base("llama", rope_parameters=SCALED["longrope"], **sizes)
+    build_method(MethodSpec(name="prefix", tokens=5)).attach(base.model)
+    passes = Passes(base, most=8)
+    documents = [Encoded.ending(range(1, 1 + length), 2) for length in (27, 20, 28)]
+    assert [[len(d.ids) for d in part] for part in passes.parts(documents)] == [[28], [27, 20]]
+    alone = [passes.total_loss([document])[0] for document in documents]
+    assert passes.total_loss(documents)[0] == pytest.approx(sum(alone), rel=1e-5)
+
+
+def test_a_longer_document_leaves_no_angles_behind(make_base: Callable[..., Base]) -> None:
+    """`dynamic` angles, once lengthened, stay so for any document beyond the original length."""
+    sizes = {"hidden_size": 32, "num_attention_heads": 4, "max_position_embeddings": 32}
+    base = make_base("llama", rope_parameters=SCALED["dynamic"], **sizes)
+    passes = Passes(base, most=8)
+    documents = [Encoded.ending(range(1, 1 + length), 8) for length in (32, 40, 90)]
+    with passes.boundary():
+        before = [passes.total_loss([document])[0] for document in documents]
+        after = [passes.total_loss([document])[0] for document in reversed(documents)]
+    assert after[::-1] == pytest.approx(before, rel=1e-6)
 
 
 def test_passes_are_as_few_and_as_even_as_they_can_be() -> None:

@@ -37,6 +37,7 @@ _JOINT: Final = frozenset(
             "fp16",
             "output_dir",
         ),
+        "overrides_of_model_config",
         *("per_device_train_batch_size", "micro_batch_size", "gradient_accumulation_steps"),
         *("batch_size", "warmup_steps", "warmup_ratio", "val_set_size", "val_size", "max_steps"),
         *("default_system", "default_system_message", "wandb_project", "use_wandb"),

@@ -10,7 +10,17 @@ from typing import Any
 from brulee.errors import InputError
 from brulee.recipe.theirs.converted import Converted, Left
 from brulee.recipe.theirs.entries import TELLING, UNKNOWN, entries
-from brulee.recipe.theirs.values import TRACKERS, Unlike, count, four_bits, listed, number, read
+from brulee.recipe.theirs.keys import KEYS
+from brulee.recipe.theirs.values import (
+    TRACKERS,
+    Unlike,
+    count,
+    four_bits,
+    listed,
+    number,
+    read,
+    rope,
+)
 
 # The value in place of one that a recipe does not have: the closest to most of them.
 _DEFAULTS = {"train.schedule": "cosine"}
@@ -35,9 +45,26 @@ def model(found: Converted, flat: Mapping[str, Any], at: At) -> None:
                 found.leave(key, flat[key], f"model.quantise: {unlike}")
     if flat.get("load_in_4bit") is False:
         found.put("model.quantise", None)
+    _config(found, flat)
     _chat_template(found, flat)
     _variables(found, flat)
     _precision(found, flat)
+
+
+def _config(found: Converted, flat: Mapping[str, Any]) -> None:
+    """Axolotl's changes of a model's configuration, of which positions are changed here too."""
+    key = "overrides_of_model_config"
+    changes = flat.get(key)
+    if not changes:
+        return
+    for name, value in changes.items() if isinstance(changes, dict) else ((None, changes),):
+        if name not in ("rope_scaling", "rope_parameters"):
+            found.leave(f"{key}.{name}" if name else key, value, KEYS[key].note)
+            continue
+        try:
+            found.put("model.rope_scaling", rope(value))
+        except Unlike as unlike:
+            found.leave(f"{key}.{name}", value, f"model.rope_scaling: {unlike}")
 
 
 def _chat_template(found: Converted, flat: Mapping[str, Any]) -> None:

@@ -28,6 +28,7 @@ from brulee.recipe.theirs.values import (
     pissa,
     precision,
     prompts,
+    rope,
     same,
     schedule,
     start,
@@ -200,7 +201,11 @@ KEYS: Final[dict[str, Key]] = {
     "use_muon": Key("train.optimizer", "", muon),
     "adam_beta3": _SOLVER,
     "adam_epsilon2": _SOLVER,
-    "rope_scaling": _lost("positions are scaled as in the model's own config.json"),
+    **dict.fromkeys(
+        ("rope_scaling", "rope_parameters"),
+        Key("model.rope_scaling", "yarn, linear, dynamic or llama3; or {rope_type, factor}", rope),
+    ),
+    "overrides_of_model_config": _lost("of a model's configuration only model.rope_scaling"),
     "shift_attn": _lost("a token sees the whole of its document"),
     **dict.fromkeys(
         ("disable_shuffling", "curriculum_sampling", "sample_packing_sequentially"),

@@ -6,7 +6,10 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar, get_args
 
+from pydantic import TypeAdapter, ValidationError
+
 from brulee.errors import InputError
+from brulee.recipe.rope import RopeScaling, RopeScalingSection
 from brulee.recipe.sections import TrackerName
 
 Value = TypeVar("Value")
@@ -33,6 +36,8 @@ PRECISIONS: Final = {
 }
 # Trackers with the same names in all tools; no tool has other ones that a recipe takes.
 TRACKERS: Final = get_args(TrackerName)
+_ROPE: Final = TypeAdapter(RopeScalingSection)
+_ROPE_KEYS: Final = RopeScaling.model_fields
 
 
 # What a converter returns for a value that says what a recipe does unless told otherwise.
@@ -157,6 +162,17 @@ def targets(value: Any) -> str | list[str]:
 def layers(value: Any) -> Any:
     """Layer numbers from 0; a single number is a list of one, and no number means all of them."""
     return [count(one) for one in (value if isinstance(value, list) else [value])] or UNSET
+
+
+def rope(value: Any) -> Any:
+    """How rotary positions are scaled: a kind, or a section of transformers' keys."""
+    try:
+        found = _ROPE.validate_python(value)
+    except ValidationError as error:
+        problem = error.errors()[-1]
+        key = "".join(f"{part}: " for part in problem["loc"] if str(part) in _ROPE_KEYS)
+        raise Unlike(f"{key}{problem['msg'][0].lower()}{problem['msg'][1:]}") from None
+    return value if found is not None else None
 
 
 def schedule(value: Any) -> str:
