@@ -13,6 +13,7 @@ import torch.nn.functional as F
 
 from brulee.data.encoding import Encoded
 from brulee.methods import build_method
+from brulee.methods.alongside import Alongside
 from brulee.methods.base import Attached
 from brulee.methods.checkpoint import attach_adapter, open_adapter, save_adapter
 from brulee.methods.continuing import start_of
@@ -37,6 +38,7 @@ pytestmark = pytest.mark.filterwarnings(
 MakeBase = Callable[..., Base]
 Options = dict[str, Any]
 NAMED = ["q_proj", "down_proj"]
+TOKENS = [299, *range(9, 200, 10)]
 # Leaves that one model has more than once (c_proj) need whole paths in PEFT's target_modules.
 LORA: list[tuple[str, str, Options]] = [
     ("llama", "lora", {"target": "all-linear"}),
@@ -56,12 +58,16 @@ LORA: list[tuple[str, str, Options]] = [
     ("bart", "lora", {"target": "all-linear"}),
     ("bart", "lora", {"target": "all-linear", "dora": True}),
     ("phi", "lora", {"target": ["fc1", "v_proj"], "dora": True, "rslora": True}),
+    ("qwen3", "lora", {"target": NAMED, "train_tokens": TOKENS}),
+    ("gemma", "lora", {"target": NAMED, "train_tokens": TOKENS}),
+    ("bart", "lora", {"target": "attention", "train_tokens": TOKENS}),
 ]
 # What PEFT has too, in full: both ways and twenty steps.
 WAYS: list[tuple[str, Options]] = [
     ("lora", {"target": "all-linear"}),
     ("lora", {"target": "all-linear", "rslora": True}),
     ("lora", {"target": "all-linear", "dora": True}),
+    ("lora", {"target": "attention", "train_tokens": sorted(TOKENS)}),
     ("ia3", {}),
 ]
 BOTH_WAYS = ("llama", "gpt2", "t5")
@@ -100,7 +106,9 @@ def _randomise(parameters: Iterator[tuple[str, torch.nn.Parameter]]) -> None:
 
 def _attach(base: Base, method: str, options: Options) -> Attached:
     small = {"rank": 3, "alpha": 7.0} if method == "lora" else {}
-    return build_method(MethodSpec(name=method, **{**small, **options})).attach(base.model)
+    spec = MethodSpec(name=method, **{**small, **options})
+    rows = Alongside(tuple(i for i in spec.train_tokens if isinstance(i, int)))
+    return rows.attach(build_method(spec), base.model)
 
 
 def _in_peft(base: Base, method: str, options: Options) -> PeftModel:
@@ -268,7 +276,8 @@ def _assert_same_gradients(
     ours = {n: p for n, p in model.named_parameters() if p.requires_grad}
     assert len(ours) == len(theirs)
     for name, parameter in ours.items():
-        their_name = f"base_model.model.{name}.default"
+        called = name.replace(".rows", ".token_adapter.trainable_tokens_delta")
+        their_name = f"base_model.model.{called}.default"
         their_name += "" if their_name in theirs else ".weight"
         expected = theirs[their_name].grad
         torch.testing.assert_close(parameter.grad, expected, atol=within, rtol=1e-4, msg=name)

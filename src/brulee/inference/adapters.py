@@ -21,6 +21,7 @@ from brulee.inference.routing import Learned
 from brulee.inference.sampling import Sampling
 from brulee.inference.session import Session, asked_precision, check_texts, session_of
 from brulee.methods.checkpoint import Adapter, open_adapter
+from brulee.methods.new_tokens import shared_tokens
 from brulee.methods.shelf import locate_adapter
 from brulee.methods.swapping import Held, Swap
 from brulee.models.defaults import own_defaults
@@ -227,9 +228,8 @@ def open_adapters(
     where = pick_device(device)
     dtype = pick_dtype(shared_precision(precision, targets.values()), where)
     found = {name: open_adapter(locate_adapter(os.fspath(t))) for name, t in targets.items()}
-    quantised = quantised_for(found)
     source, revision = next(iter(found.values())).named_base(base)
-    held = Adapters(load_base(source, dtype, where, revision, quantise=quantised))
+    held = Adapters(load_base(source, dtype, where, revision, **shared(found)))
     for name, target in targets.items():
         held.add(name, target)
     return held
@@ -239,6 +239,14 @@ def shared_precision(precision: str, targets: Iterable[str | os.PathLike[str]]) 
     """The precision of one base for all targets: float32 if one run was computed in it."""
     asked = {asked_precision(precision, Path(os.fspath(target))) for target in targets}
     return "float32" if "float32" in asked else precision
+
+
+def shared(found: Mapping[str, Adapter]) -> dict[str, Any]:
+    """How a base must be loaded for all of these adapters. Raises InputError if they disagree."""
+    if not found:
+        return {}
+    tokens = shared_tokens({name: one.tokens for name, one in found.items()})
+    return {"quantise": quantised_for(found), "tokens": tokens}
 
 
 def quantised_for(found: Mapping[str, Adapter]) -> str | None:

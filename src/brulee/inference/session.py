@@ -277,7 +277,7 @@ def _adapter_session(
 ) -> Session:
     adapter = open_adapter(folder)
     name, revision = adapter.named_base(base_name)
-    base = load_base(name, dtype, device, revision, quantise=adapter.quantised)
+    base = load_base(name, dtype, device, revision, **adapter.held)
     attached = attach_adapter(adapter, base)
     return session_of(base, attached, adapter.ours, folder)
 

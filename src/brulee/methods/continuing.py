@@ -113,8 +113,9 @@ def resolved(recipe: Recipe) -> Recipe:
     A run's recipe then records what was done even if a later version changes the defaults. Raises
     InputError as `method_of` does.
     """
-    method = method_of(recipe)
-    given: dict[str, Any] = {} if recipe.method.start is None else {"start": recipe.method.start}
+    method, own = method_of(recipe), recipe.method
+    given: dict[str, Any] = {} if own.start is None else {"start": own.start}
+    given |= {"train_tokens": own.train_tokens} if own.train_tokens else {}
     spec = MethodSpec(name=method.name, **given, **method.options())
     rate = recipe.train.learning_rate or method.learning_rate
     train = recipe.train.model_copy(update={"learning_rate": rate})

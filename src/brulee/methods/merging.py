@@ -92,9 +92,7 @@ def merge(folder: Path, out: Path, dtype: str = "auto", base: str | None = None)
     name, revision = adapter.named_base(base)
     if name != "bundled" and Path(name).exists():
         name = str(Path(name).resolve())
-    loaded = load_base(
-        name, torch.float32, torch.device("cpu"), revision, quantise=adapter.quantised
-    )
+    loaded = load_base(name, torch.float32, torch.device("cpu"), revision, **adapter.held)
     base_size = sum(file.stat().st_size for file in loaded.folder.glob("*.safetensors"))
     stored = _as_stored(loaded)
     held_size = held_bytes(loaded.model, rest=stored) if loaded.quantised else None

@@ -31,7 +31,7 @@ def _listed(value: Any) -> Any:
 def _once(names: list[str]) -> list[str]:
     for name in names:
         if names.count(name) > 1:
-            raise PydanticCustomError("tracker", "it names {name} twice", {"name": repr(name)})
+            raise PydanticCustomError("twice", "it names {name} twice", {"name": repr(name)})
     return names
 
 
@@ -45,12 +45,29 @@ def _share_or_steps(warmup: float) -> float:
     return warmup
 
 
+def _as_a_token(text: str) -> str:
+    said = (
+        "it is empty; a token is a text"
+        if not text
+        else "a token is a text without spaces or line breaks"
+    )
+    if not text or any(sign.isspace() for sign in text):
+        raise PydanticCustomError(
+            "token", "{text} is no token: {said}", {"text": repr(text), "said": said}
+        )
+    return text
+
+
 # One name is shorthand for a list of one.
 TrackerNames = Annotated[
     list[str],
     BeforeValidator(_listed, json_schema_input_type=TrackerName | list[TrackerName]),
     AfterValidator(_once),
 ]
+
+
+TokenText = Annotated[str, AfterValidator(_as_a_token)]
+TokenTexts = Annotated[list[TokenText], AfterValidator(_once)]
 
 
 class ModelSpec(Strict):
@@ -60,6 +77,12 @@ class ModelSpec(Strict):
     revision: str | None = Field(None, description="Hub revision")
     quantise: Literal["nf4"] | None = Field(
         None, description="hold the linear layers in four bits (QLoRA); needs bitsandbytes"
+    )
+    add_tokens: TokenTexts = Field(
+        [], description="texts that become one token each, wherever a text contains them"
+    )
+    add_special_tokens: TokenTexts = Field(
+        [], description="control tokens, which only the chat template writes"
     )
     chat_template: str = Field(
         "auto",
@@ -82,6 +105,11 @@ class MethodSpec(BaseModel):
     start: str | None = Field(
         None, description="a run or an adapter's folder whose training is continued", min_length=1
     )
+    train_tokens: list[TokenText | Annotated[int, Field(ge=0)]] = Field(
+        [],
+        description="tokens, or their ids, whose rows of the embedding and of the head are trained "
+        "beside an adapter; those that the model section adds always are",
+    )
 
     @property
     def named(self) -> bool:
@@ -89,12 +117,14 @@ class MethodSpec(BaseModel):
         return "name" in self.model_fields_set
 
     def options(self) -> dict[str, Any]:
-        """Everything but the name and the start."""
+        """Everything but the name, the start and the tokens to train."""
         return dict(self.model_extra or {})
 
     @model_serializer(mode="wrap")
     def _written(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
         values: dict[str, Any] = write(self)
+        if not self.train_tokens:
+            values.pop("train_tokens", None)
         if self.start is None:
             values.pop("start", None)
         elif not self.named:  # the adapter's, not the default

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from brulee.errors import InputError
-from brulee.inference.adapters import Adapters, quantised_for, shared_precision
+from brulee.inference.adapters import Adapters, shared, shared_precision
 from brulee.methods.checkpoint import CONFIG, open_adapter, read_record
 from brulee.methods.shelf import locate_adapter
 from brulee.methods.whole import check_whole
@@ -44,17 +44,17 @@ def open_served(
     folders = {name: folder} if folder is not None else {}
     folders |= {name: locate_adapter(place) for name, place in adapters.items()}
     found = {name: open_adapter(place) for name, place in folders.items()}
-    quantised = quantised_for(found) if found else None
+    how = shared(found)
     if folder is not None:
         source, revision = found[name].named_base(base)
-        held = Adapters(load_base(source, dtype, where, revision, quantise=quantised))
+        held = Adapters(load_base(source, dtype, where, revision, **how))
         return Opened(held, called(source), folders)
     if base is not None:
         raise InputError(
             f"{target}: this is not an adapter, so it has no base to replace with {base!r}."
         )
     model = Path(target) / "model" if _is_tuned_whole(target) else Path(target)
-    loaded = load_base(str(model), dtype, where, quantise=quantised)
+    loaded = load_base(str(model), dtype, where, **how)
     check_whole(model, loaded)
     return Opened(Adapters(loaded, read_record(model)), called(target), folders)
 
