@@ -51,6 +51,11 @@ class Alongside:
         # PEFT trains the rows of the input embedding, and of what shares its weight.
         return cls(named=(("", _ids(rows)),))
 
+    @property
+    def every(self) -> frozenset[int]:
+        """The ids of all trained rows."""
+        return frozenset(self.ids).union(*(ids for _, ids in self.named))
+
     def __bool__(self) -> bool:
         return bool(self.ids or self.named)
 
@@ -99,6 +104,9 @@ class Alongside:
             if _called(modules, name) if name else any(m is words for m in modules.values()):
                 return ids
         return ()
+
+
+NOTHING = Alongside()
 
 
 def without(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -24,7 +24,8 @@ from brulee.methods.checkpoint import (
 )
 from brulee.methods.shelf import locate
 from brulee.models.loading import Base
-from brulee.recipe import MethodSpec, Recipe, Source, check
+from brulee.models.tokenizers import load_tokenizer
+from brulee.recipe import MethodSpec, ModelSpec, Recipe, Source, check
 
 _START = ("method", "start")
 
@@ -115,11 +116,35 @@ def resolved(recipe: Recipe) -> Recipe:
     """
     method, own = method_of(recipe), recipe.method
     given: dict[str, Any] = {} if own.start is None else {"start": own.start}
-    given |= {"train_tokens": own.train_tokens} if own.train_tokens else {}
+    model, named = _tokens_of(recipe)
+    given |= {"train_tokens": named} if named else {}
     spec = MethodSpec(name=method.name, **given, **method.options())
     rate = recipe.train.learning_rate or method.learning_rate
     train = recipe.train.model_copy(update={"learning_rate": rate})
-    return recipe.model_copy(update={"method": spec, "train": train})
+    changed = {"method": spec, "train": train, "model": model}
+    return recipe.model_copy(update=changed)
+
+
+def _tokens_of(recipe: Recipe) -> tuple[str | ModelSpec, list[str | int]]:
+    """The model section and `train_tokens`, if not given those of the adapter to start from."""
+    spec, base, source = recipe.method, recipe.base, recipe.source
+    given = recipe.model, spec.train_tokens
+    if spec.start is None or base.add_tokens or base.add_special_tokens or spec.train_tokens:
+        return given
+    start = None if _written_out(spec, source) else start_of(recipe)
+    if start is None or not start.adapter.alongside():
+        return given
+    tokens = start.adapter.tokens
+    # Other tools store a whole tokenizer, most of whose added tokens are the base's own.
+    tokenizer, _ = load_tokenizer(base.name, base.revision, source.resolve)
+    known = tokenizer.get_vocab()
+    new = [token for token in tokens if token.text not in known]
+    texts = {
+        "add_tokens": [token.text for token in new if not token.special],
+        "add_special_tokens": [token.text for token in new if token.special],
+    }
+    named = start.adapter.alongside().every - {token.id for token in new}
+    return base.model_copy(update=texts), [*sorted(named)]
 
 
 def _written_out(spec: MethodSpec, source: Source) -> Method | None:

@@ -119,13 +119,33 @@ def give_rows(
     last = max(token.id or 0 for token in added)
     before = model.get_input_embeddings().weight.shape[0]
     if last >= before:
-        model.resize_token_embeddings(last + 1, mean_resizing=False)
+        _resize(model, last + 1)
     tables = tables_of(model)
     for weight in {id(m.weight): m.weight for m in tables.values()}.values():
         _begin(weight, before, added, pieces)
     for module in tables.values():
         if getattr(module, "bias", None) is not None:
             _begin(module.bias, before, added, pieces)
+
+
+def _resize(model: PreTrainedModel, size: int) -> None:
+    """Resize the tables, each of which stays a module of its own, as it is loaded.
+
+    transformers puts one module into all places of an encoder-decoder.
+    """
+    before = tables_of(model)
+    model.resize_token_embeddings(size, mean_resizing=False)
+    for path, module in before.items():
+        parent, _, leaf = path.rpartition(".")
+        now = getattr(model.get_submodule(parent), leaf)
+        if now is module:
+            continue
+        module.weight = now.weight
+        if isinstance(module, nn.Embedding):
+            module.num_embeddings = size
+        else:
+            module.bias, module.out_features = now.bias, size
+        setattr(model.get_submodule(parent), leaf, module)
 
 
 def _begin(

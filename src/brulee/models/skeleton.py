@@ -38,13 +38,15 @@ _DEPTHS = (
 _HUB_ID = re.compile(r"\w[\w.-]*/[\w.-]+")
 
 
-def load_skeleton(name: str, revision: str | None = None) -> PreTrainedModel:
+def load_skeleton(name: str, revision: str | None = None, vocabulary: int = 0) -> PreTrainedModel:
     """The model of `bundled`, a folder, a .gguf file or a Hub id, every value zero, in fp32.
 
+    It has rows for at least `vocabulary` tokens.
     Reads the configuration and no weights. The memory is allocated but not touched, so it takes no
     RAM until it is written to. Raises InputError, with the name, if there is no such model.
     """
     config = _config(name, revision)
+    _widen(config, vocabulary)
     return _without_weights(_reader(config, name), config, name)
 
 
@@ -80,12 +82,14 @@ def load_shallow(
     device: torch.device,
     quantise: str | None = None,
     revision: str | None = None,
+    vocabulary: int = 0,
 ) -> PreTrainedModel:
     """The model with only its first `layers` layers and random weights, for timing.
 
-    Dtype, device and quantisation are as in `load_base`. Raises InputError as `load_skeleton` does.
+    Dtype, device and quantisation are as in `load_base`, the rest as in `load_skeleton`.
     """
     config = copy.deepcopy(_config(name, revision))
+    _widen(config, vocabulary)
     for stack in stack_configs(config):
         _cut(stack, layers)
     if device.type == "cpu":
@@ -114,6 +118,13 @@ def depth(name: str, revision: str | None = None) -> int:
     """The number of layers of a model; for an encoder-decoder, of the deeper stack."""
     stacks = stack_configs(_config(name, revision))
     return max(getattr(stack, key, None) or 0 for stack in stacks for key in _DEPTHS)
+
+
+def _widen(config: PretrainedConfig, vocabulary: int) -> None:
+    """Give a configuration at least so many tokens."""
+    for own in {id(each): each for each in (config, *stack_configs(config))}.values():
+        if getattr(own, "vocab_size", vocabulary) < vocabulary:
+            own.vocab_size = vocabulary
 
 
 def _cut(stack: PretrainedConfig, layers: int) -> None:

@@ -2,56 +2,102 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from transformers import PreTrainedTokenizerBase
+
 from brulee.errors import InputError, nearest
 from brulee.methods import Method
-from brulee.methods.alongside import Alongside
+from brulee.methods.alongside import NOTHING, Alongside
+from brulee.methods.continuing import Start
+from brulee.models.added_tokens import NewToken, asked, extend
 from brulee.models.loading import Base
+from brulee.models.tokenizers import load_tokenizer
 from brulee.progress import note
-from brulee.recipe import Recipe
+from brulee.recipe import ADDED, Recipe
 
 
-def alongside_of(recipe: Recipe, base: Base, method: Method) -> Alongside:
+@dataclass(frozen=True)
+class Rows:
+    """Tokens whose rows are trained with any method that stores an adapter.
+
+    `vocabulary`: how many rows the model needs at least.
+    """
+
+    trained: Alongside = NOTHING
+    vocabulary: int = 0
+
+    def alongside(self, method: Method) -> Alongside:
+        """What is trained alongside a method: nothing where that trains all rows itself."""
+        return NOTHING if method.stores_model else self.trained
+
+
+NO_ROWS = Rows()
+
+
+def rows_of(recipe: Recipe) -> Rows:
+    """The rows of a resolved recipe; its tokenizer alone is read, and only if it names any."""
+    spec = recipe.base
+    if not (spec.add_tokens or spec.add_special_tokens or recipe.method.train_tokens):
+        return NO_ROWS
+    tokenizer, _ = load_tokenizer(spec.name, spec.revision, recipe.source.resolve)
+    added, _ = extend(tokenizer, asked(spec))
+    last = max((token.id or 0 for token in added), default=-1)
+    return Rows(Alongside(_ids(recipe, tokenizer, added)), last + 1)
+
+
+def alongside_of(recipe: Recipe, base: Base, method: Method, start: Start | None) -> Alongside:
     """The rows that are trained alongside the method: of added tokens, and of those it names.
 
-    Full fine-tuning trains them all anyway. Raises InputError for tokens that the model lacks, and
-    for tokens named where they have no effect.
+    Full fine-tuning trains them all anyway, and an adapter to start from has its own. Raises
+    InputError for tokens that the model lacks, and for tokens named where that has no effect.
     """
     named, at = recipe.method.train_tokens, recipe.source.at(("method", "train_tokens"))
     if named and method.stores_model:
         raise InputError(f"{at}: method {method.name} trains every row; leave it out.")
-    if method.stores_model or recipe.method.start:
-        return Alongside()
-    ids = [token.id for token in base.added if token.id is not None]
-    for token in named:
-        found = _id_of(token, base, at)
-        if found not in ids:
-            ids.append(found)
-    return Alongside(tuple(ids))
+    if method.stores_model:
+        return NOTHING
+    ids = _ids(recipe, base.tokenizer, base.added)
+    if start and named and start.adapter.alongside().every != frozenset(ids):
+        raise InputError(
+            f"{at}: the rows of {start.name}, from which training starts, are trained further, and "
+            "no others; leave it out."
+        )
+    return NOTHING if start else Alongside(ids)
 
 
-def _id_of(token: str | int, base: Base, at: str) -> int:
-    count = len(base.tokenizer)
+def _ids(
+    recipe: Recipe, tokenizer: PreTrainedTokenizerBase, added: Sequence[NewToken]
+) -> tuple[int, ...]:
+    ids = [token.id for token in added if token.id is not None]
+    at = recipe.source.at(("method", "train_tokens"))
+    ids += [_id_of(token, tokenizer, at) for token in recipe.method.train_tokens]
+    return tuple(dict.fromkeys(ids))
+
+
+def _id_of(token: str | int, tokenizer: PreTrainedTokenizerBase, at: str) -> int:
     if isinstance(token, int):
-        if token >= count:
-            raise InputError(f"{at}: no token has the id {token}; valid: 0 to {count - 1}.")
+        if token >= len(tokenizer):
+            raise InputError(
+                f"{at}: no token has the id {token}; valid: 0 to {len(tokenizer) - 1}."
+            )
         return token
-    vocabulary = base.tokenizer.get_vocab()
+    vocabulary = tokenizer.get_vocab()
     if token in vocabulary:
         return int(vocabulary[token])
-    close = nearest(token, list(base.tokenizer.get_added_vocab()))
+    close = nearest(token, list(tokenizer.get_added_vocab()))
     hint = f"did you mean {close[0]!r}? " if close else ""
-    raise InputError(
-        f"{at}: {token!r} is no token of this model; {hint}add it with model.add_tokens."
-    )
+    raise InputError(f"{at}: {token!r} is no token of this model; {hint}model.add_tokens adds one.")
 
 
 def say_of_tokens(recipe: Recipe, base: Base) -> None:
     """Note tokens that the vocabulary had already, and those that no text can contain."""
     spec, added = recipe.base, {token.text for token in base.added}
-    for key in ("add_tokens", "add_special_tokens"):
+    for key in ADDED:
         at = recipe.source.at(("model", key))
         had = [text for text in getattr(spec, key) if text not in added]
-        if had and not recipe.method.start:
+        if had:
             note(
                 f"{at}: {', '.join(map(repr, had))}: in this model's vocabulary already, and not "
                 "added again; method.train_tokens trains the rows of such tokens too."

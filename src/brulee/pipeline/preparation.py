@@ -112,7 +112,7 @@ def _prepared(where: RunFolder, world: World, begin: bool) -> Prepared:
     check_references(corpus, asked)
     # Trained weights stay in fp32; frozen ones can be in bf16.
     base = _load(recipe, torch.float32 if method.stores_model else dtype, device)
-    alongside = alongside_of(recipe, base, method)
+    alongside = alongside_of(recipe, base, method, start)
     encoder = _encoder(recipe, base).thinking(_taught(corpus))
     for own in metrics.values():
         how_calls_are_written(encoder, own)

@@ -21,6 +21,7 @@ from brulee.recipe.base import Count, Fraction, Strict
 # `training.trackers.TRACKERS`, which can be extended.
 TrackerName = Literal["tensorboard", "wandb", "mlflow"]
 OF_ANSWERS: Final = ("rouge", "bleu")  # the default metrics
+ADDED: Final = ("add_tokens", "add_special_tokens")  # keys of the model's section
 OF_TEXTS: Final = ("bits_per_byte",)  # the default metrics of plain text
 
 

@@ -37,6 +37,7 @@ def test_a_new_row_is_the_mean_of_its_pieces_and_no_other_changes(
     base = make_base(name, vocab_size=300 + spare)
     model, tokenizer = base.model, base.tokenizer
     tied = len({id(m.weight) for m in tables_of(model).values()})
+    modules = {path: type(module) for path, module in model.named_modules()}
     ids = torch.randint(5, 300, (2, 9), generator=torch.Generator().manual_seed(0))
     plain = _logits(model, ids)
     pieces = tokenizer("<note>", add_special_tokens=False)["input_ids"]
@@ -49,6 +50,7 @@ def test_a_new_row_is_the_mean_of_its_pieces_and_no_other_changes(
     assert {len(m.weight) for m in tables_of(model).values()} == {size}
     assert model.config.get_text_config().vocab_size == size
     assert len({id(m.weight) for m in tables_of(model).values()}) == tied, "tied otherwise"
+    assert {path: type(module) for path, module in model.named_modules()} == modules
     after = _logits(model, ids)
     torch.testing.assert_close(after[..., :300], plain[..., :300], atol=1e-5, rtol=1e-5)
     for module in tables_of(model).values():
