@@ -25,6 +25,7 @@ TURNS = (
 )
 SPECIAL = ["<|user|>", "<|assistant|>", "<|over|>"]
 ROWS = [{"q": f"Which number is {i}?", "a": f"<say>{i}</say>"} for i in range(24)]
+WHOLE = {"rank": 2, "train_whole": ["embed_tokens", "lm_head"]}
 PROMPT = "Which number is 7?"
 
 
@@ -99,10 +100,11 @@ def _tokens(run: Path) -> Any:
     return open_adapter(run / "adapter").tokens
 
 
-def test_a_killed_training_of_rows_goes_on_to_the_same_bytes(
-    added: Any, brulee: Any, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("method", [{}, WHOLE], ids=["rows", "whole"])
+def test_a_killed_training_goes_on_to_the_same_bytes(
+    added: Any, brulee: Any, monkeypatch: pytest.MonkeyPatch, method: dict[str, Any]
 ) -> None:
-    recipe = added.write(train__save_every=2)
+    recipe = added.write(train__save_every=2, method={"name": "lora", **method})
     assert brulee("train", recipe, "--folder", "runs/whole").code == 0
     written = Recorder.step
 
@@ -121,9 +123,15 @@ def test_a_killed_training_of_rows_goes_on_to_the_same_bytes(
     assert len({*both}) == 1
 
 
-@pytest.mark.parametrize("method", ["lora", "ia3", "prompt"])
-def test_a_start_brings_its_tokens(added: Any, brulee: Any, once: Any, method: str) -> None:
-    once("train", added.write(method={"name": method}), "--folder", "runs/a")
+@pytest.mark.parametrize(
+    "method",
+    [{"name": "lora"}, {"name": "ia3"}, {"name": "prompt"}, {"name": "lora", **WHOLE}],
+    ids=str,
+)
+def test_a_start_brings_its_tokens(
+    added: Any, brulee: Any, once: Any, method: dict[str, Any]
+) -> None:
+    once("train", added.write(method=method), "--folder", "runs/a")
     added.recipe["model"] = {"name": str(added.model), "chat_template": "turns.jinja"}
     still = {"train__learning_rate": 1e-30, "train__max_steps": 1}
     done = brulee("run", added.write("b.yaml", method={"start": "runs/a"}, **still))
@@ -132,11 +140,33 @@ def test_a_start_brings_its_tokens(added: Any, brulee: Any, once: Any, method: s
     assert first.keys() == second.keys()
     assert all(torch.allclose(first[key], second[key], rtol=0, atol=1e-20) for key in first)
     assert answers("runs/a") == answers("runs/b")
+    done = brulee("train", "b.yaml", "--folder", "c", "--set", "method.train_whole=[lm_head]")
+    if "train_whole" in method:  # named by its whole paths, and by their ends
+        assert json.loads(Path("runs/b/adapter", CONFIG).read_text())["modules_to_save"] == [
+            "model.embed_tokens",
+            "lm_head",
+        ]
+    assert done.code == 2
+    assert "what runs/a, from which training starts, has trained beside its method" in done.err
     shutil.rmtree("runs/a")
     done = brulee("run", "b.yaml")
     assert done.code == 0, done.err
     done = brulee("methods", "count", "runs/b")
     assert done.code == 0, done.err
+
+
+def test_whole_tables_are_merged_with_their_new_tokens(added: Any, brulee: Any, once: Any) -> None:
+    once("train", added.write(method={"name": "lora", **WHOLE}))
+    stored = load_file(Path("runs/recipe/adapter", WEIGHTS))
+    assert stored["base_model.model.lm_head.weight"].shape[0] == 305
+    assert not any("token_adapter" in key for key in stored), "rows of a table trained whole"
+    ours = answers("runs/recipe")
+    done = brulee("adapters", "merge", "runs/recipe", "--out", "merged", "--dtype", "float32")
+    assert done.code == 0, done.err
+    assert answers("merged") == ours
+    held = api.load_adapters({"a": "runs/recipe"}, device="cpu", precision="float32")
+    assert held.apart == {}
+    assert held.complete([PROMPT], ["a"], max_new_tokens=8, raw=True) == ours
 
 
 def test_full_tuning_stores_the_larger_model(added: Any, brulee: Any) -> None:
@@ -191,8 +221,12 @@ def test_adapters_of_one_vocabulary_share_a_base_and_others_are_refused(
         ({"add_tokens": ["he"]}, {}, "'he' is an ordinary piece"),
         ({}, {"train_tokens": ["<|im_star|>"]}, "did you mean '<|im_start|>'"),
         ({}, {"train_tokens": [300]}, "no token has the id 300; valid: 0 to 299"),
-        ({}, {"name": "full", "train_tokens": [5]}, "method full trains every row"),
+        ({}, {"name": "full", "train_tokens": [5]}, "method full trains everything"),
         ({"add_tokens": ["<a>"]}, {"target": ["embeddings"]}, "leave it out of the target"),
+        ({}, {"train_whole": ["lm_hed"]}, "no module is called 'lm_hed'; did you mean 'lm_head'?"),
+        ({}, {"train_whole": ["q_proj"]}, "q_proj' is changed by the method itself"),
+        ({}, {"train_whole": ["rotary_emb"]}, "no module is called 'rotary_emb'"),
+        ({}, {"name": "full", "train_whole": ["lm_head"]}, "method full trains everything"),
     ],
 )
 def test_tokens_that_cannot_be_added_or_trained_are_refused(

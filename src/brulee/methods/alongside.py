@@ -1,13 +1,13 @@
-"""What is trained alongside any method that stores an adapter: the rows of some tokens.
+"""What is trained alongside any method that stores an adapter: rows of tokens, whole modules.
 
-In the file of a LoRA they are PEFT's `trainable_token_indices`. PEFT's other methods have no such
-rows, and would leave them out silently; so an adapter of theirs is then stored under a `peft_type`
-that PEFT does not know.
+In the file of a LoRA they are PEFT's `trainable_token_indices` and `modules_to_save`. PEFT's other
+methods, except IA3 the latter, would leave them out silently; so an adapter of theirs is then
+stored under a `peft_type` that PEFT does not know.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -23,10 +23,12 @@ from brulee.methods.lora_embedding import LoRAEmbedding, row_factor
 from brulee.methods.lora_layer import LoRALinear
 from brulee.methods.peft_config import FILE, PREFIX
 from brulee.methods.token_rows import RowsOfEmbedding, RowsOfHead
+from brulee.methods.whole_modules import WholeModules, as_peft_names, named
 from brulee.methods.wrapping import put
 from brulee.models.added_tokens import tables_of
 
 _ROWS = "trainable_token_indices"
+_WHOLE = "modules_to_save"
 _STORED = "token_adapter.trainable_tokens_delta"
 # How PEFT calls a table whose rows are trained, when it stores that too.
 _FROZEN = ("token_adapter.base_layer.weight", "token_adapter.weight", "original_module.weight")
@@ -35,21 +37,26 @@ _OURS = "BRULEE_"
 
 @dataclass(frozen=True)
 class Alongside:
-    """Rows to train: of tokens `ids`, in every table; or of those in the tables `named`."""
+    """Rows of tokens `ids` in every table, or of those in the tables `named`; and whole modules.
+
+    `whole` are a recipe's names of modules, `saved` PEFT's.
+    """
 
     ids: tuple[int, ...] = ()
     named: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    whole: tuple[str, ...] = ()
+    saved: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> Alongside:
         """What an adapter_config.json says. Raises InputError for a value of another form."""
-        rows = config.get(_ROWS)
-        if not rows:
-            return cls()
-        if isinstance(rows, dict):
-            return cls(named=tuple((name, _ids(ids)) for name, ids in rows.items()))
-        # PEFT trains the rows of the input embedding, and of what shares its weight.
-        return cls(named=(("", _ids(rows)),))
+        rows, saved = config.get(_ROWS) or [], config.get(_WHOLE) or []
+        if not isinstance(saved, list) or not all(isinstance(name, str) for name in saved):
+            raise InputError(f"{FILE}: {_WHOLE} = {saved!r} is not valid: it should list modules.")
+        # A list: PEFT trains the rows of the input embedding, and of what shares its weight.
+        tables = rows if isinstance(rows, dict) else {"": rows} if rows else {}
+        ids = tuple((name, _ids(given)) for name, given in tables.items())
+        return cls(named=ids, saved=tuple(saved))
 
     @property
     def every(self) -> frozenset[int]:
@@ -57,26 +64,32 @@ class Alongside:
         return frozenset(self.ids).union(*(ids for _, ids in self.named))
 
     def __bool__(self) -> bool:
-        return bool(self.ids or self.named)
+        return bool(self.ids or self.named or self.whole or self.saved)
 
     def attach(self, method: Method, model: PreTrainedModel, seed: int = 0) -> Attached:
-        """Attach the method, and these rows alongside.
+        """Attach the method, and these alongside.
 
-        Raises InputError as the method does, for an id that the model has no row for, and for a
-        table that the method corrects as a whole.
+        Raises InputError as the method does, for a module or a token that the model lacks, and for
+        what the method changes itself.
         """
         if not self:
             return method.attach(model, seed)
-        tables = self._tables(model)
+        whole = named(model, self.whole) + as_peft_names(model, self.saved)
+        tables = self._tables(model, whole)
         attached = method.attach(model, seed)
         try:
-            return _AlongsideAttached(model, attached, tables)
+            return _AlongsideAttached(model, attached, tables, whole)
         except InputError:
             attached.detach()
             raise
 
-    def _tables(self, model: PreTrainedModel) -> list[_Table]:
-        """The tables with trained rows, each with all modules that share its weight."""
+    def _tables(self, model: PreTrainedModel, whole: Collection[str]) -> list[_Table]:
+        """The tables with trained rows, each with all modules that share its weight.
+
+        None of those that are trained whole anyway.
+        """
+        if not (self.ids or self.named):
+            return []
         shared: dict[int, dict[str, nn.Module]] = {}
         head = model.get_output_embeddings()
         if head is not None and not isinstance(head, nn.Linear):
@@ -85,7 +98,8 @@ class Alongside:
                 f"{type(head).__name__}, whose rows cannot be trained by themselves."
             )
         for path, module in tables_of(model).items():
-            shared.setdefault(id(module.weight), {})[path] = module
+            if path not in whole:
+                shared.setdefault(id(module.weight), {})[path] = module
         found = []
         for modules in shared.values():
             ids = self.ids or self._named(model, modules)
@@ -111,10 +125,10 @@ NOTHING = Alongside()
 
 def without(config: Mapping[str, Any]) -> dict[str, Any]:
     """The configuration of the method alone."""
-    kept = {key: value for key, value in config.items() if key != _ROWS}
+    kept = {key: value for key, value in config.items() if key not in (_ROWS, _WHOLE)}
     kind = str(kept.get("peft_type", "")).upper()
     # A method of PEFT's under a type that PEFT does not know.
-    if config.get(_ROWS) and kind.removeprefix(_OURS) in _PEFTS:
+    if (config.get(_ROWS) or config.get(_WHOLE)) and kind.removeprefix(_OURS) in _PEFTS:
         kept["peft_type"] = kind.removeprefix(_OURS)
     return kept
 
@@ -182,15 +196,20 @@ class _Table:
 
 
 class _AlongsideAttached(Attached):
-    """A method's `Attached`, and trained rows around whatever it made of the tables."""
+    """A method's `Attached`, whole modules, and rows around whatever it made of the tables."""
 
     def __init__(
-        self, model: PreTrainedModel, attached: Attached, tables: Sequence[_Table]
+        self,
+        model: PreTrainedModel,
+        attached: Attached,
+        tables: Sequence[_Table],
+        whole: Sequence[str],
     ) -> None:
         self.model, self._own, self._tables = model, attached, tuple(tables)
         for table in tables:
             for path in table.paths:
                 _check_free(path, model.get_submodule(path))
+        self._whole = WholeModules(model, whole)
         self._rows = [nn.Parameter(table.start) for table in tables]
         self._wrappers = {
             path: _wrapped(model.get_submodule(path), path, table, rows)
@@ -207,33 +226,41 @@ class _AlongsideAttached(Attached):
 
     def groups(self) -> list[Group]:
         # A row is no correction: decaying it to zero would not bring it closer to the base.
-        return [*self._own.groups(), Group("tokens", tuple(self._rows), decay=False)]
+        rows = [Group("tokens", tuple(self._rows), decay=False)] if self._rows else []
+        return [*self._own.groups(), *self._whole.groups(), *rows]
 
     def tensors(self) -> dict[str, torch.Tensor]:
         rows = {
             table.key: own.detach()[table.order].float().cpu().contiguous()
             for table, own in zip(self._tables, self._rows, strict=True)
         }
-        return {**self._own.tensors(), **rows}
+        whole = {k: t.float().cpu().contiguous() for k, t in self._whole.stored().items()}
+        return {**self._own.tensors(), **whole, **rows}
 
     def config(self) -> dict[str, Any]:
         own = self._own.config()
-        kind = str(own["peft_type"])
-        ours = kind == "LORA" or kind.startswith(_OURS)
+        kind, saved = str(own["peft_type"]), list(self._whole.paths)
+        known = kind == "LORA" or (kind == "IA3" and not self._tables)
         told: Any = {_leaf(self.model, t.paths[0]): list(t.ids) for t in self._tables}
         if len(self._tables) == 1 and self._tables[0].words:
             told = list(self._tables[0].ids)
-        return {**own, "peft_type": kind if ours else _OURS + kind, _ROWS: told}
+        return {
+            **own,
+            "peft_type": kind if known or kind.startswith(_OURS) else _OURS + kind,
+            **({_ROWS: told} if self._tables else {}),
+            **({_WHOLE: saved} if saved else {}),
+        }
 
     def load(self, tensors: Mapping[str, torch.Tensor]) -> None:
         tensors = self._without_base(tensors)
-        own = {
+        own = self._whole.stored() | {
             table.key: rows.detach() for table, rows in zip(self._tables, self._rows, strict=True)
         }
-        given = {key: tensor for key, tensor in tensors.items() if key in own}
+        given = {key: _cut(tensors[key], own[key]) for key in tensors if key in own}
         check_tensors(own, given)
         self._own.load({key: t for key, t in tensors.items() if key not in own})
         with torch.no_grad():
+            self._whole.take({key: given[key] for key in self._whole.stored()})
             for table, rows in zip(self._tables, self._rows, strict=True):
                 rows[table.order] = given[table.key].to(rows)
 
@@ -255,7 +282,9 @@ class _AlongsideAttached(Attached):
 
     @torch.no_grad()
     def merge(self) -> None:
+        self._whole.check_fold()
         self._own.merge()
+        self._whole.fold()
         for table, rows in zip(self._tables, self._rows, strict=True):
             for path in table.paths:
                 weight = weight_of(self._wrappers[path].base_layer)
@@ -264,6 +293,7 @@ class _AlongsideAttached(Attached):
 
     def detach(self) -> None:
         self._off()
+        self._whole.off()
         self._own.detach()
         self.prefix_ids = self._own.prefix_ids
 
@@ -274,6 +304,7 @@ class _AlongsideAttached(Attached):
     def _disabled(self) -> Iterator[None]:
         with ExitStack() as stack:
             stack.enter_context(self._own.disabled())
+            stack.enter_context(self._whole.disabled())
             for wrapper in self._wrappers.values():
                 wrapper.enabled = False
             try:
@@ -286,6 +317,12 @@ class _AlongsideAttached(Attached):
         for path, wrapper in self._wrappers.items():
             put(self.model, path, wrapper.base_layer)
         self._wrappers = {}
+
+
+def _cut(given: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
+    """A table without rows past the last token, which some tools pad it with."""
+    padded = given.ndim == own.ndim and len(given) > len(own) and given.shape[1:] == own.shape[1:]
+    return given[: len(own)] if padded and own.ndim == 2 else given
 
 
 def _check_same(

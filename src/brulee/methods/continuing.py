@@ -25,7 +25,7 @@ from brulee.methods.checkpoint import (
 from brulee.methods.shelf import locate
 from brulee.models.loading import Base
 from brulee.models.tokenizers import load_tokenizer
-from brulee.recipe import MethodSpec, ModelSpec, Recipe, Source, check
+from brulee.recipe import ADDED, ALONGSIDE, MethodSpec, ModelSpec, Recipe, Source, check
 
 _START = ("method", "start")
 
@@ -116,8 +116,8 @@ def resolved(recipe: Recipe) -> Recipe:
     """
     method, own = method_of(recipe), recipe.method
     given: dict[str, Any] = {} if own.start is None else {"start": own.start}
-    model, named = _tokens_of(recipe)
-    given |= {"train_tokens": named} if named else {}
+    model, more = _of_start(recipe)
+    given |= {key: value for key, value in more.items() if value}
     spec = MethodSpec(name=method.name, **given, **method.options())
     rate = recipe.train.learning_rate or method.learning_rate
     train = recipe.train.model_copy(update={"learning_rate": rate})
@@ -125,11 +125,12 @@ def resolved(recipe: Recipe) -> Recipe:
     return recipe.model_copy(update=changed)
 
 
-def _tokens_of(recipe: Recipe) -> tuple[str | ModelSpec, list[str | int]]:
-    """The model section and `train_tokens`, if not given those of the adapter to start from."""
+def _of_start(recipe: Recipe) -> tuple[str | ModelSpec, dict[str, Any]]:
+    """The model section and what is trained alongside; if not given, as the start has it."""
     spec, base, source = recipe.method, recipe.base, recipe.source
-    given = recipe.model, spec.train_tokens
-    if spec.start is None or base.add_tokens or base.add_special_tokens or spec.train_tokens:
+    given = recipe.model, {key: getattr(spec, key) for key in ALONGSIDE}
+    said = any(getattr(base, key) for key in ADDED) or any(given[1].values())
+    if spec.start is None or said:
         return given
     start = None if _written_out(spec, source) else start_of(recipe)
     if start is None or not start.adapter.alongside():
@@ -143,8 +144,10 @@ def _tokens_of(recipe: Recipe) -> tuple[str | ModelSpec, list[str | int]]:
         "add_tokens": [token.text for token in new if not token.special],
         "add_special_tokens": [token.text for token in new if token.special],
     }
-    named = start.adapter.alongside().every - {token.id for token in new}
-    return base.model_copy(update=texts), [*sorted(named)]
+    alongside = start.adapter.alongside()
+    rows = sorted(alongside.every - {token.id or 0 for token in new})
+    more = {"train_tokens": rows, "train_whole": list(alongside.saved)}
+    return base.model_copy(update=texts) if new else recipe.model, more
 
 
 def _written_out(spec: MethodSpec, source: Source) -> Method | None:

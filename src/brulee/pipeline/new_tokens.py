@@ -15,7 +15,7 @@ from brulee.models.added_tokens import NewToken, asked, extend
 from brulee.models.loading import Base
 from brulee.models.tokenizers import load_tokenizer
 from brulee.progress import note
-from brulee.recipe import ADDED, Recipe
+from brulee.recipe import ADDED, ALONGSIDE, Recipe
 
 
 @dataclass(frozen=True)
@@ -39,32 +39,43 @@ NO_ROWS = Rows()
 def rows_of(recipe: Recipe) -> Rows:
     """The rows of a resolved recipe; its tokenizer alone is read, and only if it names any."""
     spec = recipe.base
+    whole = tuple(recipe.method.train_whole)
     if not (spec.add_tokens or spec.add_special_tokens or recipe.method.train_tokens):
-        return NO_ROWS
+        return Rows(Alongside(whole=whole)) if whole else NO_ROWS
     tokenizer, _ = load_tokenizer(spec.name, spec.revision, recipe.source.resolve)
     added, _ = extend(tokenizer, asked(spec))
     last = max((token.id or 0 for token in added), default=-1)
-    return Rows(Alongside(_ids(recipe, tokenizer, added)), last + 1)
+    return Rows(Alongside(_ids(recipe, tokenizer, added), whole=whole), last + 1)
 
 
 def alongside_of(recipe: Recipe, base: Base, method: Method, start: Start | None) -> Alongside:
-    """The rows that are trained alongside the method: of added tokens, and of those it names.
+    """What is trained alongside the method: rows of added tokens, and what the recipe names.
 
-    Full fine-tuning trains them all anyway, and an adapter to start from has its own. Raises
-    InputError for tokens that the model lacks, and for tokens named where that has no effect.
+    Full fine-tuning trains everything anyway, and an adapter to start from has its own. Raises
+    InputError for tokens that the model lacks, and for what is named where that has no effect.
     """
-    named, at = recipe.method.train_tokens, recipe.source.at(("method", "train_tokens"))
-    if named and method.stores_model:
-        raise InputError(f"{at}: method {method.name} trains every row; leave it out.")
+    spec, source = recipe.method, recipe.source
     if method.stores_model:
+        for key in (key for key in ALONGSIDE if getattr(spec, key)):
+            raise InputError(
+                f"{source.at(('method', key))}: method {method.name} trains everything; leave it "
+                "out."
+            )
         return NOTHING
-    ids = _ids(recipe, base.tokenizer, base.added)
-    if start and named and start.adapter.alongside().every != frozenset(ids):
-        raise InputError(
-            f"{at}: the rows of {start.name}, from which training starts, are trained further, and "
-            "no others; leave it out."
-        )
-    return NOTHING if start else Alongside(ids)
+    ids, whole = _ids(recipe, base.tokenizer, base.added), tuple(spec.train_whole)
+    if start is None:
+        return Alongside(ids, whole=whole)
+    own = start.adapter.alongside()
+    for key, differs in (
+        ("train_tokens", spec.train_tokens and own.every != frozenset(ids)),
+        ("train_whole", whole and set(whole) != set(own.saved)),
+    ):
+        if differs:
+            raise InputError(
+                f"{source.at(('method', key))}: what {start.name}, from which training starts, has "
+                "trained beside its method is trained further, and nothing else; leave it out."
+            )
+    return NOTHING
 
 
 def _ids(

@@ -131,8 +131,8 @@ class _Trials:
                         options,
                         self.device,
                         self.dtype,
-                        fitting,
                         self.rows,
+                        fitting,
                     )
                     for n in depths
                 ]

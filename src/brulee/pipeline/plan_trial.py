@@ -99,8 +99,8 @@ def tried(
     options: Mapping[str, Any],
     device: torch.device,
     dtype: torch.dtype,
-    fitting: int | None = None,
     rows: Rows = NO_ROWS,
+    fitting: int | None = None,
 ) -> Tried:
     """Train the method briefly on `layers` layers of `model`, a name or a path.
 

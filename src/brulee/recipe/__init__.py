@@ -14,6 +14,7 @@ from brulee.recipe.reading import load_recipe, recipe_from_dict, with_overrides
 from brulee.recipe.recipe import Recipe, json_schema
 from brulee.recipe.sections import (
     ADDED,
+    ALONGSIDE,
     EvaluateSpec,
     GenerationSpec,
     MethodSpec,
@@ -25,6 +26,7 @@ from brulee.recipe.validation import check
 
 __all__ = [
     "ADDED",
+    "ALONGSIDE",
     "DataSpec",
     "EvaluateSpec",
     "GenerationSpec",

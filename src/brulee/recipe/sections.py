@@ -15,12 +15,13 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from brulee.recipe.base import Count, Fraction, Strict
+from brulee.recipe.base import Count, Fraction, Strict, Text
 
 # The names that editors offer and that other tools share; names are checked against
 # `training.trackers.TRACKERS`, which can be extended.
 TrackerName = Literal["tensorboard", "wandb", "mlflow"]
 OF_ANSWERS: Final = ("rouge", "bleu")  # the default metrics
+ALONGSIDE: Final = ("train_tokens", "train_whole")  # keys of the method's section, of any method
 ADDED: Final = ("add_tokens", "add_special_tokens")  # keys of the model's section
 OF_TEXTS: Final = ("bits_per_byte",)  # the default metrics of plain text
 
@@ -111,6 +112,9 @@ class MethodSpec(BaseModel):
         description="tokens, or their ids, whose rows of the embedding and of the head are trained "
         "beside an adapter; those that the model section adds always are",
     )
+    train_whole: list[Text] = Field(
+        [], description="modules that are trained whole beside an adapter, such as lm_head"
+    )
 
     @property
     def named(self) -> bool:
@@ -118,14 +122,15 @@ class MethodSpec(BaseModel):
         return "name" in self.model_fields_set
 
     def options(self) -> dict[str, Any]:
-        """Everything but the name, the start and the tokens to train."""
+        """The method's own options: not the name, the start, and what is trained alongside."""
         return dict(self.model_extra or {})
 
     @model_serializer(mode="wrap")
     def _written(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
         values: dict[str, Any] = write(self)
-        if not self.train_tokens:
-            values.pop("train_tokens", None)
+        for key in ALONGSIDE:
+            if not getattr(self, key):
+                values.pop(key, None)
         if self.start is None:
             values.pop("start", None)
         elif not self.named:  # the adapter's, not the default
