@@ -114,6 +114,11 @@ def _single(found: Converted, key: str, value: Any, line: int | None) -> None:
         found.lines[tuple(known.to.split("."))] = line
 
 
+_LISTS = (
+    "model.add_tokens", "model.add_special_tokens", "method.train_tokens", "method.train_whole"
+)  # fmt: skip
+
+
 def _put_single(found: Converted, to: str, key: str, value: Any, here: Any) -> None:
     if to in ("train.save_every", "train.validate_every", "train.keep_checkpoints") and here < 1:
         return
@@ -125,8 +130,12 @@ def _put_single(found: Converted, to: str, key: str, value: Any, here: Any) -> N
         return
     if to == "method.layers" and not here:
         return
+    if key == "special_tokens" and isinstance(value, dict):
+        found.leave(key, value, KEYS["eos_token"].note, matters=False)
+    if to in _LISTS and not here:
+        return
     if to == "train.max_grad_norm" and here == 0:
         here = None
     if key in ("lr_scheduler_type", "lr_scheduler") and value == "constant":
         found.put("train.warmup", 0.0, "constant there is without warm-up")
-    found.put(to, here)
+    found.put(to, here, KEYS[key].note if to in _LISTS else "")

@@ -14,9 +14,11 @@ from typing import Any, Final
 from brulee.recipe.theirs.values import (
     Unlike,
     boolean,
+    control,
     count,
     four_bits,
     layers,
+    listed,
     muon,
     not_prompts,
     number,
@@ -24,6 +26,7 @@ from brulee.recipe.theirs.values import (
     pissa,
     precision,
     prompts,
+    rows,
     same,
     schedule,
     targets,
@@ -67,7 +70,6 @@ _SHARDS = _nowhere(
 _HUB = _nowhere("not in a recipe: brulee adapters push")
 _PROMPTS = "train.prompt_loss_weight"
 _ANSWERS = _nowhere("only answers are learned unless train.prompt_loss_weight is set")
-_TOKENS = _lost("no token is added to the vocabulary")
 _LOSS = _lost("the loss is the cross-entropy of the learned tokens")
 _WHOLE = _lost("one rank, one alpha and one initialisation for all modules of method.target")
 _SOLVER = _lost("no train.optimizer has such settings")
@@ -97,7 +99,16 @@ KEYS: Final[dict[str, Key]] = {
         ("adapter_name_or_path", "lora_model_dir"),
         Key("method.start", "rank, alpha and the like are then the adapter's"),
     ),
-    **dict.fromkeys(("special_tokens", "tokens", "add_tokens", "resize_vocab"), _TOKENS),
+    **dict.fromkeys(
+        ("tokens", "add_tokens"),
+        Key("model.add_tokens", "their rows alone are trained beside an adapter", listed),
+    ),
+    **dict.fromkeys(
+        ("special_tokens", "add_special_tokens"),
+        Key("model.add_special_tokens", "tokens that only the chat template writes", control),
+    ),
+    "resize_vocab": _nowhere("the tables get rows for the tokens of model.add_tokens"),
+    "peft_trainable_token_indices": Key("method.train_tokens", "tokens or their ids", rows),
     **dict.fromkeys(
         ("eos_token", "pad_token"), _lost("the tokenizer's own end and padding tokens are used")
     ),
@@ -130,7 +141,7 @@ KEYS: Final[dict[str, Key]] = {
     "freeze_trainable_layers": Key("method.layers", "of method.name: selective"),
     **dict.fromkeys(
         ("lora_modules_to_save", "modules_to_save", "additional_target"),
-        _lost("no module is fully tuned next to LoRA; method.target takes embeddings and lm_head"),
+        Key("method.train_whole", "a head tied to the embedding is then trained apart", listed),
     ),
     "unfrozen_parameters": _lost("method.name: selective tunes parameters of the model itself"),
     **dict.fromkeys(
