@@ -13,6 +13,7 @@ import torch.nn.functional as F
 
 from brulee.data.encoding import Encoded
 from brulee.methods import build_method
+from brulee.methods.alongside import Alongside
 from brulee.methods.base import Attached
 from brulee.methods.checkpoint import attach_adapter, open_adapter, save_adapter
 from brulee.methods.continuing import start_of
@@ -32,11 +33,14 @@ pytestmark = pytest.mark.filterwarnings(
     "error",
     "ignore:`is_gradient_checkpointing` is deprecated:FutureWarning",
     "ignore:`past_key_values` is deprecated:FutureWarning",
+    # Told of a head that is trained apart from the embedding, as it is here.
+    "ignore:Model has `tie_word_embeddings=True` and a tied layer:UserWarning",
 )
 
 MakeBase = Callable[..., Base]
 Options = dict[str, Any]
 NAMED = ["q_proj", "down_proj"]
+TOKENS = [299, *range(9, 200, 10)]
 # Leaves that one model has more than once (c_proj) need whole paths in PEFT's target_modules.
 LORA: list[tuple[str, str, Options]] = [
     ("llama", "lora", {"target": "all-linear"}),
@@ -56,12 +60,24 @@ LORA: list[tuple[str, str, Options]] = [
     ("bart", "lora", {"target": "all-linear"}),
     ("bart", "lora", {"target": "all-linear", "dora": True}),
     ("phi", "lora", {"target": ["fc1", "v_proj"], "dora": True, "rslora": True}),
+    ("qwen3", "lora", {"target": NAMED, "train_tokens": TOKENS}),
+    ("gemma", "lora", {"target": NAMED, "train_tokens": TOKENS}),
+    ("bart", "lora", {"target": "attention", "train_tokens": TOKENS}),
+    ("llama", "lora", {"target": NAMED, "train_whole": ["embed_tokens", "lm_head"]}),
+    ("llama", "lora", {"target": NAMED, "train_whole": ["lm_head", "model.norm"]}),
+    ("llama", "lora", {"target": NAMED, "train_tokens": TOKENS, "train_whole": ["embed_tokens"]}),
+    ("qwen3", "lora", {"target": NAMED, "train_whole": ["embed_tokens"]}),
+    ("qwen3", "lora", {"target": NAMED, "train_whole": ["lm_head"]}),
+    ("phi", "lora", {"target": NAMED[:1], "train_whole": ["lm_head", "mlp.fc2"]}),
+    ("llama", "ia3", {"train_whole": ["lm_head"]}),
 ]
 # What PEFT has too, in full: both ways and twenty steps.
 WAYS: list[tuple[str, Options]] = [
     ("lora", {"target": "all-linear"}),
     ("lora", {"target": "all-linear", "rslora": True}),
     ("lora", {"target": "all-linear", "dora": True}),
+    ("lora", {"target": "attention", "train_tokens": sorted(TOKENS)}),
+    ("lora", {"target": "attention", "train_whole": ["lm_head"]}),
     ("ia3", {}),
 ]
 BOTH_WAYS = ("llama", "gpt2", "t5")
@@ -100,7 +116,10 @@ def _randomise(parameters: Iterator[tuple[str, torch.nn.Parameter]]) -> None:
 
 def _attach(base: Base, method: str, options: Options) -> Attached:
     small = {"rank": 3, "alpha": 7.0} if method == "lora" else {}
-    return build_method(MethodSpec(name=method, **{**small, **options})).attach(base.model)
+    spec = MethodSpec(name=method, **{**small, **options})
+    ids = tuple(i for i in spec.train_tokens if isinstance(i, int))
+    alongside = Alongside(ids, whole=tuple(spec.train_whole))
+    return alongside.attach(build_method(spec), base.model)
 
 
 def _in_peft(base: Base, method: str, options: Options) -> PeftModel:
@@ -268,7 +287,11 @@ def _assert_same_gradients(
     ours = {n: p for n, p in model.named_parameters() if p.requires_grad}
     assert len(ours) == len(theirs)
     for name, parameter in ours.items():
-        their_name = f"base_model.model.{name}.default"
+        called = name.replace(".rows", ".token_adapter.trainable_tokens_delta")
+        their_name = f"base_model.model.{called}.default"
+        if name.endswith("_tuned"):
+            where, _, leaf = name.removesuffix("_tuned").rpartition(".")
+            their_name = f"base_model.model.{where}.modules_to_save.default.{leaf}"
         their_name += "" if their_name in theirs else ".weight"
         expected = theirs[their_name].grad
         torch.testing.assert_close(parameter.grad, expected, atol=within, rtol=1e-4, msg=name)

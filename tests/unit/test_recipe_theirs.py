@@ -670,3 +670,49 @@ def test_adapters_that_are_merged_there_are_no_start(tmp_path: Path, more: str, 
     (told,) = (one for one in found.left if one.key == "adapter_name_or_path")
     assert told.matters
     assert why in told.why
+
+
+@pytest.mark.parametrize(
+    ("theirs", "model", "method"),
+    [
+        (
+            AXOLOTL.replace("qlora", "lora")
+            + """
+tokens: ["<tool>", "</tool>"]
+special_tokens:
+  pad_token: <pad>
+  eos_token: <|im_end|>
+  additional_special_tokens: [<|im_start|>, <|im_end|>]
+lora_modules_to_save: [embed_tokens, lm_head]
+peft_trainable_token_indices: {embed_tokens: [5, 6], lm_head: [6, 7]}
+""",
+            (["<tool>", "</tool>"], ["<|im_end|>", "<|im_start|>"]),
+            ([5, 6, 7], ["embed_tokens", "lm_head"]),
+        ),
+        (
+            LLAMA_FACTORY
+            + """
+add_tokens: <think>,</think>
+add_special_tokens: <|a|>
+resize_vocab: true
+additional_target: embed_tokens,lm_head
+""",
+            (["<think>", "</think>"], ["<|a|>"]),
+            ([], ["embed_tokens", "lm_head"]),
+        ),
+        (AXOLOTL + "special_tokens: {pad_token: <pad>}\ntokens: []\n", ([], []), ([], [])),
+    ],
+    ids=["axolotl", "LLaMA-Factory", "only to pad"],
+)
+def test_new_tokens_and_modules_trained_whole_are_carried_over(
+    tmp_path: Path, theirs: str, model: Any, method: Any
+) -> None:
+    file = tmp_path / "theirs.yaml"
+    file.write_text(theirs)
+    done = written(file)
+    (tmp_path / "ours.yaml").write_text(done.text)
+    recipe = load_recipe(tmp_path / "ours.yaml")
+    assert (recipe.base.add_tokens, recipe.base.add_special_tokens) == model
+    assert (recipe.method.train_tokens, recipe.method.train_whole) == method
+    told = {one.key for one in done.left if one.matters}
+    assert not told & {"tokens", "special_tokens", "resize_vocab", "additional_target"}

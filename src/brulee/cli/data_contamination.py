@@ -185,6 +185,7 @@ def _asked(spec: Recipe, corpus: Corpus, tested: Sequence[RowTexts]) -> dict[str
     from brulee.data.encoding import Encoder
     from brulee.evaluation.memorised import familiarity
     from brulee.inference.session import open_engine
+    from brulee.models.added_tokens import asked
     from brulee.models.chat_templates import by_recipe, mode_of
     from brulee.models.loading import load_base
     from brulee.models.precision import pick_device, pick_dtype
@@ -193,6 +194,7 @@ def _asked(spec: Recipe, corpus: Corpus, tested: Sequence[RowTexts]) -> dict[str
     dtype = pick_dtype(spec.train.precision, device)
     held = spec.base
     how: dict[str, Any] = {"quantise": held.quantise, "rope_scaling": spec.rope_scaling}
+    how["tokens"] = asked(held)
     base = load_base(held.name, dtype, device, held.revision, spec.source.resolve, **how)
     tokenizer = by_recipe(base.tokenizer, base.kind, spec)
     encoder = Encoder(tokenizer, kind=base.kind, chat_template=mode_of(held.chat_template))

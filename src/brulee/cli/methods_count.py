@@ -16,6 +16,7 @@ from brulee.errors import InputError
 
 if TYPE_CHECKING:
     from brulee.methods.accounting import Count
+    from brulee.pipeline.new_tokens import Rows
     from brulee.recipe import MethodSpec
 
 
@@ -64,8 +65,14 @@ def count(
             )
         counts = count_methods(lambda: one_map(*sides), given, names)
     else:
-        model, revision, own = _base(str(model))
-        counts = count_methods(lambda: load_skeleton(model, revision), given, names, own)
+        model, revision, own, rows = _base(str(model))
+        counts = count_methods(
+            lambda: load_skeleton(model, revision, vocabulary=rows.vocabulary),
+            given,
+            names,
+            own,
+            rows.trained,
+        )
     if as_json:
         print_json({"model": model, "shape": sides, "methods": [asdict(c) for c in counts]})
         return
@@ -74,19 +81,21 @@ def count(
         _print_arithmetic(sides, counts)
 
 
-def _base(model: str) -> tuple[str, str | None, MethodSpec | None]:
-    """A base, its revision and the method; given a recipe or a run, those that it names."""
+def _base(model: str) -> tuple[str, str | None, MethodSpec | None, Rows]:
+    """A base, its revision, the method, and rows of tokens; given a recipe or a run, its own."""
+    from brulee.pipeline.new_tokens import NO_ROWS, rows_of
+
     inside = Path(model) / "recipe.yaml"
     if not inside.is_file() and not model.endswith((".yaml", ".yml")):
-        return model, None, None
-    from brulee.methods.continuing import method_of
+        return model, None, None, NO_ROWS
+    from brulee.methods.continuing import method_of, resolved
     from brulee.pipeline.plan import model_name
     from brulee.recipe import MethodSpec, load_recipe
 
     recipe = load_recipe(inside if inside.is_file() else model)
     method = method_of(recipe)
     own = MethodSpec(name=method.name, **method.options())
-    return model_name(recipe), recipe.base.revision, own
+    return model_name(recipe), recipe.base.revision, own, rows_of(resolved(recipe))
 
 
 def _settings(settings: list[str] | tuple[()]) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from brulee.inference.routing import Learned
 from brulee.inference.sampling import Choice, Sampling
 from brulee.inference.session import Session, asked_precision, check_texts, session_of
 from brulee.methods.checkpoint import Adapter, open_adapter
+from brulee.methods.new_tokens import shared_tokens
 from brulee.methods.shelf import locate_adapter
 from brulee.methods.swapping import Held, Swap
 from brulee.models.defaults import own_defaults
@@ -246,6 +247,8 @@ def shared_precision(precision: str, targets: Iterable[str | os.PathLike[str]]) 
 
 def loading_for(found: Mapping[str, Adapter]) -> dict[str, Any]:
     """How the adapters' base is loaded. Raises InputError if they disagree."""
+    if not found:
+        return {}
     first, *others = found
     for name in others:
         if found[name].quantised != found[first].quantised:
@@ -256,4 +259,5 @@ def loading_for(found: Mapping[str, Adapter]) -> dict[str, Any]:
             )
         one, other = found[first].rope_scaling, found[name].rope_scaling
         check_alike(one, other, f"adapter {first!r}", f"adapter {name!r}")
-    return found[first].loading
+    tokens = shared_tokens({name: one.tokens for name, one in found.items()})
+    return {**found[first].loading, "tokens": tokens}

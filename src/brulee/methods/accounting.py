@@ -12,6 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from brulee.errors import InputError, unknown
 from brulee.methods import METHODS, build_method, unknown_method
+from brulee.methods.alongside import NOTHING, Alongside
 from brulee.methods.base import Attached, Method, left_out
 from brulee.models.quantising import parameter_count
 from brulee.recipe import MethodSpec, Source
@@ -54,12 +55,13 @@ def count(
     options: Mapping[str, Any] | None = None,
     names: Sequence[str] | None = None,
     own: MethodSpec | None = None,
+    alongside: Alongside = NOTHING,
 ) -> list[Count]:
     """Count several methods, by default all, each on a new model from `make`.
 
     Each method uses those of `options` that it has; the method of `own` starts from the options
-    given there. Raises InputError for an unknown method, an option that no method has, and an
-    invalid value.
+    given there. `alongside` is what adapters train besides. Raises InputError for an unknown
+    method, an option that no method has, and an invalid value.
     """
     names = tuple(METHODS) if names is None else names
     for name in names:
@@ -71,7 +73,9 @@ def count(
             raise unknown("option", option, set().union(*known.values()), f"--set {option}")
     first = {} if own is None else {own.name: own.options()}
     return [
-        _count(make(), name, {**first.get(name, {}), **_known(options or {}, known[name])})
+        _count(
+            make(), name, {**first.get(name, {}), **_known(options or {}, known[name])}, alongside
+        )
         for name in names
     ]
 
@@ -97,13 +101,15 @@ def _known(options: Mapping[str, Any], known: set[str]) -> dict[str, Any]:
     return {key: value for key, value in options.items() if key in known}
 
 
-def _count(model: PreTrainedModel, name: str, options: Mapping[str, Any]) -> Count:
+def _count(
+    model: PreTrainedModel, name: str, options: Mapping[str, Any], alongside: Alongside
+) -> Count:
     source = Source(f"method {name}", {}, None)
     source.overridden = {("method", option): option for option in options}
     method = build_method(MethodSpec.model_validate({"name": name, **options}), source)
     total = parameter_count(model)
     try:
-        attached = _attach(method, model)
+        attached = _attach(method, model, alongside)
     except InputError as error:
         return Count(name, method.label(), refusal=str(error))
     trained = [p for group in attached.groups() for p in group.parameters]
@@ -131,13 +137,13 @@ def _whole(model: PreTrainedModel) -> dict[str, torch.Tensor]:
     return dict(by_place.values())
 
 
-def _attach(method: Method, model: PreTrainedModel) -> Attached:
+def _attach(method: Method, model: PreTrainedModel, alongside: Alongside) -> Attached:
     if method.documents():
         # The counts do not depend on which values a mask selects.
         method.adopt(method.prepare(model, [torch.zeros((), requires_grad=True)]))
     # Nor do they depend on a soft prompt's initial text, so no tokenizer is loaded.
     method.instruct(cast(PreTrainedTokenizerBase, _one_token), "")
-    return method.attach(model)
+    return method.attach(model) if method.stores_model else alongside.attach(method, model)
 
 
 def _one_token(text: str, add_special_tokens: bool) -> dict[str, list[int]]:  # noqa: ARG001

@@ -4,6 +4,7 @@ adapter/
   adapter_config.json         PEFT's configuration
   adapter_model.safetensors   the tensors under PEFT's keys
   brulee.json                 the base's digest, the chat template, the recipe's method
+  tokenizer.json ...          the tokenizer, if tokens were added to its vocabulary
   README.md                   model card
 """
 
@@ -23,8 +24,10 @@ from transformers import PreTrainedModel
 
 from brulee.errors import InputError
 from brulee.methods import METHODS, build_method, readers
+from brulee.methods.alongside import Alongside, without
 from brulee.methods.base import Attached, Method
 from brulee.methods.elsewhere import tensors_of_text
+from brulee.methods.new_tokens import check_vocabulary, tokens_of
 from brulee.methods.soundness import (
     check_base_name,
     check_believable,
@@ -32,16 +35,18 @@ from brulee.methods.soundness import (
     read_json,
     read_tensors,
 )
+from brulee.models.added_tokens import NewToken
 from brulee.models.disk import as_umask_says
 from brulee.models.loading import Base
 from brulee.models.named import looks_like_path
 from brulee.recipe import MethodSpec
 
-CONFIG, WEIGHTS, OURS, CARD = (
+CONFIG, WEIGHTS, OURS, CARD, TOKENIZER = (
     "adapter_config.json",
     "adapter_model.safetensors",
     "brulee.json",
     "README.md",
+    "tokenizer.json",
 )
 _RECORDED = {
     "method": "the method's name and its options",
@@ -104,7 +109,11 @@ class Adapter:
     @property
     def loading(self) -> dict[str, Any]:
         """The arguments of `load_base` with which its base is as in training."""
-        return {"quantise": self.quantised, "rope_scaling": self.rope_scaling}
+        return {
+            "quantise": self.quantised,
+            "rope_scaling": self.rope_scaling,
+            "tokens": self.tokens,
+        }
 
     def named_base(self, instead: str | None = None) -> tuple[str, str | None]:
         """Where to load its base from (or `instead`), and the revision on the Hub.
@@ -127,7 +136,8 @@ class Adapter:
         Raises InputError for a method that cannot be read, and for a configuration that was edited
         after saving; only the base's name may change.
         """
-        kind = str(self.config.get("peft_type", "")).upper()
+        config = without(self.config)
+        kind = str(config.get("peft_type", "")).upper()
         known = readers()
         if kind not in known:
             raise InputError(
@@ -135,13 +145,32 @@ class Adapter:
                 f"valid: {', '.join(sorted(known))}."
             )
         with _naming(self.folder / CONFIG):
-            method = known[kind].from_config(self.config)
+            method = known[kind].from_config(config)
         if self.ours.get("config_digest", config_digest(self.config)) != config_digest(self.config):
             raise InputError(
                 f"{self.folder / CONFIG}: its settings are not those that were saved (digest "
                 "differs); only its base's name may be changed."
             )
         return method
+
+    def alongside(self) -> Alongside:
+        """What was trained alongside the method. Raises InputError if that cannot be read."""
+        with _naming(self.folder / CONFIG):
+            return Alongside.of(self.config)
+
+    @property
+    def tokens(self) -> tuple[NewToken, ...]:
+        """The tokens that were added to the vocabulary of its base, each with its id.
+
+        As brulee.json records them; else those of the tokenizer beside it, as other tools store it,
+        some of which the base may have. Raises InputError for a record of another form.
+        """
+        if self.ours:
+            return tokens_of(self.ours.get("added_tokens", []), self.folder / OURS)
+        path = self.folder / TOKENIZER
+        if not self.alongside() or not path.is_file():
+            return ()
+        return tokens_of(read_json(path).get("added_tokens", []), path)
 
     def label(self) -> str:
         """A short name for the method as requested, if brulee.json records it.
@@ -184,6 +213,10 @@ def save_adapter(
     source = _from_anywhere(source, base)
     lies = source if source != "bundled" else str(base.folder)
     config = {"base_model_name_or_path": lies, **_revision(base), **attached.config()}
+    if base.added:
+        extra = {**extra, "added_tokens": [token.record for token in base.added]}
+        folder.mkdir(parents=True, exist_ok=True)
+        base.tokenizer.save_pretrained(folder)
     return write_adapter(folder, config, attached.tensors(), _named(base, source), card, extra)
 
 
@@ -261,6 +294,7 @@ def attach_adapter(adapter: Adapter, base: Base, method: Method | None = None) -
     wrong shape or not finite. The base is then left unchanged.
     """
     check_made_on(adapter, base.name, base.digest)
+    check_vocabulary(adapter.tokens, base, adapter.folder)
     return attach_to(adapter, base.model, method)
 
 
@@ -273,8 +307,9 @@ def attach_to(adapter: Adapter, model: PreTrainedModel, method: Method | None = 
     method, tensors = method or adapter.method(), adapter.tensors()
     check_sizes(adapter.config, tensors, adapter.folder / CONFIG)
     device = next(model.parameters()).device
+    alongside = adapter.alongside()
     with _naming(adapter.folder / CONFIG):
-        attached = method.attach(model)
+        attached = alongside.attach(method, model)
     try:
         of_text = tensors_of_text(model, tensors)
         attached.load({key: tensor.to(device) for key, tensor in of_text.items()})

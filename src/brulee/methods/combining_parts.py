@@ -134,6 +134,12 @@ def open_part(target: str) -> Part:
             "length of its own, so that what it adds depends on what is added beside it. Merge "
             "each into its base (brulee adapters merge) and combine the models."
         )
+    if adapter.alongside():
+        raise InputError(
+            f"{stored.folder}: {adapter.label()} cannot be combined: it has rows of tokens, which "
+            "mean something else beside each adapter. Merge each into its base (brulee adapters "
+            "merge) and combine the models."
+        )
     return Part(name, stored, adapter, adapter.ours, method.name, adapter.label())
 
 

@@ -24,7 +24,8 @@ from brulee.methods.checkpoint import (
 )
 from brulee.methods.shelf import locate
 from brulee.models.loading import Base
-from brulee.recipe import MethodSpec, Recipe, Source, check
+from brulee.models.tokenizers import load_tokenizer
+from brulee.recipe import ADDED, ALONGSIDE, MethodSpec, ModelSpec, Recipe, Source, check
 
 _START = ("method", "start")
 
@@ -113,12 +114,40 @@ def resolved(recipe: Recipe) -> Recipe:
     A run's recipe then records what was done even if a later version changes the defaults. Raises
     InputError as `method_of` does.
     """
-    method = method_of(recipe)
-    given: dict[str, Any] = {} if recipe.method.start is None else {"start": recipe.method.start}
+    method, own = method_of(recipe), recipe.method
+    given: dict[str, Any] = {} if own.start is None else {"start": own.start}
+    model, more = _of_start(recipe)
+    given |= {key: value for key, value in more.items() if value}
     spec = MethodSpec(name=method.name, **given, **method.options())
     rate = recipe.train.learning_rate or method.learning_rate
     train = recipe.train.model_copy(update={"learning_rate": rate})
-    return recipe.model_copy(update={"method": spec, "train": train})
+    changed = {"method": spec, "train": train, "model": model}
+    return recipe.model_copy(update=changed)
+
+
+def _of_start(recipe: Recipe) -> tuple[str | ModelSpec, dict[str, Any]]:
+    """The model section and what is trained alongside; if not given, as the start has it."""
+    spec, base, source = recipe.method, recipe.base, recipe.source
+    given = recipe.model, {key: getattr(spec, key) for key in ALONGSIDE}
+    said = any(getattr(base, key) for key in ADDED) or any(given[1].values())
+    if spec.start is None or said:
+        return given
+    start = None if _written_out(spec, source) else start_of(recipe)
+    if start is None or not start.adapter.alongside():
+        return given
+    tokens = start.adapter.tokens
+    # Other tools store a whole tokenizer, most of whose added tokens are the base's own.
+    tokenizer, _ = load_tokenizer(base.name, base.revision, source.resolve)
+    known = tokenizer.get_vocab()
+    new = [token for token in tokens if token.text not in known]
+    texts = {
+        "add_tokens": [token.text for token in new if not token.special],
+        "add_special_tokens": [token.text for token in new if token.special],
+    }
+    alongside = start.adapter.alongside()
+    rows = sorted(alongside.every - {token.id or 0 for token in new})
+    more = {"train_tokens": rows, "train_whole": list(alongside.saved)}
+    return base.model_copy(update=texts) if new else recipe.model, more
 
 
 def _written_out(spec: MethodSpec, source: Source) -> Method | None:

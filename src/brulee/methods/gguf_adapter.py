@@ -66,6 +66,11 @@ def _plain(adapter: Adapter) -> LoRA:
             f"{adapter.folder}: {label} cannot be a GGUF adapter, only LoRA can; if it "
             "can be merged, export the merged model: --to gguf."
         )
+    if adapter.alongside():
+        raise InputError(
+            f"{adapter.folder}: {label} has rows of tokens, which a GGUF adapter cannot hold; "
+            "merge it: --to gguf."
+        )
     if method.options()["dora"]:
         raise InputError(
             f"{adapter.folder}: {label} scales whole outputs, which a GGUF adapter cannot hold; "

@@ -31,7 +31,7 @@ class LoRAEmbedding(Wrapper):
         super().__init__(base_layer)
         weight_VD = weight_of(base_layer)
         self.scale, self._padding = size.scale, base_layer.padding_idx
-        self._factor = _factor(base_layer, name)
+        self._factor = row_factor(base_layer, f"method.target: {name!r}")
         tokens, width = weight_VD.shape
         b_DR = torch.randn(width, size.rank, generator=generator)
         self.lora_embedding_A = nn.Parameter(
@@ -65,15 +65,18 @@ class LoRAEmbedding(Wrapper):
 
 
 @torch.no_grad()
-def _factor(embedding: nn.Embedding, name: str) -> float:
-    """The factor that the module applies to its rows, as Gemma's does; tried on a small table."""
+def row_factor(embedding: nn.Embedding, called: str) -> float:
+    """The factor that a table applies to its rows, as Gemma's does; tried on a small one.
+
+    Raises InputError, beginning with what the table is `called`, if it does more than look up.
+    """
     weight_VD = weight_of(embedding)
     if weight_VD.is_meta:  # only counting parameters: nothing can be computed
         return 1.0
     ids = torch.tensor([[2, 1]], device=weight_VD.device)
     rows = torch.arange(weight_VD.shape[0], device=weight_VD.device, dtype=weight_VD.dtype)
     table_VD = rows[:, None].expand_as(weight_VD)
-    refusal = InputError(f"method.target: {name!r} does more than look up rows of a table.")
+    refusal = InputError(f"{called} does more than look up rows of a table.")
     try:
         found = functional_call(embedding, {"weight": table_VD}, (ids,))
     except (LookupError, RuntimeError, TypeError, ValueError):

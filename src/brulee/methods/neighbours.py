@@ -87,7 +87,7 @@ def study(target: str, top: int = 5, base_name: str | None = None, seed: int = 0
     adapter = open_adapter(locate_adapter(target))
     _check_method(adapter.method(), adapter.folder)
     name, revision = adapter.named_base(base_name)
-    base = load_base(name, torch.float32, torch.device("cpu"), revision)
+    base = load_base(name, torch.float32, torch.device("cpu"), revision, tokens=adapter.tokens)
     _, table = reading_embedding(base.model)
     with torch.no_grad():
         count = min(len(base.tokenizer), len(base.model.get_input_embeddings().weight))

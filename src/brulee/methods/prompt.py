@@ -25,7 +25,7 @@ from brulee.methods.linear import weight_of
 from brulee.methods.peft_config import FILE, refuse_unsupported, task_type
 from brulee.methods.prompt_start import COMMON, SoftOptions, Start, check_room, read_soft
 from brulee.methods.wrapping import Wrapper, Wrapping
-from brulee.models.text_part import text_modules
+from brulee.models.vocabulary import looks_up_more
 
 KEY = "prompt_embeddings"
 FIRST = (
@@ -113,7 +113,7 @@ class Prompt(Method):
         check_room(model, self._options.tokens)
         name, table = reading_embedding(model)
         start_PD = self._start_vectors(table, torch.Generator().manual_seed(seed))
-        if _looks_up_more(model, table):
+        if looks_up_more(model, table):
             raise InputError(
                 f"method prompt: {type(model).__name__} looks its words up in a table for each "
                 "layer too, where a soft prompt has no vectors; use another method."
@@ -133,31 +133,6 @@ class Prompt(Method):
         ids_P = self._start.ids(len(weight_VD), generator).to(weight_VD.device)
         vectors_PD: torch.Tensor = table(ids_P)
         return vectors_PD.float()
-
-
-@torch.no_grad()
-def _looks_up_more(model: PreTrainedModel, table: nn.Module) -> bool:
-    """Whether another table is called with the ids too (Gemma 3n and 4).
-
-    Only a table with about as many rows is watched, during a pass over valid ids: an id without a
-    row is an error that a GPU does not recover from.
-    """
-    weight = weight_of(table)
-    others = [m for _, m in text_modules(model) if isinstance(m, nn.Embedding) and m is not table]
-    others = [m for m in others if 10 * m.num_embeddings >= 9 * len(weight)]
-    if model.config.is_encoder_decoder or not others or weight.is_meta:
-        return False
-    ids = torch.tensor([[3, 3, 1]], device=weight.device)  # unlike any positions
-    found: list[bool] = []
-    hooks = [
-        m.register_forward_pre_hook(lambda _, x: found.append(x[0].equal(ids))) for m in others
-    ]
-    try:
-        model(input_ids=ids, use_cache=False)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return any(found)
 
 
 class PromptEmbedding(Wrapper):

@@ -17,22 +17,31 @@ def untie(model: PreTrainedModel, tables: Collection[nn.Module]) -> None:
     Raises InputError, before anything is changed, for a model that cannot be saved with untied
     embeddings (T5's configuration always ties them), or whose layers share weights.
     """
+    shared = check_untie(model, tables)
+    holders = _holders(model)
+    if not shared:
+        return
+    for weight in shared:
+        for module in holders[weight][1:]:
+            own = weight_of(module)
+            module.weight = nn.Parameter(own.detach().clone(), requires_grad=own.requires_grad)
+    model.config.tie_word_embeddings = False
+
+
+def check_untie(model: PreTrainedModel, tables: Collection[nn.Module]) -> set[int]:
+    """The weights that `untie` would separate, by id. Raises InputError as it does."""
     check_apart(model, tables)
     holders = _holders(model)
     shared = {id(table.weight) for table in tables if len(holders[id(table.weight)]) > 1}
     if not shared:
-        return
+        return shared
     apart = {**model.config.to_dict(), "tie_word_embeddings": False}
     if type(model.config).from_dict(apart).tie_word_embeddings:
         raise InputError(
             "cannot merge: this model shares its embeddings with its head and cannot be stored "
             "with the two apart; keep the adapter beside it."
         )
-    for weight in shared:
-        for module in holders[weight][1:]:
-            own = weight_of(module)
-            module.weight = nn.Parameter(own.detach().clone(), requires_grad=own.requires_grad)
-    model.config.tie_word_embeddings = False
+    return shared
 
 
 def check_apart(model: PreTrainedModel, modules: Collection[nn.Module]) -> None:

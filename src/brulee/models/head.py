@@ -4,7 +4,8 @@
 the largest waste of a naive step. Here the hidden states of the learned positions go through the
 head in chunks, and each chunk's gradient is computed while its logits are still in memory.
 
-Shapes: `N` learned positions, `D` width, `V` vocabulary, `C` positions in a chunk.
+Shapes: `N` learned positions, `D` width, `V` vocabulary, `C` positions in a chunk, `R` rows of the
+head that are trained while the others are frozen.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from brulee.data.batching import Batch
 from brulee.models.context import free_length
 from brulee.models.fused_decoder import FusedDecoder, fused_decoder
 from brulee.models.fused_pair import FusedPair, fused_pair
+from brulee.models.head_rows import HeadRows, parted
 from brulee.models.held import Held
 from brulee.models.kernels import kernel
 from brulee.models.pair_parts import stacks_of
@@ -50,8 +52,10 @@ class _LinearCrossEntropy(torch.autograd.Function):
         cap: float | None,
         bias_V: torch.Tensor | None,
         weights_N: torch.Tensor | None,
+        rows_RD: torch.Tensor | None,
+        index_R: torch.Tensor | None,
     ) -> torch.Tensor:
-        need_hidden, need_weight, *_, need_bias, _ = ctx.needs_input_grad
+        need_hidden, need_weight, *_, need_bias, _, need_rows, _ = ctx.needs_input_grad
         rows = max(1, CHUNK_LOGITS[weight_VD.device.type] // weight_VD.shape[0])
         step = step_of(hidden_ND, STEP)
         weight = held.tensor(weight_VD) if held else weight_VD.to(hidden_ND.dtype)
@@ -60,11 +64,18 @@ class _LinearCrossEntropy(torch.autograd.Function):
         d_hidden = torch.empty_like(hidden_ND) if need_hidden else None
         d_weight = torch.zeros_like(weight_VD, dtype=wide) if need_weight else None
         d_bias = torch.zeros_like(bias_V, dtype=wide) if need_bias and bias_V is not None else None
-        needs = need_hidden or need_weight or need_bias
+        d_rows = (
+            torch.zeros_like(rows_RD, dtype=wide) if need_rows and rows_RD is not None else None
+        )
+        needs = need_hidden or need_weight or need_bias or need_rows
+        own_RD = None if rows_RD is None else rows_RD.to(hidden_ND.dtype)
         for start in range(0, hidden_ND.shape[0], rows):
             part = slice(start, start + rows)
             hidden_CD, learned = filled(hidden_ND[part], step), len(targets_N[part])
             logits_CV, bent_CV = _logits(hidden_CD, weight, bias_V), None
+            if own_RD is not None and index_R is not None:
+                own_R = None if bias_V is None else bias_V[index_R]
+                logits_CV.index_copy_(1, index_R, _logits(hidden_CD, own_RD, own_R))
             if cap is not None:
                 bent_CV = logits_CV.div_(cap).tanh_()
                 logits_CV = bent_CV * cap
@@ -75,20 +86,31 @@ class _LinearCrossEntropy(torch.autograd.Function):
             loss += losses_C.sum()
             if bent_CV is not None:
                 d_logits_CV = d_logits_CV.mul_(1 - bent_CV.square_())
-            if d_hidden is not None:
-                d_hidden[part] = (d_logits_CV @ weight)[:learned]
-            if d_weight is not None:
-                d_weight += d_logits_CV.T @ hidden_CD
             if d_bias is not None:
                 d_bias += d_logits_CV.sum(0, dtype=wide)
+            more_CD = None
+            if own_RD is not None and index_R is not None:
+                d_own_CR = d_logits_CV[:, index_R]
+                more_CD = d_own_CR @ own_RD
+                if d_rows is not None:
+                    d_rows += d_own_CR.T @ hidden_CD
+                d_logits_CV.index_fill_(1, index_R, 0)  # these rows of the weight took no part
+            if d_hidden is not None:
+                d_hidden_CD = d_logits_CV @ weight
+                if more_CD is not None:
+                    d_hidden_CD += more_CD
+                d_hidden[part] = d_hidden_CD[:learned]
+            if d_weight is not None:
+                d_weight += d_logits_CV.T @ hidden_CD
             del logits_CV, d_logits_CV, bent_CV  # free them before the next chunk's are allocated
-        ctx.save_for_backward(d_hidden, d_weight, d_bias)
-        ctx.held_in = weight_VD.dtype, None if bias_V is None else bias_V.dtype
+        ctx.save_for_backward(d_hidden, d_weight, d_bias, d_rows)
+        held_in = (weight_VD, bias_V, rows_RD)
+        ctx.held_in = tuple(None if tensor is None else tensor.dtype for tensor in held_in)
         return loss
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        d_hidden, d_weight, d_bias = ctx.saved_tensors
+        d_hidden, d_weight, d_bias, d_rows = ctx.saved_tensors
         (scale,) = grads
         if d_hidden is not None:
             d_hidden = d_hidden * scale.to(d_hidden.dtype)
@@ -96,7 +118,9 @@ class _LinearCrossEntropy(torch.autograd.Function):
             d_weight = (d_weight * scale).to(ctx.held_in[0])
         if d_bias is not None:
             d_bias = (d_bias * scale).to(ctx.held_in[1])
-        return d_hidden, d_weight, None, None, None, d_bias, None
+        if d_rows is not None:
+            d_rows = (d_rows * scale).to(ctx.held_in[2])
+        return d_hidden, d_weight, None, None, None, d_bias, None, d_rows, None
 
 
 def _logits(
@@ -147,6 +171,7 @@ def linear_cross_entropy(
     cap: float | None = None,
     bias_V: torch.Tensor | None = None,
     weights_N: torch.Tensor | None = None,
+    rows: HeadRows | None = None,
 ) -> torch.Tensor:
     """Sum over N of -log softmax(hidden @ weight.T)[target], as a scalar in fp32 (or fp64).
 
@@ -154,13 +179,16 @@ def linear_cross_entropy(
     chunk of logits instead of N x V. The gradient is exact, and no logits are recomputed for it.
     `held` provides the weight in the dtype of the hidden states, if that differs. A bias is added
     to the logits z; with a `cap`, they then become cap * tanh(z / cap). With `weights`, each
-    position's loss counts so many times.
+    position's loss counts so many times. `rows` stand in the weight instead of its own.
     """
+    rows_RD, index_R = (None, None) if rows is None else (rows.rows, rows.index)
     if not torch.is_grad_enabled():  # ctx.needs_input_grad ignores no_grad
         hidden_ND, weight_VD = hidden_ND.detach(), weight_VD.detach()
         bias_V = None if bias_V is None else bias_V.detach()
+        rows_RD = None if rows_RD is None else rows_RD.detach()
     apply: Callable[..., torch.Tensor] = _LinearCrossEntropy.apply  # torch leaves it untyped
-    return apply(hidden_ND, weight_VD, targets_N, held, cap, bias_V, weights_N)
+    how = (held, cap, bias_V, weights_N, rows_RD, index_R)
+    return apply(hidden_ND, weight_VD, targets_N, *how)
 
 
 @dataclass(frozen=True)
@@ -188,11 +216,12 @@ class Head:
         targets_N: torch.Tensor,
         held: Held | None = None,
         weights_N: torch.Tensor | None = None,
+        rows: HeadRows | None = None,
     ) -> torch.Tensor:
         """The summed cross-entropy of the model's logits (`linear_cross_entropy`)."""
         if self.over != 1.0:
             hidden_ND = hidden_ND / self.over
-        how = (held, self.cap, self.bias, weights_N)
+        how = (held, self.cap, self.bias, weights_N, rows)
         return linear_cross_entropy(hidden_ND, weight_VD, targets_N, *how)
 
 
@@ -213,12 +242,13 @@ class CompletionLoss:
     def __call__(self, batch: Batch) -> torch.Tensor:
         """Sum of the losses at the batch's N targets, times their weights, an fp32 scalar."""
         if self.decoder is not None and batch.packed:
-            return self._of_hidden(self.decoder(batch), batch.targets, batch.weights)
+            hidden_ND = self.decoder(batch)
+            return self._of_hidden(hidden_ND, batch.targets, self.decoder.held, batch.weights)
         if self._head is not None and not self._pair:
             hidden_BTD = self.model.base_model(**batch.inputs, use_cache=False).last_hidden_state
-            head = self.model.get_output_embeddings()
-            hidden_ND = _as_held(hidden_BTD.flatten(0, 1)[batch.positions], head.weight)
-            return self._head.loss(hidden_ND, head.weight, batch.targets, weights_N=batch.weights)
+            weight_VD = self.model.get_output_embeddings().weight
+            hidden_ND = _as_held(hidden_BTD.flatten(0, 1)[batch.positions], weight_VD)
+            return self._of_hidden(hidden_ND, batch.targets, None, batch.weights)
         if batch.packed:
             output = self.model(**batch.inputs, use_cache=False, logits_to_keep=batch.positions)
             logits_NV = output.logits[0]
@@ -233,18 +263,18 @@ class CompletionLoss:
     def of_prepared(self, prepared: Prepared) -> torch.Tensor:
         """The same for a pass that the decoder has prepared; negative targets are ignored."""
         assert isinstance(self.decoder, FusedDecoder), "prepared by it"
-        return self._of_hidden(self.decoder.hidden(prepared), prepared.targets)
+        return self._of_hidden(self.decoder.hidden(prepared), prepared.targets, self.decoder.held)
 
     def _of_hidden(
         self,
         hidden_ND: torch.Tensor,
         targets_N: torch.Tensor,
+        held: Held | None,
         weights_N: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        assert self.decoder is not None, "what made them"
-        assert self._head is not None, "what a decoder is for"
-        head = self.model.get_output_embeddings()
-        return self._head.loss(hidden_ND, head.weight, targets_N, self.decoder.held, weights_N)
+        assert self._head is not None, "what the hidden states are for"
+        head, rows = parted(self.model.get_output_embeddings())
+        return self._head.loss(hidden_ND, head.weight, targets_N, held, weights_N, rows)
 
 
 def _ways(model: PreTrainedModel) -> tuple[Head | None, FusedDecoder | FusedPair | None]:
@@ -263,7 +293,7 @@ def _ways(model: PreTrainedModel) -> tuple[Head | None, FusedDecoder | FusedPair
 def _head_of_pair(model: PreTrainedModel) -> Head | None:
     """Test for T5's head, divided by sqrt(D) if tied to the embedding, and BART's with a bias."""
     head = model.get_output_embeddings()
-    if type(head) is not nn.Linear or head.bias is not None:
+    if type(parted(head)[0]) is not nn.Linear or head.bias is not None:
         return None
     ids = torch.arange(free_length(model, _TRIED), device=head.weight.device).unsqueeze(0)
     training = model.training
@@ -292,7 +322,7 @@ def _alike(found: torch.Tensor, expected: torch.Tensor) -> bool:
 
 def _head_of(model: PreTrainedModel) -> Head | None:
     head = model.get_output_embeddings()
-    if type(head) is not nn.Linear or model.base_model is model:
+    if type(parted(head)[0]) is not nn.Linear or model.base_model is model:
         return None
     config = model.config.get_text_config()
     times = float(getattr(config, "logit_scale", None) or 1.0)  # Cohere

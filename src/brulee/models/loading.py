@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,6 +21,7 @@ from transformers import (
 from transformers.utils import logging as hf_logging
 
 from brulee.errors import InputError
+from brulee.models.added_tokens import NewToken, extend, give_rows
 from brulee.models.allocator import give_back_freed_memory, keep_freed_memory
 from brulee.models.bundled import NAME, bundled_folder, sha256
 from brulee.models.decoder_start import decoder_start
@@ -58,6 +59,7 @@ class Base:
     quantised: str | None = None  # how the weights were quantised when they were loaded
     revision: str | None = None
     rope_scaling: dict[str, Any] | None = None  # of its rotary positions, if not the checkpoint's
+    added: tuple[NewToken, ...] = ()  # to the vocabulary of the files, each with its id
 
     @property
     def device(self) -> torch.device:
@@ -84,25 +86,36 @@ def load_base(
     resolve: Callable[[str], Path] = Path,
     quantise: str | None = None,
     rope_scaling: Mapping[str, Any] | None = None,
+    tokens: Sequence[NewToken] = (),
 ) -> Base:
     """Load a causal or encoder-decoder model in `dtype` onto `device`, in evaluation mode.
 
     `quantise` ("nf4") stores its linear layers in four bits; `rope_scaling` is as in `rope.scaled`.
-    Raises InputError for an unknown folder (with the nearest name), a folder without a model, a
-    model that cannot be quantised or scaled, a corrupt safetensors or GGUF file (with its name),
-    and an encoder-decoder without a decoder start token. The loaded model itself raises InputError
-    when its input contains a token that only the tokenizer has.
+    `tokens` are added to its vocabulary, as `extend` and `give_rows` do; the digest stays that of
+    the files. Raises InputError as these do, and for an unknown folder (with the nearest name), a
+    folder without a model, a model that cannot be quantised or scaled, a corrupt safetensors or
+    GGUF file (with its name), and an encoder-decoder without a decoder start token. The loaded
+    model itself raises InputError when its input contains a token that only the tokenizer has.
     """
     if device.type == "cpu":
         keep_freed_memory()
     with _loading, no_bars():
         base = _load(name, _Held(dtype, device, quantise, rope_scaling), revision, resolve)
+    base = _with_tokens(base, tokens)
     refuse_unknown_tokens(base.model, base.tokenizer, name)
     if base.kind == "seq2seq":
         decoder_start(base.model)  # raises InputError before anything slow happens
     if device.type == "cpu":
         give_back_freed_memory()  # loading made a temporary copy of the weights
     return base
+
+
+def _with_tokens(base: Base, tokens: Sequence[NewToken]) -> Base:
+    added, pieces = extend(base.tokenizer, tokens)
+    if not added:
+        return base
+    give_rows(base.model, added, pieces)
+    return replace(base, added=added)
 
 
 @contextmanager

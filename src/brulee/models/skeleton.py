@@ -40,15 +40,20 @@ _HUB_ID = re.compile(r"\w[\w.-]*/[\w.-]+")
 
 
 def load_skeleton(
-    name: str, revision: str | None = None, rope_scaling: Mapping[str, Any] | None = None
+    name: str,
+    revision: str | None = None,
+    rope_scaling: Mapping[str, Any] | None = None,
+    vocabulary: int = 0,
 ) -> PreTrainedModel:
     """The model of `bundled`, a folder, a .gguf file or a Hub id, every value zero, in fp32.
 
+    It has rows for at least `vocabulary` tokens.
     Reads the configuration and no weights. The memory is allocated but not touched, so it takes no
     RAM until it is written to. `rope_scaling` is as in `load_base`. Raises InputError, with the
     name, if there is no such model, and for one that cannot be scaled.
     """
     config = _config(name, revision, rope_scaling)
+    _widen(config, vocabulary)
     return _without_weights(_reader(config, name), config, name)
 
 
@@ -88,16 +93,18 @@ def load_shallow(
     quantise: str | None = None,
     revision: str | None = None,
     rope_scaling: Mapping[str, Any] | None = None,
+    vocabulary: int = 0,
 ) -> PreTrainedModel:
     """The model with only its first `layers` layers and random weights, for timing.
 
-    Dtype, device, quantisation and scaling are as in `load_base`. Raises InputError as
-    `load_skeleton` does, and for a model of which fewer layers would not be a part, since some run
-    more than once (Dory).
+    Dtype, device, quantisation and scaling are as in `load_base`, the rest as in `load_skeleton`.
+    Raises InputError as that does, and for a model of which fewer layers would not be a part, since
+    some run more than once (Dory).
     """
     config = copy.deepcopy(_config(name, revision, rope_scaling))
     if hasattr(config, "quantization_config"):
         del config.quantization_config
+    _widen(config, vocabulary)
     whole = max(_layers_of(stack) for stack in stack_configs(config))
     if layers < whole and _loops(config, name):
         raise InputError(
@@ -164,6 +171,13 @@ def _loops(config: PretrainedConfig, name: str) -> bool:
     except (AttributeError, LookupError, NotImplementedError, RuntimeError, TypeError, ValueError):
         return False
     return max(called.values(), default=0) > 1
+
+
+def _widen(config: PretrainedConfig, vocabulary: int) -> None:
+    """Give a configuration at least so many tokens."""
+    for own in {id(each): each for each in (config, *stack_configs(config))}.values():
+        if getattr(own, "vocab_size", vocabulary) < vocabulary:
+            own.vocab_size = vocabulary
 
 
 def _cut(stack: PretrainedConfig, layers: int) -> None:

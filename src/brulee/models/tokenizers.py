@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from brulee.data.encoded import Kind
 from brulee.data.encoding import Encoder
 from brulee.errors import InputError
+from brulee.models.added_tokens import asked, extend
 from brulee.models.bundled import NAME, bundled_folder, cache_folder
 from brulee.models.chat_templates import by_recipe, mode_of
 from brulee.models.named import TOKENIZER, downloaded
@@ -27,6 +28,7 @@ def load_encoder(recipe: Recipe) -> Encoder:
     base = recipe.base
     with recipe.source.placing():
         tokenizer, kind = load_tokenizer(base.name, base.revision, recipe.source.resolve)
+        extend(tokenizer, asked(base))
     return encoder_of(by_recipe(tokenizer, kind, recipe), kind, recipe)
 
 

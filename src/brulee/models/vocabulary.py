@@ -1,4 +1,4 @@
-"""Tokens that a tokenizer can produce but its model has no embeddings for.
+"""Tokens that a tokenizer can produce but its model has no embeddings for, in one table or another.
 
 Some tokenizers have more tokens than their model's embedding has rows (Gemma 3's has an image token
 that its text model lacks). That does no harm until a text contains one, so such texts are refused,
@@ -7,13 +7,14 @@ not the model.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from brulee.errors import InputError
+from brulee.models.text_part import text_modules
 
 
 def refuse_unknown_tokens(
@@ -48,3 +49,28 @@ def refuse_unknown_tokens(
     for module in model.modules():
         if isinstance(module, nn.Embedding) and module.weight is table:
             module.register_forward_pre_hook(check)
+
+
+@torch.no_grad()
+def looks_up_more(model: PreTrainedModel, table: nn.Module) -> bool:
+    """Whether another table is called with the ids too (Gemma 3n and 4).
+
+    Only a table with about as many rows is watched, during a pass over valid ids: an id without a
+    row is an error that a GPU does not recover from.
+    """
+    weight = cast(torch.Tensor, table.weight)
+    others = [m for _, m in text_modules(model) if isinstance(m, nn.Embedding) and m is not table]
+    others = [m for m in others if 10 * m.num_embeddings >= 9 * len(weight)]
+    if model.config.is_encoder_decoder or not others or weight.is_meta:
+        return False
+    ids = torch.tensor([[3, 3, 1]], device=weight.device)  # unlike any positions
+    found: list[bool] = []
+    hooks = [
+        m.register_forward_pre_hook(lambda _, x: found.append(x[0].equal(ids))) for m in others
+    ]
+    try:
+        model(input_ids=ids, use_cache=False)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return any(found)

@@ -17,7 +17,7 @@ from brulee.pipeline import kept_rows
 from brulee.pipeline.differences import Difference, of_scoring, of_training
 from brulee.pipeline.origin import origin
 from brulee.progress import note
-from brulee.recipe import MethodSpec, Recipe, load_recipe, recipe_from_dict
+from brulee.recipe import ADDED, MethodSpec, Recipe, load_recipe, recipe_from_dict
 from brulee.recipe.given_rows import PREFIX
 from brulee.reporting.results import FILE_NAME as RESULTS
 
@@ -289,14 +289,19 @@ def _as_begun(path: Path, recipe: Recipe) -> Recipe:
     spec = recipe.method
     if spec.start is None or not (path / _RECIPE).is_file():
         return recipe
-    held = _read_json(path / _MANIFEST).get("recipe", {}).get("method", {})
+    begun = _read_json(path / _MANIFEST).get("recipe", {})
+    held = begun.get("method", {})
     own = spec.model_dump(exclude_unset=True)
     gone = not recipe.source.resolve(spec.start).exists()
     if held.get("start") != spec.start or own.get("name", held["name"]) != held["name"]:
         return recipe
     if spec.options() and not gone:
         return recipe
-    return recipe.model_copy(update={"method": MethodSpec(**{**held, **own})})
+    changed: dict[str, Any] = {"method": MethodSpec(**{**held, **own})}
+    tokens = {key: begun["model"][key] for key in ADDED if begun.get("model", {}).get(key)}
+    if tokens and not any(getattr(recipe.base, key) for key in ADDED):
+        changed["model"] = recipe.base.model_copy(update=tokens)
+    return recipe.model_copy(update=changed)
 
 
 def _changed(path: Path, recipe: Recipe) -> Iterator[Difference]:

@@ -16,6 +16,7 @@ from brulee.methods.accounting import Count, count
 from brulee.methods.continuing import resolved
 from brulee.models.precision import pick_dtype
 from brulee.models.skeleton import depth, held_as, load_skeleton
+from brulee.pipeline.new_tokens import Rows, rows_of
 from brulee.pipeline.plan_trial import Sample, Tried, deeper, tried
 from brulee.pipeline.preparation import check_named, device_of
 from brulee.planning.apart import Apart
@@ -84,7 +85,7 @@ def _planned(recipe: Recipe, names: Sequence[str] | None) -> Plan:
         Apart(imports_of_trials(recipe, device), Sample, recipe) as apart,
         bar("Trying methods", total=len(ordered), unit="methods") as progress,
     ):
-        trials = _Trials(apart, recipe, device, dtype)
+        trials = _Trials(apart, recipe, device, dtype, rows_of(recipe))
         lines = []
         for name in ordered:
             lines.append(_line(trials, name, recipe.method.options() if name == own else {}))
@@ -113,6 +114,7 @@ class _Trials:
     recipe: Recipe
     device: torch.device
     dtype: torch.dtype
+    rows: Rows
 
     def of(
         self, counted: Count, options: Mapping[str, Any], fitting: int | None = None
@@ -127,7 +129,15 @@ class _Trials:
             try:
                 found = [
                     self.apart.run(
-                        tried, model, n, counted.method, options, self.device, self.dtype, fitting
+                        tried,
+                        model,
+                        n,
+                        counted.method,
+                        options,
+                        self.device,
+                        self.dtype,
+                        self.rows,
+                        fitting,
                     )
                     for n in depths
                 ]
@@ -156,13 +166,20 @@ def _grown(found: Sequence[Tried], depths: Sequence[int], layers: int) -> float:
 def _line(trials: _Trials, name: str, options: Mapping[str, Any]) -> Line:
     recipe = trials.recipe
     model, revision, scaling = model_name(recipe), recipe.base.revision, recipe.rope_scaling
-    counted = count(lambda: load_skeleton(model, revision, scaling), options, (name,))[0]
+    rows = trials.rows
+    counted = count(
+        lambda: load_skeleton(model, revision, scaling, rows.vocabulary),
+        options,
+        (name,),
+        alongside=rows.trained,
+    )[0]
     refusal = counted.refusal
     if _held(recipe) and METHODS[name].stores_model:
         refusal = "it trains the weights themselves, and a quantised base has none to train"
     if refusal:
         return Line(name, counted.label, 0, None, None, False, refusal)
-    layers, skeleton = depth(model, revision), load_skeleton(model, revision)
+    layers = depth(model, revision)
+    skeleton = load_skeleton(model, revision, vocabulary=rows.vocabulary)
     found = trials.of(counted, options)
     fitting = _fitting(trials, deeper(found, layers), skeleton, counted, found[-1])
     if found[-1].pass_tokens > fitting:

@@ -23,6 +23,7 @@ from brulee.methods.base import Attached
 from brulee.models.loading import Base
 from brulee.models.skeleton import held_as, load_shallow
 from brulee.models.tokenizers import load_encoder
+from brulee.pipeline.new_tokens import NO_ROWS, Rows
 from brulee.planning.apart import unseen_bytes
 from brulee.planning.probe import Probe, Prober, heaviest, tokens_of
 from brulee.recipe import MethodSpec, Recipe
@@ -98,11 +99,13 @@ def tried(
     options: Mapping[str, Any],
     device: torch.device,
     dtype: torch.dtype,
+    rows: Rows = NO_ROWS,
     fitting: int | None = None,
 ) -> Tried:
     """Train the method briefly on `layers` layers of `model`, a name or a path.
 
-    A pass has at most `fitting` tokens unless the recipe sets a number. Raises InputError for a
+    A pass has at most `fitting` tokens unless the recipe sets a number; `rows` are those of tokens
+    that the recipe adds or trains. Raises InputError for a
     method that cannot be used on so few layers.
     """
     prober = Prober(layers, device)
@@ -112,9 +115,10 @@ def tried(
     autocast = method.stores_model and dtype == torch.bfloat16
     spec, scaling = recipe.base, recipe.rope_scaling
     bits = held_as(model, spec.quantise, spec.revision)
-    shallow = load_shallow(model, layers, held, device, bits, spec.revision, scaling)
+    known = (bits, spec.revision, scaling, rows.vocabulary)
+    shallow = load_shallow(model, layers, held, device, *known)
     base = Base(shallow, sample.encoder.tokenizer, model, "", sample.encoder.kind, Path())
-    attached = _attach(sample, method, base, autocast)
+    attached = _attach(sample, method, base, autocast, rows)
     encoder = copy.copy(sample.encoder.with_prefix(attached.prefix_ids))
     encoder.max_length -= attached.reserved
     began = time.perf_counter()
@@ -141,14 +145,14 @@ def tried(
     )
 
 
-def _attach(sample: Sample, method: Method, base: Base, autocast: bool) -> Attached:
+def _attach(sample: Sample, method: Method, base: Base, autocast: bool, rows: Rows) -> Attached:
     sample.instruct(method)
     if method.documents():
         passes = Passes(base, most=1, autocast=autocast)
         (first, *_), *_ = sample.steps(sample.encoder)
         with passes.boundary():
             method.adopt(method.prepare(base.model, passes.each([first])))
-    return method.attach(base.model, sample.recipe.train.seed)
+    return rows.alongside(method).attach(method, base.model, sample.recipe.train.seed)
 
 
 def deeper(trials: Sequence[Tried], layers: int) -> Probe:

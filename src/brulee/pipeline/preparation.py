@@ -24,8 +24,10 @@ from brulee.evaluation.base import Metric
 from brulee.evaluation.guards import Guard, open_guards
 from brulee.evaluation.suites import SUITES
 from brulee.methods import Attached, Method, build_method
+from brulee.methods.alongside import Alongside
 from brulee.methods.continuing import Start, start_of
 from brulee.methods.whole import check_whole
+from brulee.models.added_tokens import asked
 from brulee.models.chat_templates import by_recipe
 from brulee.models.context import context_length
 from brulee.models.loading import Base, load_base
@@ -35,6 +37,7 @@ from brulee.models.tokenizers import encoder_of
 from brulee.pipeline.asked import Asked, asked_of, given_names, metrics_of, names_of, of_pieces
 from brulee.pipeline.folder import RunFolder
 from brulee.pipeline.generating import sampling_of
+from brulee.pipeline.new_tokens import alongside_of, say_of_tokens
 from brulee.pipeline.record import record
 from brulee.pipeline.reference_check import check_references
 from brulee.progress import bar, note, silent, waiting
@@ -55,7 +58,7 @@ class Prepared:
 
     `metrics` are by task, for its first phrasing; `asked` are the tests to score; `fitting` is by
     trained task. Plain texts are in pieces. `method` is that of `start`, the adapter that training
-    starts from, if there is one.
+    starts from, if there is one. `alongside` is what is trained besides.
     """
 
     where: RunFolder
@@ -70,6 +73,7 @@ class Prepared:
     fitting: dict[str, Fitting]
     mixture: Mixture
     autocast: bool
+    alongside: Alongside
     start: Start | None = None
     world: World = ALONE
 
@@ -110,6 +114,7 @@ def _prepared(where: RunFolder, world: World, begin: bool) -> Prepared:
     # Trained weights stay in fp32; frozen ones can be in bf16.
     base = _load(recipe, torch.float32 if method.stores_model else dtype, device)
     _check_trainable(recipe, method, base.quantised)
+    alongside = alongside_of(recipe, base, method, start)
     encoder = _encoder(recipe, base).thinking(_taught(corpus))
     for own in metrics.values():
         how_calls_are_written(encoder, own)
@@ -122,7 +127,9 @@ def _prepared(where: RunFolder, world: World, begin: bool) -> Prepared:
     first = corpus.tasks[corpus.trained[0]].templates.templates[0]
     method.instruct(base.tokenizer, instruction(first))
     if begin and not where.begun:
-        _check_fits(method, base, start)
+        _check_fits(method, alongside, base, start)
+        if world.writes:
+            say_of_tokens(recipe, base)
         if start and world.writes:
             _say_of_start(start, base, encoder)
     mixture = corpus.mixture({p: found.rows for p, found in fitting.items()}, recipe.train.seed)
@@ -131,7 +138,7 @@ def _prepared(where: RunFolder, world: World, begin: bool) -> Prepared:
     autocast = method.stores_model and dtype == torch.bfloat16
     prepared = Prepared(
         where, recipe, method, metrics, asked, guards,
-        corpus, base, encoder, fitting, mixture, autocast, start, world,
+        corpus, base, encoder, fitting, mixture, autocast, alongside, start, world,
     )  # fmt: skip
     world.wait()  # other processes read the folder before anything is written there
     if begin and world.writes:
@@ -189,6 +196,7 @@ def _load(recipe: Recipe, dtype: torch.dtype, device: torch.device) -> Base:
     """The base model. Raises InputError if it cannot be trained as the recipe says."""
     spec, resolve = recipe.base, recipe.source.resolve
     how: dict[str, Any] = {"quantise": spec.quantise, "rope_scaling": recipe.rope_scaling}
+    how["tokens"] = asked(spec)
     base = load_base(spec.name, dtype, device, spec.revision, resolve, **how)
     base = replace(base, tokenizer=by_recipe(base.tokenizer, base.kind, recipe))
     check_whole(resolve(spec.name), base)
@@ -203,7 +211,7 @@ def _encoder(recipe: Recipe, base: Base) -> Encoder:
     return encoder_of(base.tokenizer, base.kind, recipe)
 
 
-def _check_fits(method: Method, base: Base, start: Start | None) -> None:
+def _check_fits(method: Method, alongside: Alongside, base: Base, start: Start | None) -> None:
     """Refuse targets and layers that the model lacks, before scoring it or writing anything.
 
     So is an adapter to start from that is another base's. Skipped if attaching takes long or twice
@@ -214,7 +222,7 @@ def _check_fits(method: Method, base: Base, start: Start | None) -> None:
         return
     if method.documents() or method.stores_model or method.options().get("init") == "pissa":
         return
-    method.attach(base.model).detach()
+    alongside.attach(method, base.model).detach()
 
 
 def _say_of_start(start: Start, base: Base, encoder: Encoder) -> None:

@@ -160,7 +160,7 @@ def attach(prepared: Prepared, chosen: Path | None = None) -> Attached:
                 as_umask_says(chosen.parent)
         # Always in the same order: checkpoints number the parameters.
         method.adopt(dict(sorted(found.items())))
-    return method.attach(base.model, prepared.recipe.train.seed)
+    return prepared.alongside.attach(method, base.model, prepared.recipe.train.seed)
 
 
 def documents(prepared: Prepared, encoder: Encoder) -> Documents:

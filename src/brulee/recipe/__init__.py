@@ -12,11 +12,21 @@ from brulee.recipe.data import (
 )
 from brulee.recipe.reading import load_recipe, recipe_from_dict, with_overrides
 from brulee.recipe.recipe import Recipe, json_schema
-from brulee.recipe.sections import EvaluateSpec, GenerationSpec, MethodSpec, ModelSpec, TrainSpec
+from brulee.recipe.sections import (
+    ADDED,
+    ALONGSIDE,
+    EvaluateSpec,
+    GenerationSpec,
+    MethodSpec,
+    ModelSpec,
+    TrainSpec,
+)
 from brulee.recipe.source import Source
 from brulee.recipe.validation import check
 
 __all__ = [
+    "ADDED",
+    "ALONGSIDE",
     "DataSpec",
     "EvaluateSpec",
     "GenerationSpec",

@@ -15,13 +15,15 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from brulee.recipe.base import Count, Fraction, Strict
+from brulee.recipe.base import Count, Fraction, Strict, Text
 from brulee.recipe.rope import RopeScalingSection
 
 # The names that editors offer and that other tools share; names are checked against
 # `training.trackers.TRACKERS`, which can be extended.
 TrackerName = Literal["tensorboard", "wandb", "mlflow"]
 OF_ANSWERS: Final = ("rouge", "bleu")  # the default metrics
+ALONGSIDE: Final = ("train_tokens", "train_whole")  # keys of the method's section, of any method
+ADDED: Final = ("add_tokens", "add_special_tokens")  # keys of the model's section
 OF_TEXTS: Final = ("bits_per_byte",)  # the default metrics of plain text
 
 
@@ -32,7 +34,7 @@ def _listed(value: Any) -> Any:
 def _once(names: list[str]) -> list[str]:
     for name in names:
         if names.count(name) > 1:
-            raise PydanticCustomError("tracker", "it names {name} twice", {"name": repr(name)})
+            raise PydanticCustomError("twice", "it names {name} twice", {"name": repr(name)})
     return names
 
 
@@ -46,12 +48,29 @@ def _share_or_steps(warmup: float) -> float:
     return warmup
 
 
+def _as_a_token(text: str) -> str:
+    said = (
+        "it is empty; a token is a text"
+        if not text
+        else "a token is a text without spaces or line breaks"
+    )
+    if not text or any(sign.isspace() for sign in text):
+        raise PydanticCustomError(
+            "token", "{text} is no token: {said}", {"text": repr(text), "said": said}
+        )
+    return text
+
+
 # One name is shorthand for a list of one.
 TrackerNames = Annotated[
     list[str],
     BeforeValidator(_listed, json_schema_input_type=TrackerName | list[TrackerName]),
     AfterValidator(_once),
 ]
+
+
+TokenText = Annotated[str, AfterValidator(_as_a_token)]
+TokenTexts = Annotated[list[TokenText], AfterValidator(_once)]
 
 
 class ModelSpec(Strict):
@@ -61,6 +80,12 @@ class ModelSpec(Strict):
     revision: str | None = Field(None, description="Hub revision")
     quantise: Literal["nf4"] | None = Field(
         None, description="hold the linear layers in four bits (QLoRA); needs bitsandbytes"
+    )
+    add_tokens: TokenTexts = Field(
+        [], description="texts that become one token each, wherever a text contains them"
+    )
+    add_special_tokens: TokenTexts = Field(
+        [], description="control tokens, which only the chat template writes"
     )
     chat_template: str = Field(
         "auto",
@@ -86,6 +111,14 @@ class MethodSpec(BaseModel):
     start: str | None = Field(
         None, description="a run or an adapter's folder whose training is continued", min_length=1
     )
+    train_tokens: list[TokenText | Annotated[int, Field(ge=0)]] = Field(
+        [],
+        description="tokens, or their ids, whose rows of the embedding and of the head are trained "
+        "beside an adapter; those that the model section adds always are",
+    )
+    train_whole: list[Text] = Field(
+        [], description="modules that are trained whole beside an adapter, such as lm_head"
+    )
 
     @property
     def named(self) -> bool:
@@ -93,12 +126,15 @@ class MethodSpec(BaseModel):
         return "name" in self.model_fields_set
 
     def options(self) -> dict[str, Any]:
-        """Everything but the name and the start."""
+        """The method's own options: not the name, the start, and what is trained alongside."""
         return dict(self.model_extra or {})
 
     @model_serializer(mode="wrap")
     def _written(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
         values: dict[str, Any] = write(self)
+        for key in ALONGSIDE:
+            if not getattr(self, key):
+                values.pop(key, None)
         if self.start is None:
             values.pop("start", None)
         elif not self.named:  # the adapter's, not the default

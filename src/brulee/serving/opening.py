@@ -44,7 +44,7 @@ def open_served(
     folders = {name: folder} if folder is not None else {}
     folders |= {name: locate_adapter(place) for name, place in adapters.items()}
     found = {name: open_adapter(place) for name, place in folders.items()}
-    loading = loading_for(found) if found else {}
+    loading = loading_for(found)
     if folder is not None:
         source, revision = found[name].named_base(base)
         held = Adapters(load_base(source, dtype, where, revision, **loading))

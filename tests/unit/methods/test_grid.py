@@ -15,13 +15,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
+from torch import nn
 
 from brulee.data.encoding import Encoded
 from brulee.errors import InputError
 from brulee.methods import METHODS, build_method
+from brulee.methods.alongside import Alongside
 from brulee.methods.base import Attached, Method
 from brulee.methods.checkpoint import attach_adapter, open_adapter, save_adapter
 from brulee.methods.continuing import start_of
+from brulee.methods.targets import embedding_modules
+from brulee.models.added_tokens import tables_of
 from brulee.models.loading import Base
 from brulee.recipe import MethodSpec, TrainSpec, recipe_from_dict
 from brulee.training.documents import Document
@@ -53,10 +57,15 @@ class Way:
     neutral: bool = True  # before the first step it computes what the base computes
     drawn: bool = True  # its start depends on the seed
     merges: bool = True  # it can be folded into the base
+    tokens: tuple[int, ...] = ()  # whose rows are trained alongside
+    whole: str = ""  # the kind of module that is trained whole alongside: the words or the head
     in_place: bool = False  # it writes into the base, and takes it back when switched off
     unmergeable: tuple[str, ...] = ()  # architectures on which merging is refused
     seq2seq: Mapping[str, Any] = field(default_factory=dict)  # options of encoder-decoders alone
 
+
+# Some of the tokens of the one document that is trained on, in no order.
+ROWS = tuple(random.Random(0).sample(range(5, 300), 60)[20:24])
 
 WAYS: dict[str, Way] = {
     "full": Way("full", {"keep_base": True}, drawn=False),
@@ -69,7 +78,14 @@ WAYS: dict[str, Way] = {
     ),
     "lora-embeddings": Way("lora", {"target": ["attention", "embeddings"]}, unmergeable=("t5",)),
     "lora-head": Way("lora", {"target": ["mlp", "re:lm_head|embed_out"]}, unmergeable=("t5",)),
+    "lora-tokens": Way("lora", {"rank": 4}, tokens=ROWS),
+    "lora-words": Way("lora", {"rank": 4}, tokens=ROWS, whole="words", unmergeable=("t5",)),
+    "lora-whole-head": Way("lora", {"rank": 4}, whole="head", unmergeable=("t5",)),
+    "prefix-whole-head": Way(
+        "prefix", {"tokens": 5}, neutral=False, merges=False, whole="head", unmergeable=("t5",)
+    ),
     "ia3": Way("ia3", drawn=False),
+    "ia3-tokens": Way("ia3", drawn=False, tokens=ROWS),
     "norms": Way("selective", {"train": "norms"}, drawn=False),
     "embeddings": Way("selective", {"train": "embeddings"}, drawn=False),
     "last layer": Way("selective", {"train": "layers", "layers": {"last": 1}}, drawn=False),
@@ -78,6 +94,13 @@ WAYS: dict[str, Way] = {
         {"train": "sparse", "mask": "magnitude", "density": 0.05},
         drawn=False,
         in_place=True,
+    ),
+    "sparse-tokens": Way(
+        "selective",
+        {"train": "sparse", "mask": "magnitude", "density": 0.05},
+        drawn=False,
+        in_place=True,
+        tokens=ROWS,
     ),
     "houlsby": Way(
         "bottleneck",
@@ -90,6 +113,7 @@ WAYS: dict[str, Way] = {
     # A soft prompt is there from the first step on, and no weight of the base can hold it.
     "prompt": Way("prompt", {"tokens": 5}, neutral=False, merges=False),
     "prompt-random": Way("prompt", {"tokens": 3, "init": "random"}, neutral=False, merges=False),
+    "prompt-tokens": Way("prompt", {"tokens": 5}, neutral=False, merges=False, tokens=ROWS),
     "prefix": Way("prefix", {"tokens": 5}, neutral=False, merges=False),
     "prefix-random": Way("prefix", {"tokens": 3, "init": "random"}, neutral=False, merges=False),
     "prefix-projected": Way(
@@ -136,7 +160,12 @@ def _method(base: Base, name: str) -> Method:
 
 
 def _attach(base: Base, name: str, seed: int = 0) -> Attached:
-    return _method(base, name).attach(base.model, seed)
+    way, tables = WAYS[name], tables_of(base.model)
+    words = embedding_modules(base.model).keys() & tables.keys()
+    heads = {path for path, module in tables.items() if isinstance(module, nn.Linear)}
+    whole = tuple(sorted({"": set(), "words": words, "head": heads}[way.whole]))
+    alongside = Alongside(way.tokens, whole=whole)
+    return alongside.attach(_method(base, name), base.model, seed)
 
 
 def _move(attached: Attached, seed: int = 1) -> None:

@@ -15,8 +15,10 @@ from brulee.data.encoding import Encoded, Encoder
 from brulee.errors import InputError
 from brulee.inference.session import open_session
 from brulee.methods import METHODS, Attached, build_method
+from brulee.methods.alongside import Alongside
 from brulee.methods.checkpoint import attach_adapter, open_adapter, save_adapter
 from brulee.methods.merging import merge
+from brulee.models.added_tokens import NewToken, tables_of
 from brulee.models.attention import packed
 from brulee.models.head import CompletionLoss
 from brulee.models.loading import Base, load_base
@@ -26,6 +28,7 @@ from brulee.training.trainer import Document, Trainer
 
 pytest.importorskip("bitsandbytes")
 
+CPU = torch.device("cpu")
 NORMS = {"llama": "*norm.weight", "gpt2": "ln_?.weight"}  # of all that stands in a stack
 
 WAYS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -268,3 +271,27 @@ def _assert_computed_together(base: Base, monkeypatch: pytest.MonkeyPatch) -> No
     # One by one they may be 2e-5 apart where they are small (MKL's kernels for AVX2).
     for mine, theirs in zip(found["fused"], found["own"], strict=True):
         assert (mine - theirs).norm() <= 3e-5 * theirs.norm()
+
+
+def test_new_tokens_get_rows_in_a_quantised_base_and_in_what_it_is_merged_to(
+    folder: Path, tmp_path: Path
+) -> None:
+    tokens = [NewToken("<note>"), NewToken("<end>")]
+    base = load_base(str(folder), torch.float32, CPU, quantise="nf4", tokens=tokens)
+    whole = load_base(str(folder), torch.float32, CPU, tokens=tokens)
+    for quantised, own in zip(
+        tables_of(base.model).values(), tables_of(whole.model).values(), strict=True
+    ):
+        assert torch.equal(quantised.weight, own.weight), "a table is not held as it is"
+    method = build_method(MethodSpec(name="lora", rank=4))
+    attached = Alongside((300, 301)).attach(method, base.model)
+    losses = _train(base, attached, tmp_path, steps=3)
+    assert losses[-1] < losses[0]
+    save_adapter(tmp_path / "adapter", attached, base, str(folder), "", {})
+    merged = merge(tmp_path / "adapter", tmp_path / "merged", "float32")
+    assert merged.cost.dequantised
+    model = load_base(str(tmp_path / "merged"), torch.float32, CPU).model
+    ids = torch.tensor([[5, 300, 9, 301, 7]])
+    with torch.no_grad():
+        ours, theirs = (each(input_ids=ids).logits for each in (base.model, model))
+    torch.testing.assert_close(theirs, ours, atol=1e-3, rtol=1e-3)

@@ -15,6 +15,7 @@ from brulee.data.encoding import Encoded
 from brulee.methods import build_method
 from brulee.models.attention import packed
 from brulee.models.head import CompletionLoss, Head, linear_cross_entropy
+from brulee.models.head_rows import HeadRows
 from brulee.recipe import MethodSpec
 
 if TYPE_CHECKING:
@@ -92,6 +93,34 @@ def test_scaled_and_capped_logits_have_their_own_gradients(
     if head.cap is not None:
         logits_NV = head.cap * torch.tanh(logits_NV / head.cap)
     theirs = F.cross_entropy(logits_NV, targets_N, reduction="sum")
+    torch.testing.assert_close(ours, theirs, atol=tolerance, rtol=tolerance)
+    found, expected = (torch.autograd.grad(loss / 3, inputs) for loss in (ours, theirs))
+    torch.testing.assert_close(found, expected, atol=tolerance, rtol=tolerance)
+
+
+@pytest.mark.usefixtures("chunks")
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-12)])
+@pytest.mark.parametrize("frozen", ["weight", "hidden", "rows", "nothing"])
+def test_trained_rows_stand_in_the_weight_instead_of_its_own(
+    dtype: torch.dtype, tolerance: float, frozen: str
+) -> None:
+    hidden_ND, weight_VD, targets_N = _case(dtype)
+    index_R = torch.tensor([1, int(targets_N[0]), V - 1]).unique()
+    rows_RD = torch.randn(len(index_R), D, dtype=dtype, generator=torch.Generator().manual_seed(1))
+    bias_V = torch.linspace(-1, 1, V, dtype=dtype)
+    named = {"hidden": hidden_ND, "weight": weight_VD, "rows": rows_RD}
+    inputs = [tensor.requires_grad_() for name, tensor in named.items() if name != frozen]
+    ours = linear_cross_entropy(
+        *(hidden_ND, weight_VD, targets_N),
+        cap=1.5,
+        bias_V=bias_V,
+        weights_N=torch.linspace(0, 1, N, dtype=dtype),
+        rows=HeadRows(index_R, rows_RD),
+    )
+    whole_VD = weight_VD.index_copy(0, index_R, rows_RD)
+    logits_NV = 1.5 * torch.tanh((hidden_ND @ whole_VD.T + bias_V) / 1.5)
+    each_N = F.cross_entropy(logits_NV, targets_N, reduction="none")
+    theirs = (each_N * torch.linspace(0, 1, N, dtype=dtype)).sum()
     torch.testing.assert_close(ours, theirs, atol=tolerance, rtol=tolerance)
     found, expected = (torch.autograd.grad(loss / 3, inputs) for loss in (ours, theirs))
     torch.testing.assert_close(found, expected, atol=tolerance, rtol=tolerance)

@@ -12,6 +12,7 @@ from brulee.errors import InputError
 from brulee.methods.accounting import count
 from brulee.models.disk import nearest_folder
 from brulee.models.skeleton import load_skeleton
+from brulee.pipeline.new_tokens import rows_of
 from brulee.pipeline.plan import Line, model_name, plan
 from brulee.pipeline.sweeps.outline import Outline
 from brulee.pipeline.sweeps.space import Space
@@ -52,6 +53,7 @@ class Forecast:
 def check_methods(space: Space) -> None:
     """Raise InputError for a setting whose method cannot be used on this model."""
     model, revision = model_name(space.recipe), space.recipe.base.revision
+    rows = rows_of(space.recipe)
     seen: dict[str, None] = {}
     for point in [*points(space.axes, space.applies), {}]:
         method = space.recipe_of(point).method
@@ -59,7 +61,12 @@ def check_methods(space: Space) -> None:
         if key in seen:
             continue
         seen[key] = None
-        counted = count(lambda: load_skeleton(model, revision), method.options(), (method.name,))
+        counted = count(
+            lambda: load_skeleton(model, revision, vocabulary=rows.vocabulary),
+            method.options(),
+            (method.name,),
+            alongside=rows.trained,
+        )
         if counted[0].refusal:
             changed = f"--set {', '.join(overrides_of(point))}" if point else "the recipe"
             raise InputError(f"{changed}: {counted[0].refusal}")

@@ -16,9 +16,11 @@ from brulee.recipe.theirs.values import (
     Unlike,
     above_zero,
     boolean,
+    control,
     count,
     four_bits,
     layers,
+    listed,
     muon,
     norm,
     not_prompts,
@@ -29,6 +31,7 @@ from brulee.recipe.theirs.values import (
     precision,
     prompts,
     rope,
+    rows,
     same,
     schedule,
     start,
@@ -75,7 +78,6 @@ _SHARDS = _nowhere(
 _HUB = _nowhere("not in a recipe: brulee adapters push")
 _PROMPTS = "train.prompt_loss_weight"
 _ANSWERS = _nowhere("only answers are learned unless train.prompt_loss_weight is set")
-_TOKENS = _lost("no token is added to the vocabulary")
 _LOSS = _lost("the loss is the cross-entropy of the learned tokens")
 _SOLVER = _lost("no train.optimizer has such settings")
 _CUT = _nowhere(
@@ -104,7 +106,16 @@ KEYS: Final[dict[str, Key]] = {
         ("adapter_name_or_path", "lora_model_dir"),
         Key("method.start", "rank, alpha and the like are then the adapter's"),
     ),
-    **dict.fromkeys(("special_tokens", "tokens", "add_tokens", "resize_vocab"), _TOKENS),
+    **dict.fromkeys(
+        ("tokens", "add_tokens"),
+        Key("model.add_tokens", "their rows alone are trained beside an adapter", listed),
+    ),
+    **dict.fromkeys(
+        ("special_tokens", "add_special_tokens"),
+        Key("model.add_special_tokens", "tokens that only the chat template writes", control),
+    ),
+    "resize_vocab": _nowhere("the tables get rows for the tokens of model.add_tokens"),
+    "peft_trainable_token_indices": Key("method.train_tokens", "tokens or their ids", rows),
     **dict.fromkeys(
         ("eos_token", "pad_token"), _lost("the tokenizer's own end and padding tokens are used")
     ),
@@ -137,7 +148,7 @@ KEYS: Final[dict[str, Key]] = {
     "freeze_trainable_layers": Key("method.layers", "of method.name: selective"),
     **dict.fromkeys(
         ("lora_modules_to_save", "modules_to_save", "additional_target"),
-        _lost("no module is fully tuned next to LoRA; method.target takes embeddings and lm_head"),
+        Key("method.train_whole", "a head tied to the embedding is then trained apart", listed),
     ),
     "unfrozen_parameters": _lost("method.name: selective tunes parameters of the model itself"),
     **dict.fromkeys(

@@ -126,6 +126,22 @@ def listed(value: Any) -> list[str]:
     return [name for part in parts if (name := str(part).strip())]
 
 
+def control(value: Any) -> list[str]:
+    """Control tokens; of a mapping by their roles, those that a text can have."""
+    if not isinstance(value, dict):
+        return listed(value)
+    named = [value[role] for role in ("bos_token", "eos_token") if value.get(role)]
+    return list(dict.fromkeys(listed([*named, *(value.get("additional_special_tokens") or [])])))
+
+
+def rows(value: Any) -> list[int]:
+    """Ids of tokens, in one list for all tables."""
+    lists = value.values() if isinstance(value, dict) else [value]
+    if not all(isinstance(ids, list) for ids in lists):
+        raise Unlike(f"{value!r} is not a list of ids")
+    return list(dict.fromkeys(count(one) for ids in lists for one in ids))
+
+
 def four_bits(value: Any) -> str:
     """NF4 for true or 4."""
     if value is True or value in (4, "4"):

@@ -93,6 +93,7 @@ def _keys(found: Converted, section: str, *keys: str) -> Iterator[str]:
 
 def _model(found: Converted) -> Iterator[str]:
     inside = [to.removeprefix("model.") for to in found.values if to.startswith("model.")]
+    inside.sort(key=lambda name: name != "name")
     if inside == ["name"]:
         yield f"model: {_flow(found.values['model.name'])}"
     else:
