@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
@@ -21,6 +22,7 @@ Clusters: TypeAlias = Sequence[Any] | NDArray[Any] | None
 TIE: Final = 1e-10  # smaller differences count as rounding
 _CHUNK: Final = 1 << 22  # entries of the largest (B, N) array held at once
 _TRIED: Final = 128  # random mixes of statistics; many give a correlation below 0
+_KEPT: Final = 1 << 25  # entries of the resamples that are kept: 64 MB for 10,000 items
 _LONG: Final = 1000  # from this many units on, resamples are counted one by one, in the CPU cache
 
 
@@ -87,16 +89,33 @@ def span(reduce: Reduce, *sides_NS: Array) -> tuple[float, float] | None:
 
 
 def draws(count: int, resamples: int, seed: int) -> Iterator[Array]:
-    """How often each of `count` units is drawn, in chunks of b resamples: (b, count) each."""
+    """How often each of `count` units is drawn, in chunks of b resamples: (b, count) each.
+
+    All scores of the same items share their resamples, so the last ones are kept.
+    """
+    check_number(resamples)
+    found = (_kept if count * resamples <= _KEPT else _counted)(count, resamples, seed)
+    for counts in found:
+        yield counts.astype(np.float64)
+
+
+@lru_cache(maxsize=2)
+def _kept(count: int, resamples: int, seed: int) -> list[NDArray[np.integer]]:
+    return list(_counted(count, resamples, seed))
+
+
+def _counted(count: int, resamples: int, seed: int) -> Iterator[NDArray[np.integer]]:
+    """The draws, in the smallest type that holds `count`."""
     rng = np.random.default_rng([seed, 0])
+    smallest = np.min_scalar_type(count)
     for rows in chunks(count, resamples):
         drawn = rng.integers(count, size=(rows, count))
         if count >= _LONG:
-            yield np.array([np.bincount(row, minlength=count) for row in drawn], dtype=np.float64)
+            yield np.array([np.bincount(row, minlength=count) for row in drawn], dtype=smallest)
             continue
         drawn += np.arange(rows)[:, None] * count
         counts = np.bincount(drawn.ravel(), minlength=rows * count)
-        yield counts.reshape(rows, count).astype(np.float64)
+        yield counts.reshape(rows, count).astype(smallest)
 
 
 def chunks(count: int, resamples: int) -> Iterator[int]:

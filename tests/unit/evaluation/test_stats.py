@@ -103,6 +103,7 @@ def test_level_widens_the_interval() -> None:
 
 def test_drawing_in_chunks_covers_every_resample(monkeypatch: pytest.MonkeyPatch) -> None:
     values, tuned = outcomes(6, 50)
+    monkeypatch.setattr(resampling, "_KEPT", 0)
     whole = interval(values, mean, resamples=999)
     monkeypatch.setattr("brulee.evaluation.resampling._CHUNK", 50 * 7)  # 142 chunks of 7, one of 5
     assert interval(values, mean, resamples=999) == pytest.approx(whole)
@@ -457,10 +458,22 @@ def test_shares_are_never_resampled(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_many_units_are_drawn_as_few_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resampling, "_KEPT", 0)
     long = np.concatenate(list(resampling.draws(1200, 40, 3)))
     monkeypatch.setattr(resampling, "_LONG", 2000)
     assert (long == np.concatenate(list(resampling.draws(1200, 40, 3)))).all()
     assert (long.sum(1) == 1200).all()
+
+
+def test_scores_of_the_same_items_draw_them_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    values, tuned = outcomes(17, 70)
+    first = interval(values, mean, 300, seed=17), compare(values, tuned, mean, 300, seed=17)
+    kept = resampling._kept.cache_info().misses
+    again = interval(values, mean, 300, seed=17), compare(values, tuned, mean, 300, seed=17)
+    assert resampling._kept.cache_info().misses == kept
+    monkeypatch.setattr(resampling, "_KEPT", 0)
+    anew = interval(values, mean, 300, seed=17), compare(values, tuned, mean, 300, seed=17)
+    assert first == again == anew
 
 
 def test_nothing_is_detectable_of_items_that_all_change_alike() -> None:
