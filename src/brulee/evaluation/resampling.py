@@ -21,6 +21,7 @@ Clusters: TypeAlias = Sequence[Any] | NDArray[Any] | None
 
 TIE: Final = 1e-10  # smaller differences count as rounding
 _CHUNK: Final = 1 << 22  # entries of the largest (B, N) array held at once
+_FAR: Final = 1e6  # a statistic that no correlation has
 _TRIED: Final = 128  # random mixes of statistics; many give a correlation below 0
 _KEPT: Final = 1 << 25  # entries of the resamples that are kept: 64 MB for 10,000 items
 _LONG: Final = 1000  # from this many units on, resamples are counted one by one, in the CPU cache
@@ -73,8 +74,11 @@ def span(reduce: Reduce, *sides_NS: Array) -> tuple[float, float] | None:
     """The range of the score, inferred from the items: (0, 1), (-1, 1), or None if unknown.
 
     A correlation is 0 for any single item, but so is a proportion with nothing correct; they differ
-    in whether other mixes of statistics score below 0. None if an item scores outside [0, 1].
+    in whether other mixes of statistics score below 0. None if an item scores outside [0, 1],
+    unless no statistic scores beyond -1 and 1 (Spearman's, of which an item holds an influence).
     """
+    if _is_clipped(reduce, sides_NS[0]):
+        return -1.0, 1.0
     if not all(inside(side, reduce) for side in sides_NS):
         return None
     alone = [reduce(side, 1.0) for side in sides_NS]
@@ -86,6 +90,14 @@ def span(reduce: Reduce, *sides_NS: Array) -> tuple[float, float] | None:
     with np.errstate(all="ignore"):  # a mix that no item has may have no defined score
         negative = bool((reduce(tried, float(len(sides_NS[0]))) < 0).any())
     return (-1.0 if negative else 0.0), 1.0
+
+
+def _is_clipped(reduce: Reduce, stats_NS: Array) -> bool:
+    """Whether the score of a single statistic is never beyond -1 and 1."""
+    if stats_NS.shape[1] != 1:
+        return False
+    far = reduce(np.array([[-_FAR], [_FAR]]), float(len(stats_NS)))
+    return bool((far == [-1.0, 1.0]).all())
 
 
 def draws(count: int, resamples: int, seed: int) -> Iterator[Array]:
@@ -178,6 +190,29 @@ def t_bounds(value: float, pulls_C: Array, level: float) -> tuple[float, float]:
     """The t-interval of a score with the jackknife's standard error."""
     half = t_quantile(len(pulls_C), level) * spread(pulls_C)
     return value - half, value + half
+
+
+def t_p(value: float, error: float, count: int, differing: int) -> float:
+    """The two-sided p of a change of `value` in a t-test over `count` units.
+
+    At least that of a sign test in which all `differing` units agree, 2 / 2**differing: whatever
+    one item of a rare label adds to the score, it proves nothing.
+    """
+    from scipy.special import stdtr
+
+    if count < 2 or not differing or error <= 0:
+        return 1.0
+    return max(2 * float(stdtr(count - 1, -abs(value) / error)), 2.0 ** (1 - differing))
+
+
+def fisher_bounds(value: float, pulls_C: Array, level: float) -> tuple[float, float]:
+    """The interval of a correlation: symmetric on Fisher's scale, artanh (1921).
+
+    With the jackknife's standard error instead of the normal distribution's 1 / sqrt(n - 3), as
+    Spearman's and skewed numbers need (Bonett and Wright 2000), and t instead of z.
+    """
+    half = t_quantile(len(pulls_C), level) * spread(pulls_C) / (1 - value**2)
+    return math.tanh(math.atanh(value) - half), math.tanh(math.atanh(value) + half)
 
 
 def drawn_bounds(
