@@ -428,10 +428,12 @@ def measured(case: Pairs | Tasks, items: int, trials: int, resamples: int, seed:
     return {key: None if value is None else round(value, 4) for key, value in row.items()}
 
 
-def rows(trials: int, resamples: int, only: str, sizes: list[int]) -> Iterator[tuple[str, Any]]:
-    """Every case whose name begins with `only`, at each number of items."""
+def rows(
+    trials: int, resamples: int, only: list[str], sizes: list[int]
+) -> Iterator[tuple[str, Any]]:
+    """Every case whose name begins with one of `only`, at each number of items."""
     for name, make in cases().items():
-        if name.startswith(only):
+        if name.startswith(tuple(only)):
             case = make()
             seed = zlib.crc32(name.encode())
             yield name, {str(n): measured(case, n, trials, resamples, seed) for n in sizes}
@@ -441,7 +443,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trials", type=int, default=2000)
     parser.add_argument("--resamples", type=int, default=1000)
-    parser.add_argument("--only", default="", help="cases whose names begin so")
+    parser.add_argument("--only", nargs="+", default=[""], help="cases whose names begin so")
     parser.add_argument("--sizes", type=int, nargs="+", default=list(SIZES))
     parser.add_argument("--out", type=Path, default=RESULT)
     given = parser.parse_args()

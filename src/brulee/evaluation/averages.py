@@ -6,15 +6,13 @@ Shape legend: `K` parts of the average, `B` resamples.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from brulee.evaluation import shares
 from brulee.evaluation.base import Array
-from brulee.evaluation.resampling import t_quantile
-
-_FEW: Final = 8  # on fewer units, each part's own bounds are much wider than its share of them all
+from brulee.evaluation.resampling import FEW, t_quantile
 
 
 class Part(NamedTuple):
@@ -50,7 +48,7 @@ def average(parts: Sequence[Part], weights: Sequence[float] | None = None) -> tu
     if all(part.share for part in parts):
         return shares.wilson(value, found.worth(value * (1 - value)))
     low, high = value - reach * variance**0.5, value + reach * variance**0.5
-    if variance == 0 or min(part.units for part in parts) >= _FEW:
+    if variance == 0 or min(part.units for part in parts) >= FEW:
         away_K2 = np.array([(part.value - part.low, part.high - part.value) for part in parts])
         below, above = np.sqrt(((weights_K[:, None] * away_K2) ** 2).sum(0))
         return value - float(below), value + float(above)

@@ -15,9 +15,6 @@ from brulee.evaluation.base import Array
 from brulee.evaluation.resampling import TIE, Reduce, Units
 
 _LEVEL: Final = 0.95
-# With fewer units, resamples show the skew of a difference too badly to correct for it: of 20 units
-# BCa holds 91 % of changes of ROUGE-2, the t-interval 95 %.
-_FEW: Final = 30
 
 
 class Difference(NamedTuple):
@@ -48,7 +45,7 @@ def of_scores(
 ) -> Difference:
     """Bounds of the difference of two other scores.
 
-    A difference over fewer than 30 units, or of two correlations or scores of labels, gets the
+    A difference over fewer than eight units, or of two correlations or scores of labels, gets the
     t-interval with the jackknife's standard error, for labels widened by what no item showed
     (confusions.py). Correlations are far from a sum over items, so that their p, too, is a t-test's
     with that error: it never contradicts the interval. Others are resampled, with resamples shared
@@ -79,7 +76,7 @@ def of_scores(
             low, high = max(-most, min(low, value - half)), min(most, max(high, value + half))
     elif count > 1 and distances.is_distance(reduce, statistics, len(sides[0])):
         low, high = distances.change_bounds(before, after, reduce, resamples, _LEVEL)
-    elif count > 1 and (count < _FEW or by_error):
+    elif count > 1 and (count < resampling.FEW or by_error):
         low, high = max(-most, value - half), min(most, value + half)
     else:
         differences_B = _paired_bootstrap(before, after, reduce, resamples, seed)

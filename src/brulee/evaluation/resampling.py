@@ -21,6 +21,7 @@ Clusters: TypeAlias = Sequence[Any] | NDArray[Any] | None
 
 TIE: Final = 1e-10  # smaller differences count as rounding
 _CHUNK: Final = 1 << 22  # entries of the largest (B, N) array held at once
+FEW: Final = 8  # with fewer units, resamples vary too little to bound a mean or a difference
 _FAR: Final = 1e6  # a statistic that no correlation has
 _TRIED: Final = 128  # random mixes of statistics; many give a correlation below 0
 _KEPT: Final = 1 << 25  # entries of the resamples that are kept: 64 MB for 10,000 items

@@ -20,7 +20,6 @@ from brulee.evaluation.base import Array
 from brulee.evaluation.resampling import TIE, Clusters, Reduce, Units
 
 ENUMERATED: Final = 16  # up to this many differing items, all sign patterns are enumerated
-FEW: Final = 8  # with fewer units, resamples vary too little to bound a mean
 
 # Standard errors that a two-sided test at 5 % detects with 80 % power: z(0.975) + z(0.8) =
 # 1.96 + 0.84 (Bloom 1995, "Minimum Detectable Effects", Evaluation Review 19(5)).
@@ -119,7 +118,7 @@ def bounds(
     pulls_C = resampling.pulls(drawn, reduce)
     if span and (differences.alike(pulls_C) or (signed and count == 1)):
         return shares.of_alike(value, count, span, level)
-    if 1 < count < FEW and is_mean:
+    if 1 < count < resampling.FEW and is_mean:
         low, high = resampling.t_bounds(value, pulls_C, level)
         low, high = (max(span[0], low), min(span[1], high)) if span else (low, high)
     elif count > 1 and value > 0 and distances.is_distance(reduce, stats_NS.shape[1], items):
