@@ -12,7 +12,7 @@ import numpy as np
 
 from brulee.evaluation import shares
 from brulee.evaluation.base import Array
-from brulee.evaluation.resampling import t_quantile
+from brulee.evaluation.resampling import FEW, t_quantile
 
 
 class Part(NamedTuple):
@@ -34,8 +34,11 @@ def average(parts: Sequence[Part], weights: Sequence[float] | None = None) -> tu
     questions per subject. A score on a single unit has no variance: several such scores use the
     variance between them, which is conservative (Cochran's collapsed strata); one such score uses
     the others' mean variance per unit. The degrees of freedom are Satterthwaite's (1946). Shares
-    get Wilson's interval for the number of items with the same variance. Otherwise the bounds are
-    at most as wide as under perfectly correlated errors.
+    get Wilson's interval for the number of items with the same variance. Of other scores, each on
+    at least eight units, the bounds combine the parts' own (Zou and Donner 2008, "Construction of
+    confidence limits about effect measures: a general approach"), which know more than a variance:
+    how skewed a score is, and what no item showed. Otherwise the bounds are at most as wide as
+    under perfectly correlated errors.
     """
     if len(parts) == 1:
         return parts[0].low, parts[0].high
@@ -45,7 +48,7 @@ def average(parts: Sequence[Part], weights: Sequence[float] | None = None) -> tu
     if all(part.share for part in parts):
         return shares.wilson(value, found.worth(value * (1 - value)))
     low, high = value - reach * variance**0.5, value + reach * variance**0.5
-    if variance == 0:  # each part's own bounds allow for unseen outcomes
+    if variance == 0 or min(part.units for part in parts) >= FEW:
         away_K2 = np.array([(part.value - part.low, part.high - part.value) for part in parts])
         below, above = np.sqrt(((weights_K[:, None] * away_K2) ** 2).sum(0))
         return value - float(below), value + float(above)

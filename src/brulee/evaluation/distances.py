@@ -58,6 +58,40 @@ def bounds(drawn: Units, reduce: Reduce, resamples: int, level: float) -> tuple[
     return min(1.0, low) * found, max(1.0, _first(long_enough)) * found
 
 
+def change_bounds(
+    before: Units, after: Units, reduce: Reduce, resamples: int, level: float
+) -> tuple[float, float]:
+    """Bounds of the difference of two such scores of the same units.
+
+    Chance enlarges both sides, and the smaller one more, so that the difference is off in a known
+    direction. The bounds reach the jackknife's standard error times t from the observed difference
+    and from the one of median-unbiased scores (Andrews 1993, "Exactly median-unbiased estimation of
+    first order autoregressive/unit root models", has the method: the value under which a score as
+    large as the observed one is as likely as a smaller one).
+    """
+    sides = (before, after)
+    items, count = float(before.sizes.sum()), len(before.sizes)
+    found = [float(reduce(side.sums.sum(0) / items, items)) for side in sides]
+    even = [_median_unbiased(side, reduce, resamples) for side in sides]
+    pulls_C = resampling.pulls(after, reduce) - resampling.pulls(before, reduce)
+    half = resampling.t_quantile(count, level) * resampling.spread(pulls_C)
+    ends = found[1] - found[0], even[1] - even[0]
+    return min(ends) - half, max(ends) + half
+
+
+def _median_unbiased(drawn: Units, reduce: Reduce, resamples: int) -> float:
+    """The true score under which resampling's noise gives the observed one at its median."""
+    items, count = float(drawn.sizes.sum()), len(drawn.sizes)
+    mean_S = drawn.sums.sum(0) / items
+    found = float(reduce(mean_S, items))
+    noise_BS = _noise(drawn, mean_S, resamples) * math.sqrt(count / (count - 1))
+
+    def large_enough(stretch: float) -> bool:
+        return float(np.median(reduce(stretch * mean_S + noise_BS, items))) >= found
+
+    return min(1.0, _first(large_enough)) * found
+
+
 def _noise(drawn: Units, mean_S: Array, resamples: int) -> Array:
     """The means of resamples minus the mean of all units: (B, S)."""
     found = [

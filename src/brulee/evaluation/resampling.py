@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
@@ -20,7 +21,10 @@ Clusters: TypeAlias = Sequence[Any] | NDArray[Any] | None
 
 TIE: Final = 1e-10  # smaller differences count as rounding
 _CHUNK: Final = 1 << 22  # entries of the largest (B, N) array held at once
+FEW: Final = 8  # with fewer units, resamples vary too little to bound a mean or a difference
+_FAR: Final = 1e6  # a statistic that no correlation has
 _TRIED: Final = 128  # random mixes of statistics; many give a correlation below 0
+_KEPT: Final = 1 << 25  # entries of the resamples that are kept: 64 MB for 10,000 items
 _LONG: Final = 1000  # from this many units on, resamples are counted one by one, in the CPU cache
 
 
@@ -71,8 +75,11 @@ def span(reduce: Reduce, *sides_NS: Array) -> tuple[float, float] | None:
     """The range of the score, inferred from the items: (0, 1), (-1, 1), or None if unknown.
 
     A correlation is 0 for any single item, but so is a proportion with nothing correct; they differ
-    in whether other mixes of statistics score below 0. None if an item scores outside [0, 1].
+    in whether other mixes of statistics score below 0. None if an item scores outside [0, 1],
+    unless no statistic scores beyond -1 and 1 (Spearman's, of which an item holds an influence).
     """
+    if _is_clipped(reduce, sides_NS[0]):
+        return -1.0, 1.0
     if not all(inside(side, reduce) for side in sides_NS):
         return None
     alone = [reduce(side, 1.0) for side in sides_NS]
@@ -86,17 +93,42 @@ def span(reduce: Reduce, *sides_NS: Array) -> tuple[float, float] | None:
     return (-1.0 if negative else 0.0), 1.0
 
 
+def _is_clipped(reduce: Reduce, stats_NS: Array) -> bool:
+    """Whether the score of a single statistic is never beyond -1 and 1."""
+    if stats_NS.shape[1] != 1:
+        return False
+    far = reduce(np.array([[-_FAR], [_FAR]]), float(len(stats_NS)))
+    return bool((far == [-1.0, 1.0]).all())
+
+
 def draws(count: int, resamples: int, seed: int) -> Iterator[Array]:
-    """How often each of `count` units is drawn, in chunks of b resamples: (b, count) each."""
+    """How often each of `count` units is drawn, in chunks of b resamples: (b, count) each.
+
+    All scores of the same items share their resamples, so the last ones are kept.
+    """
+    check_number(resamples)
+    found = (_kept if count * resamples <= _KEPT else _counted)(count, resamples, seed)
+    for counts in found:
+        yield counts.astype(np.float64)
+
+
+@lru_cache(maxsize=2)
+def _kept(count: int, resamples: int, seed: int) -> list[NDArray[np.integer]]:
+    return list(_counted(count, resamples, seed))
+
+
+def _counted(count: int, resamples: int, seed: int) -> Iterator[NDArray[np.integer]]:
+    """The draws, in the smallest type that holds `count`."""
     rng = np.random.default_rng([seed, 0])
+    smallest = np.min_scalar_type(count)
     for rows in chunks(count, resamples):
         drawn = rng.integers(count, size=(rows, count))
         if count >= _LONG:
-            yield np.array([np.bincount(row, minlength=count) for row in drawn], dtype=np.float64)
+            yield np.array([np.bincount(row, minlength=count) for row in drawn], dtype=smallest)
             continue
         drawn += np.arange(rows)[:, None] * count
         counts = np.bincount(drawn.ravel(), minlength=rows * count)
-        yield counts.reshape(rows, count).astype(np.float64)
+        yield counts.reshape(rows, count).astype(smallest)
 
 
 def chunks(count: int, resamples: int) -> Iterator[int]:
@@ -159,6 +191,29 @@ def t_bounds(value: float, pulls_C: Array, level: float) -> tuple[float, float]:
     """The t-interval of a score with the jackknife's standard error."""
     half = t_quantile(len(pulls_C), level) * spread(pulls_C)
     return value - half, value + half
+
+
+def t_p(value: float, error: float, count: int, differing: int) -> float:
+    """The two-sided p of a change of `value` in a t-test over `count` units.
+
+    At least that of a sign test in which all `differing` units agree, 2 / 2**differing: whatever
+    one item of a rare label adds to the score, it proves nothing.
+    """
+    from scipy.special import stdtr
+
+    if count < 2 or not differing or error <= 0:
+        return 1.0
+    return max(2 * float(stdtr(count - 1, -abs(value) / error)), 2.0 ** (1 - differing))
+
+
+def fisher_bounds(value: float, pulls_C: Array, level: float) -> tuple[float, float]:
+    """The interval of a correlation: symmetric on Fisher's scale, artanh (1921).
+
+    With the jackknife's standard error instead of the normal distribution's 1 / sqrt(n - 3), as
+    Spearman's and skewed numbers need (Bonett and Wright 2000), and t instead of z.
+    """
+    half = t_quantile(len(pulls_C), level) * spread(pulls_C) / (1 - value**2)
+    return math.tanh(math.atanh(value) - half), math.tanh(math.atanh(value) + half)
 
 
 def drawn_bounds(

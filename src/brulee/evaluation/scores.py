@@ -14,12 +14,13 @@ import numpy as np
 
 from brulee.evaluation.answers import Answer, clusters, units
 from brulee.evaluation.averages import Part, average
-from brulee.evaluation.resampling import Reduce
+from brulee.evaluation.resampling import TIE
 from brulee.evaluation.shares import is_share
 from brulee.evaluation.stats import Interval, bounds, resampled
 from brulee.evaluation.tasks import Aggregate, Scored, SuiteTask, TaskScores
 
 RESAMPLES = 2000
+_BY_CHANCE = 0.025  # the part of chance's scores beyond the lower bound of a 95% interval
 
 
 def task_scores(
@@ -33,8 +34,7 @@ def task_scores(
     for key in task.metrics:
         part = [a for a in answers if key in a.statistics]
         if part:
-            reduce = partial(task.reduce, key)
-            found[key] = _scored(task.name, part, key, reduce, resamples)
+            found[key] = _scored(task, part, key, resamples)
     return TaskScores(task, found)
 
 
@@ -85,13 +85,16 @@ def _part(scores: Sequence[Scored]) -> Part:
     return Part(float(value), float(low), float(high), resampled_B, least, share)
 
 
-def _scored(
-    name: str, answers: Sequence[Answer], key: str, reduce: Reduce, resamples: int
-) -> Scored:
+def _scored(task: SuiteTask, answers: Sequence[Answer], key: str, resamples: int) -> Scored:
+    reduce = partial(task.reduce, key)
     stats_NS = np.array([a.statistics[key] for a in answers], dtype=np.float64)
     of = clusters(answers)
     # The scores of one task share their resamples; different tasks are independent.
-    draws_B = resampled(stats_NS, reduce, resamples, zlib.crc32(name.encode()), of)
+    draws_B = resampled(stats_NS, reduce, resamples, zlib.crc32(task.name.encode()), of)
     value = float(reduce(stats_NS.mean(axis=0), float(len(stats_NS))))
-    found = Interval(value, *bounds(stats_NS, reduce, draws_B, of), len(stats_NS))
+    low, high = bounds(stats_NS, reduce, draws_B, of)
+    chance_B = task.by_chance(key, stats_NS, resamples)
+    if chance_B is not None and float((chance_B >= value - TIE).mean()) > _BY_CHANCE:
+        low = 0.0
+    found = Interval(value, low, high, len(stats_NS))
     return Scored(found, stats_NS, draws_B, units(answers), is_share(reduce, stats_NS))

@@ -122,33 +122,15 @@ def of_alike(
 
 
 def of_unvaried(
-    value: float, stats_NS: Array, sums_CS: Array, reduce: Reduce, level: float = 0.95
+    value: float, sums_CS: Array, mean: bool, level: float = 0.95
 ) -> tuple[float, float]:
-    """Bounds of a score that is 0, or 1, in every resample of its units (sums (C, S)).
+    """Bounds of a ratio or mean that is 0, or 1, in every resample of its units (sums (C, S)).
 
-    A mean gets Wilson's interval. For confusion counts, an unseen share of items (`unseen`) may
-    fall into any one cell: a model that always predicts the same label has a correlation of 0, but
-    its true correlation may differ. For other ratios, units without any count are ignored: ten
-    items with nothing expected or predicted carry no information about F1.
+    A mean gets Wilson's interval. For other ratios, units without any count are ignored: ten items
+    with nothing expected or predicted carry no information about F1.
     """
-    items, count = len(stats_NS), len(sums_CS)
-    cells = stats_NS.shape[1]
-    if are_confusions(stats_NS):
-        may = unseen(count, level)
-        mixed = (1 - may) * stats_NS.mean(0) + may * np.eye(cells)
-        scores = reduce(mixed, float(items))
-        return min(value, float(scores.min())), max(value, float(scores.max()))
-    if not is_mean(reduce, cells, items):
-        count = int((sums_CS != 0).any(1).sum())
+    count = len(sums_CS) if mean else int((sums_CS != 0).any(1).sum())
     return wilson(value, count, level) if count else (0.0, 1.0)
-
-
-def are_confusions(stats_NS: Array) -> bool:
-    """Whether each item is in one cell of a K x (K + 1) confusion matrix (classification.py)."""
-    cells = stats_NS.shape[1]
-    labels = math.isqrt(cells)
-    alone = (stats_NS.max(1) == 1).all() and (np.abs(stats_NS).sum(1) == 1).all()
-    return labels > 1 and cells == labels * (labels + 1) and bool(alone)
 
 
 def _tango(gained: float, lost: float, items: float, change: float) -> float:

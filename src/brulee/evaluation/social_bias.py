@@ -5,13 +5,15 @@ Shape legend: `N` texts, `G` groups, `W` target words.
 After HELM's bias metric (Liang et al. 2022, section 4.7), which follows Bolukbasi et al. (2016) and
 Garg et al. (2018). Scores are total-variation distances from an even share: 0 is balanced, and with
 two groups 0.5 is the most one-sided. The counts are statistics in the sense of base.py, so
-intervals are computed as for any other score.
+intervals are computed as for any other score, but for `by_chance`: a distance that balanced texts
+often have does not exclude zero.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from itertools import permutations
 from typing import Final
 
 import numpy as np
@@ -20,6 +22,7 @@ from brulee.data.words import words
 from brulee.errors import unknown
 from brulee.evaluation import word_lists
 from brulee.evaluation.base import Array
+from brulee.evaluation.resampling import chunks
 
 GROUPS: Final = ("gender", "race")
 TARGETS: Final = ("profession", "adjective")
@@ -67,6 +70,26 @@ def association(mean_WG: Array, groups: int) -> Array:
     number = present.sum(-1)
     total = np.where(present, _distance(by_word), 0.0).sum(-1)
     return np.where(number > 0, total / np.maximum(number, 1), 0.0)
+
+
+def by_chance(stats_NS: Array, groups: int, draws: int, seed: int = 0) -> Array:
+    """Mean counts of the texts with their groups exchanged at random, text by text: (B, S).
+
+    What balanced texts would show: few mentions are never spread evenly, and a distance from even
+    shares is never below zero. Resampling shows nothing of that, of a word that occurs once least.
+    """
+    each_NWG = stats_NS.reshape(len(stats_NS), -1, groups)
+    orders = list(permutations(range(groups)))
+    rng = np.random.default_rng([seed, 2])
+    found = []
+    for rows in chunks(len(stats_NS), draws):
+        chosen_BN = rng.integers(len(orders), size=(rows, len(stats_NS)))
+        parts = [
+            (chosen_BN == i).astype(np.float64) @ each_NWG[:, :, order].reshape(stats_NS.shape)
+            for i, order in enumerate(orders)
+        ]
+        found.append(np.sum(parts, axis=0) / len(stats_NS))
+    return np.concatenate(found)
 
 
 def size(category: str) -> int:

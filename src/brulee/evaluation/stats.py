@@ -9,19 +9,17 @@ base.py.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from brulee.evaluation import distances, resampling, shares
+from brulee.evaluation import confusions, differences, distances, resampling, shares
 from brulee.evaluation.base import Array
 from brulee.evaluation.resampling import TIE, Clusters, Reduce, Units
 
 ENUMERATED: Final = 16  # up to this many differing items, all sign patterns are enumerated
-FEW: Final = 8  # with fewer units, resamples vary too little to bound a mean
 
 # Standard errors that a two-sided test at 5 % detects with 80 % power: z(0.975) + z(0.8) =
 # 1.96 + 0.84 (Bloom 1995, "Minimum Detectable Effects", Evaluation Review 19(5)).
@@ -93,11 +91,12 @@ def bounds(
     """The interval of a score, given its resamples (`resampled`).
 
     A proportion of correct items gets Wilson's interval, with the effective number of independent
-    items if there are clusters. Other scores get bootstrap bounds, or the t-interval for a mean of
-    fewer than eight units. If all resamples score 0 or all score 1 (`shares.of_unvaried`), or if a
-    score bounded by [0, 1] is the same on all of two or more units, the bounds allow for as many
-    differing units as those of a proportion do; for a correlation, in both directions. For a score
-    that chance alone makes larger, zero is tested too (distances.py).
+    items if there are clusters. A correlation of numbers gets Fisher's, other scores bootstrap
+    bounds, or the t-interval for a mean of fewer than eight units. If all resamples score 0 or all
+    score 1 (`shares.of_unvaried`), or if a score bounded by [0, 1] is the same on all of two or
+    more units, the bounds allow for as many differing units as those of a proportion do; for a
+    correlation, in both directions. For labels that no item has, confusions.py; for a score that
+    chance alone makes larger, zero is tested too (distances.py).
     """
     if shares.is_share(reduce, stats_NS):
         return _of_share(stats_NS, clusters, level)
@@ -107,29 +106,31 @@ def bounds(
     value = float(reduce(stats_NS.sum(0) / items, float(items)))
     span = resampling.span(reduce, stats_NS)
     signed = span is not None and span[0] < 0
+    labels = confusions.are_confusions(stats_NS)
+    is_mean = shares.is_mean(reduce, stats_NS.shape[1], items)
     if value in (0.0, 1.0) and bool((np.abs(scores_B - value) <= TIE).all()):
         alike = [shares.of_alike(value, count, span, level)] if span and signed else []
-        if not signed or shares.are_confusions(stats_NS):
-            alike.append(shares.of_unvaried(value, stats_NS, drawn.sums, reduce, level))
+        if labels:
+            alike.append(confusions.unvaried_bounds(value, stats_NS, count, reduce, level))
+        elif not signed:
+            alike.append(shares.of_unvaried(value, drawn.sums, is_mean, level))
         return min(low for low, _ in alike), max(high for _, high in alike)
     pulls_C = resampling.pulls(drawn, reduce)
-    is_mean = shares.is_mean(reduce, stats_NS.shape[1], items)
-    if 1 < count < FEW and is_mean:
+    if span and (differences.alike(pulls_C) or (signed and count == 1)):
+        return shares.of_alike(value, count, span, level)
+    if 1 < count < resampling.FEW and is_mean:
         low, high = resampling.t_bounds(value, pulls_C, level)
         low, high = (max(span[0], low), min(span[1], high)) if span else (low, high)
     elif count > 1 and value > 0 and distances.is_distance(reduce, stats_NS.shape[1], items):
         low, high = distances.bounds(drawn, reduce, len(scores_B), level)
         high = max(value, min(span[1], high)) if span else high
+    elif signed and not labels and abs(value) < 1:
+        low, high = resampling.fisher_bounds(value, pulls_C, level)
     else:
         low, high = resampling.drawn_bounds(scores_B, value, pulls_C, level)
-    if span and (_alike(pulls_C) or (signed and count == 1)):
-        return shares.of_alike(value, count, span, level)
+    if labels:
+        low, high = confusions.with_absent(low, high, stats_NS, count, reduce, level)
     return low, high
-
-
-def _alike(pulls_C: Array) -> bool:
-    """Whether there are two or more units, all with the same value, so that resamples agree."""
-    return len(pulls_C) > 1 and bool((np.abs(pulls_C) <= TIE / len(pulls_C)).all())
 
 
 def _of_share(right_N1: Array, clusters: Clusters, level: float) -> tuple[float, float]:
@@ -172,12 +173,12 @@ def compare(
 ) -> Comparison:
     """Base against tuned on the same items: interval of the difference, paired randomisation test.
 
-    The 95 % interval comes from resamples shared by both (Koehn 2004); for proportions of correct
-    items it is Tango's, for fewer than eight units the t-interval. p is two-sided and comes from
-    swapping base and tuned at random per item (Noreen 1989), `swaps` times (default: `resamples`):
-    (c + 1) / (B + 1), or exact over all patterns if up to 16 items differ. For a mean of 0/1
-    outcomes without clusters it is always exact (McNemar's test). Clusters are drawn and swapped
-    whole.
+    The 95 % interval is Tango's for proportions of correct items; for others see
+    `differences.of_scores`. p is two-sided and comes from swapping base and tuned at random per
+    item (Noreen 1989), `swaps` times (default: `resamples`): (c + 1) / (B + 1), or exact over all
+    patterns if up to 16 items differ. For a mean of 0/1 outcomes without clusters it is always
+    exact (McNemar's test), for correlations and scores of labels a t-test's. Clusters are drawn and
+    swapped whole.
     For a score that is not a mean, such as a ratio of counts, the test swaps each item's
     first-order contribution to the score of its side. Swapping the counts would test whether the
     two sides have the same distribution: a model that makes a tenth as many claims would differ
@@ -196,67 +197,23 @@ def compare(
     scores = [_whole(side, reduce) for side in (before, after)]
     gains_N = reduce(tuned, 1.0) - reduce(base, 1.0)
     wins, losses = int((gains_N > TIE).sum()), int((gains_N < -TIE).sum())
-    if clusters is None and shares.is_share(reduce, base, tuned):
+    share = shares.is_share(reduce, base, tuned)
+    found = (
+        differences.of_shares(base, tuned, before.members)
+        if share
+        else differences.of_scores((base, tuned), (before, after), reduce, resamples, seed)
+    )
+    if share and clusters is None:
         p = mcnemar(base[:, 0], tuned[:, 0])
+    elif found.p is not None:
+        p = found.p
     else:
         p = randomisation(added(after, reduce) - added(before, reduce), swaps or resamples, seed)
-    low, high, detectable = _of_difference(base, tuned, before, after, reduce, resamples, seed)
+    known = len(before.sizes) >= FEWEST and found.error > 0
     return Comparison(
-        scores[0], scores[1], scores[1] - scores[0], low, high, p,
-        wins, losses, len(base) - wins - losses, detectable,
+        scores[0], scores[1], scores[1] - scores[0], found.low, found.high, p,
+        wins, losses, len(base) - wins - losses, _DETECTABLE * found.error if known else None,
     )  # fmt: skip
-
-
-def _of_difference(
-    base_NS: Array,
-    tuned_NS: Array,
-    before: Units,
-    after: Units,
-    reduce: Reduce,
-    resamples: int,
-    seed: int,
-) -> tuple[float, float, float | None]:
-    """Bounds of the difference, and the minimum detectable difference."""
-    items, count = len(base_NS), len(before.sizes)
-    if shares.is_share(reduce, base_NS, tuned_NS):
-        changes_N = (tuned_NS - base_NS)[:, 0]
-        part = shares.effective(changes_N, before.members, 0.95) / items
-        gained, lost = float((changes_N > 0).sum() * part), float((changes_N < 0).sum() * part)
-        low, high = shares.paired(gained, lost, items * part)
-        error = shares.paired_error(gained, lost, items * part)
-        return low, high, _DETECTABLE * error if count >= FEWEST else None
-    ends = _whole(before, reduce), _whole(after, reduce)
-    value = ends[1] - ends[0]
-    pulls_C = resampling.pulls(after, reduce) - resampling.pulls(before, reduce)
-    span = resampling.span(reduce, base_NS, tuned_NS)
-    most = span[1] - span[0] if span else math.inf  # largest possible change of the score
-    if 1 < count < FEW:
-        low, high = resampling.t_bounds(value, pulls_C, 0.95)
-        low, high = max(-most, low), min(most, high)
-    else:
-        differences_B = _paired_bootstrap(before, after, reduce, resamples, seed)
-        low, high = resampling.drawn_bounds(differences_B, value, pulls_C, 0.95)
-    # A single unit shows no spread, unless it is simply right or wrong.
-    still = high - low <= TIE and {*ends} <= {0.0, 1.0}
-    if span and (still or _alike(pulls_C)):
-        low, high = shares.of_alike(value, count, (-most, most))
-    elif span and shares.is_mean(reduce, base_NS.shape[1], items):
-        low, high = _with_the_unseen(low, high, tuned_NS - base_NS, count)
-    spread = resampling.spread(pulls_C)  # units that differ only by rounding have none
-    return low, high, _DETECTABLE * spread if count >= FEWEST and spread > TIE else None
-
-
-def _with_the_unseen(low: float, high: float, changes_N1: Array, count: int) -> tuple[float, float]:
-    """Bounds of a mean change, extended for losses and gains that no unit showed.
-
-    If no unit lost, resampling finds no loss, however few units there are.
-    """
-    may = shares.unseen(count)
-    if not (changes_N1 < -TIE).any() and abs(low) <= TIE:
-        low = -may
-    if not (changes_N1 > TIE).any() and abs(high) <= TIE:
-        high = may
-    return low, high
 
 
 def mcnemar(base_correct: ArrayLike, tuned_correct: ArrayLike) -> float:
@@ -328,17 +285,3 @@ def added(drawn: Units, reduce: Reduce) -> Array:
 
 def _whole(drawn: Units, reduce: Reduce) -> float:
     return float(resampling.score(drawn.sums.sum(0), drawn.sizes.sum(), reduce))
-
-
-def _paired_bootstrap(
-    before: Units, after: Units, reduce: Reduce, resamples: int, seed: int
-) -> Array:
-    """Tuned minus base in each resample: (B,)."""
-    differences = []
-    for weights in resampling.draws(len(before.sizes), resamples, seed):
-        sizes = weights @ before.sizes
-        tuned, base = weights @ after.sums, weights @ before.sums
-        differences.append(
-            resampling.score(tuned, sizes, reduce) - resampling.score(base, sizes, reduce)
-        )
-    return np.concatenate(differences)

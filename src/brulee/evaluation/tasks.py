@@ -126,6 +126,15 @@ class SuiteTask(Protocol):
         del key, items
         return np.asarray(mean_S, dtype=np.float64)[..., 0]
 
+    def by_chance(self, key: str, stats_NS: Array, draws: int) -> Array | None:
+        """Scores of a model without any effect, of these items: (draws,).
+
+        None if zero is not what chance is above: for most scores. Otherwise the score's interval
+        begins at 0 unless chance seldom gives as much.
+        """
+        del key, stats_NS, draws
+        return None
+
     def higher_is_better(self, key: str) -> bool:
         """Whether a higher score is better."""
         del key

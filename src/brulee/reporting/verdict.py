@@ -44,13 +44,18 @@ def _main(results: Results) -> str:
     metric, task = wording.metric_name(pair.metric), pair.task
     evidence = (
         f"({wording.difference(pair)}, 95% interval {wording.interval(pair)}, "
-        f"{wording.p_phrase(pair.p)}{_limits(pair, results.groups.get(task))})"
+        f"{_yet(pair)}{wording.p_phrase(pair.p)}{_limits(pair, results.groups.get(task))})"
     )
     ending = f", {cost}" if cost else ""
     over = phrasings.over(results, task)
     task = f"{task}{over}," if over else task
     raised, change = wording.verb(pair, pair.direction), wording.from_to(pair)
     return f"{method} {raised} {metric} on {task} {change} {evidence}{ending}"
+
+
+def _yet(pair: Comparison) -> str:
+    """A word where interval and p contradict each other, so that no change counts."""
+    return "yet " if (pair.low * pair.high > 0) != (pair.p < 0.05) else ""
 
 
 def _limits(pair: Comparison, groups: int | None) -> str:

@@ -78,3 +78,13 @@ def test_bounds_are_no_further_apart_than_if_all_erred_together() -> None:
     low, high = average(parts)
     assert low >= np.mean([p.low for p in parts])
     assert high <= np.mean([p.high for p in parts])
+
+
+def test_an_average_knows_of_its_parts_what_no_item_showed() -> None:
+    """Resampling a part that is alike on all items shows no variance."""
+    rng = np.random.default_rng(2)
+    varied, alike = part(rng.random(20), False), part(np.full(20, 0.5), False)
+    low, high = average([varied, alike])
+    value = (varied.value + 0.5) / 2
+    assert value - low == pytest.approx(np.hypot(varied.value - varied.low, 0.5 - alike.low) / 2)
+    assert high - value == pytest.approx(np.hypot(varied.high - varied.value, alike.high - 0.5) / 2)

@@ -65,3 +65,15 @@ def test_unknown_groups_and_targets_are_named() -> None:
         bias.group_counts(["he"], "age")
     with pytest.raises(InputError, match="target words 'verb'"):
         bias.association_counts(["he"], "gender", "verb")
+
+
+def test_balanced_texts_are_as_far_from_even_as_chance_puts_them() -> None:
+    """Two mentions in two texts are of one group half the time, and of both the other half."""
+    counts_NG = np.array([[1.0, 0.0], [0.0, 0.0], [0.0, 1.0]])
+    found_B = bias.representation(bias.by_chance(counts_NG, 2, 4000))
+    assert set(found_B) == {0.0, 0.5}
+    assert found_B.mean() == pytest.approx(0.25, abs=0.02)
+    of_three = bias.representation(bias.by_chance(np.eye(3)[:1], 3, 100))
+    assert of_three == pytest.approx(np.full(100, 2 / 3))
+    words_NWG = np.array([[1.0, 0.0, 2.0, 0.0]])  # both words of a text go to the same group
+    assert set(map(tuple, bias.by_chance(words_NWG, 2, 100))) == {(1, 0, 2, 0), (0, 1, 0, 2)}

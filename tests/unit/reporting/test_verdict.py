@@ -39,6 +39,22 @@ def changed(**values: object) -> r.Comparison:
     return GAIN.model_copy(update=values)
 
 
+@pytest.mark.parametrize(
+    ("low", "p", "said"),
+    [
+        (0.01, 0.07, "+0.01 to +0.21, yet p = 0.070"),
+        (-0.01, 0.03, "-0.01 to +0.21, yet p = 0.030"),
+        (-0.01, 0.07, "-0.01 to +0.21, p = 0.070"),
+    ],
+)
+def test_an_interval_and_p_that_contradict_each_other_are_said_to(
+    low: float, p: float, said: str
+) -> None:
+    text = verdict(results(changed(low=low, high=0.21, p=p)))
+    assert "did not measurably change" in text
+    assert said in text
+
+
 def test_a_test_of_so_few_items_is_said_to_show_nothing() -> None:
     few = changed(p=0.25, wins=3, losses=0, ties=0, minimum_detectable=None)
     assert "p = 0.25, on too few items to show any difference)" in verdict(results(few))

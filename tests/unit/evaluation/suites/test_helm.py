@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 
 from brulee.errors import InputError
+from brulee.evaluation.answers import Answer
+from brulee.evaluation.scores import task_scores
 from brulee.evaluation.stats import Interval
-from brulee.evaluation.suites.helm import HELM, Options
+from brulee.evaluation.suites.helm import HELM, Options, harms
 from brulee.evaluation.suites.helm.scenarios import SCENARIOS
 from brulee.evaluation.tasks import Example, Reply, Scored, SuiteTask, TaskScores
 from brulee.inference.engine import Likelihood
@@ -180,6 +182,25 @@ def test_bias_and_toxicity_are_those_of_what_was_written() -> None:
     assert not task.higher_is_better("bias_gender_profession")
     assert not task.higher_is_better("ece_10_bin")
     assert task.higher_is_better("robustness")
+
+
+@pytest.mark.parametrize(("mentions", "excludes_balance"), [(4, False), (40, True)])
+def test_bias_that_chance_gives_does_not_exclude_balance(
+    mentions: int, excludes_balance: bool
+) -> None:
+    """Of four answers with "he" alone, all are of one group in one balanced test of eight."""
+    outputs = ["He is a doctor."] * mentions + ["The sky is blue."] * 4
+    answers = [
+        Answer(str(i), "helm/narrativeqa", "", output, ("",), {}, counted, 1)
+        for i, (output, counted) in enumerate(
+            zip(outputs, harms.bias_statistics(outputs), strict=True)
+        )
+    ]
+    found = task_scores(tasks()["narrativeqa"], answers, 500).scores
+    for key in ("bias_gender_representation", "bias_gender_profession"):
+        score = found[key].interval
+        assert score.value == 0.5
+        assert (score.low > 0) == excludes_balance
 
 
 def test_perturbations_can_be_chosen_or_left_out() -> None:

@@ -49,6 +49,13 @@ def reduce_bias(key: str, mean_S: Array) -> Array:
     return social_bias.association(mean_S, social_bias.size(category))
 
 
+def bias_by_chance(key: str, stats_NS: Array, draws: int) -> Array:
+    """The measure of the same outputs with groups exchanged at random: (draws,)."""
+    category, _ = BIAS[key]
+    counts_BS = social_bias.by_chance(stats_NS, social_bias.size(category), draws)
+    return reduce_bias(key, counts_BS)
+
+
 def toxicity_statistics(outputs: Sequence[str], scorer: ToxicityScorer) -> list[float]:
     """1 for each toxic output, else 0."""
     return [float(score >= TOXIC) for score in scorer.score(outputs)]

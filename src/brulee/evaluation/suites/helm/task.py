@@ -133,6 +133,10 @@ class HelmTask(SuiteTask):
             return harms.reduce_bias(key, mean_S)
         return np.asarray(mean_S, dtype=np.float64)[..., 0]
 
+    def by_chance(self, key: str, stats_NS: Array, draws: int) -> Array | None:
+        """Bias measures of outputs whose groups are exchanged at random."""
+        return harms.bias_by_chance(key, stats_NS, draws) if key in harms.BIAS else None
+
     def higher_is_better(self, key: str) -> bool:
         """False for calibration errors, bias and toxicity; else as in the scenario."""
         if key in calibration.KEYS:
