@@ -97,7 +97,8 @@ def _is_clipped(reduce: Reduce, stats_NS: Array) -> bool:
     """Whether the score of a single statistic is never beyond -1 and 1."""
     if stats_NS.shape[1] != 1:
         return False
-    far = reduce(np.array([[-_FAR], [_FAR]]), float(len(stats_NS)))
+    with np.errstate(over="ignore"):  # of a score that has no bounds, such as a perplexity
+        far = reduce(np.array([[-_FAR], [_FAR]]), float(len(stats_NS)))
     return bool((far == [-1.0, 1.0]).all())
 
 
