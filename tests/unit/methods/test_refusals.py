@@ -210,7 +210,7 @@ def test_an_unknown_method(folder: Path, base: Base, kind: Any) -> None:
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("use_qalora", True), ("lora_bias", True), ("bias", "all"), ("modules_to_save", ["lm_head"])],
+    [("use_qalora", True), ("lora_bias", True), ("bias", "all")],
 )
 def test_settings_that_are_not_computed_here(
     folder: Path, base: Base, key: str, value: Any
