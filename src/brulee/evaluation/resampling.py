@@ -22,7 +22,7 @@ Clusters: TypeAlias = Sequence[Any] | NDArray[Any] | None
 TIE: Final = 1e-10  # smaller differences count as rounding
 _CHUNK: Final = 1 << 22  # entries of the largest (B, N) array held at once
 FEW: Final = 8  # with fewer units, resamples vary too little to bound a mean or a difference
-_FAR: Final = 1e6  # a statistic that no correlation has
+_FAR: Final = 10.0  # a statistic that no correlation has
 _TRIED: Final = 128  # random mixes of statistics; many give a correlation below 0
 _KEPT: Final = 1 << 25  # entries of the resamples that are kept: 64 MB for 10,000 items
 _LONG: Final = 1000  # from this many units on, resamples are counted one by one, in the CPU cache
@@ -97,7 +97,7 @@ def _is_clipped(reduce: Reduce, stats_NS: Array) -> bool:
     """Whether the score of a single statistic is never beyond -1 and 1."""
     if stats_NS.shape[1] != 1:
         return False
-    with np.errstate(over="ignore"):  # of a score that has no bounds, such as a perplexity
+    with np.errstate(all="ignore"):  # some scores are undefined for negative means
         far = reduce(np.array([[-_FAR], [_FAR]]), float(len(stats_NS)))
     return bool((far == [-1.0, 1.0]).all())
 
