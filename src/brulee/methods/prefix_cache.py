@@ -10,7 +10,11 @@ Shapes: `B` rows, `P` prefix positions, `L` layers, `H` key heads, `D` head widt
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -144,7 +148,8 @@ def activations(
     training = model.training
     model.eval()
     try:
-        model(**inputs, **{cache_name(model): cache}, use_cache=True)
+        with _counted(model) as calls:
+            model(**inputs, **{cache_name(model): cache}, use_cache=True)
     except (AttributeError, LookupError, TypeError, ValueError):
         raise refusal from None  # recurrent states need another kind of cache
     finally:
@@ -155,4 +160,24 @@ def activations(
     found = [(layer.keys, layer.values) for layer in own.layers]
     if any(tensor is None for pair in found for tensor in pair):
         raise refusal  # some layers cache nothing (RecurrentGemma)
+    if any(max(own.values()) > 1 and sum(own.values()) > len(found) for own in calls if own):
+        raise refusal  # layers that run again and cache only the last time (Dory)
     return found
+
+
+@contextmanager
+def _counted(model: PreTrainedModel) -> Iterator[list[Counter[nn.Module]]]:
+    """How often each module of each list of modules is called inside this block."""
+    calls: list[Counter[nn.Module]] = []
+    with ExitStack() as hooks:
+        for stack in (m for m in model.modules() if isinstance(m, nn.ModuleList)):
+            own: Counter[nn.Module] = Counter()
+            calls.append(own)
+            for layer in stack:
+                handle = layer.register_forward_pre_hook(partial(_count, own))
+                hooks.callback(handle.remove)
+        yield calls
+
+
+def _count(calls: Counter[nn.Module], module: nn.Module, _: object) -> None:
+    calls[module] += 1

@@ -12,6 +12,7 @@ import pytest
 import torch
 from transformers import (
     AutoModelForCausalLM,
+    DoryConfig,
     MambaConfig,
     ModernBertDecoderConfig,
     PretrainedConfig,
@@ -399,3 +400,24 @@ def test_a_prefix_of_a_model_with_a_recurrent_state_is_refused(config: Pretraine
         _method("prefix").attach(model)
     assert all(p.requires_grad for p in model.parameters())
     assert not model.training
+
+
+@pytest.mark.parametrize("mode", ["per_loop", "last_loop"])
+def test_layers_that_run_again_take_a_prefix_only_if_they_cache_it_each_time(mode: str) -> None:
+    """What is cached by the last loop alone, earlier ones read within a window of their own."""
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8}
+    layers = {"num_hidden_layers": 4, "n_input_layers": 1, "n_output_layers": 1}
+    config = DoryConfig(
+        **{"vocab_size": 300, "hidden_size": 32, "intermediate_size": 48, "sliding_window": 8},
+        **heads, **layers, recurrent_kv_cache_mode=mode,
+    )  # fmt: skip
+    model = AutoModelForCausalLM.from_config(config).eval()
+    if mode == "last_loop":
+        with pytest.raises(InputError, match="DoryForCausalLM does not keep keys and values"):
+            _method("prefix", init="random").attach(model)
+        return
+    attached = _method("prefix", init="random").attach(model)
+    text = torch.arange(5, 30).unsqueeze(0)
+    found = model(input_ids=text).logits
+    attached.detach()
+    assert not torch.allclose(found, model(input_ids=text).logits, atol=1e-4)
