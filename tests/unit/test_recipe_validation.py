@@ -129,7 +129,8 @@ def test_a_pattern_that_looks_like_a_type_is_named(pattern: str) -> None:
         ({"data": "a.jsonl"}, "it should be a mapping, such as {source: a.jsonl}."),
         ({"evaluate": {"generation": 4}},
          "evaluate.generation = 4 is not valid: it should be a mapping with keys of these: "
-         "json_schema, max_new_tokens, temperature."),
+         "beams, json_schema, length_penalty, max_new_tokens, min_p, repetition_penalty, "
+                "temperature, top_k, top_p."),
     ],
 )  # fmt: skip
 def test_a_value_in_place_of_a_section_is_told_what_a_section_is(
