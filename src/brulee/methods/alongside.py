@@ -19,17 +19,14 @@ from transformers import PreTrainedModel
 from brulee.errors import InputError
 from brulee.methods.base import Attached, Group, Method, check_tensors
 from brulee.methods.linear import weight_of
-from brulee.methods.lora_embedding import LoRAEmbedding, row_factor
-from brulee.methods.lora_layer import LoRALinear
 from brulee.methods.peft_config import FILE, PREFIX
-from brulee.methods.token_rows import RowsOfEmbedding, RowsOfHead
+from brulee.methods.row_tables import STORED, Table, check_free, leaf_of, wrapped
 from brulee.methods.whole_modules import WholeModules, as_peft_names, named
 from brulee.methods.wrapping import put
 from brulee.models.added_tokens import tables_of
 
 _ROWS = "trainable_token_indices"
 _WHOLE = "modules_to_save"
-_STORED = "token_adapter.trainable_tokens_delta"
 # How PEFT calls a table whose rows are trained, when it stores that too.
 _FROZEN = ("token_adapter.base_layer.weight", "token_adapter.weight", "original_module.weight")
 _OURS = "BRULEE_"
@@ -83,7 +80,7 @@ class Alongside:
             attached.detach()
             raise
 
-    def _tables(self, model: PreTrainedModel, whole: Collection[str]) -> list[_Table]:
+    def _tables(self, model: PreTrainedModel, whole: Collection[str]) -> list[Table]:
         """The tables with trained rows, each with all modules that share its weight.
 
         None of those that are trained whole anyway.
@@ -104,7 +101,7 @@ class Alongside:
         for modules in shared.values():
             ids = self.ids or self._named(model, modules)
             if ids:
-                found.append(_Table.of(model, modules, ids))
+                found.append(Table.of(model, modules, ids))
         known = {name for name, _ in self.named if any(_called(m, name) for m in shared.values())}
         for name, _ in self.named:
             if name and name not in known:
@@ -146,55 +143,6 @@ def _called(modules: Mapping[str, nn.Module], name: str) -> bool:
     return any(path == name or path.endswith(f".{name}") for path in modules)
 
 
-@dataclass(frozen=True)
-class _Table:
-    """Modules that share a weight, by path, the first giving the stored name; and the rows' ids."""
-
-    paths: tuple[str, ...]
-    index: torch.Tensor  # (N), sorted
-    order: torch.Tensor  # (N): the place in the file of each
-    ids: tuple[int, ...]  # in the file's order
-    start: torch.Tensor  # (N, D) in fp32
-    factors: Mapping[str, float]  # of embeddings
-    words: bool  # whether it is the input's
-
-    @classmethod
-    def of(
-        cls, model: PreTrainedModel, modules: Mapping[str, nn.Module], ids: Sequence[int]
-    ) -> _Table:
-        words = model.get_input_embeddings()
-        paths = sorted(modules, key=lambda path: modules[path] is not words)  # stable
-        weight = weight_of(modules[paths[0]])
-        if not weight.is_floating_point():
-            raise InputError(
-                f"method.train_tokens: {paths[0]!r} is quantised, and its rows cannot be trained."
-            )
-        for i in ids:
-            if i >= len(weight):
-                raise InputError(
-                    f"method.train_tokens: no token {i}; the model has rows for {len(weight)}."
-                )
-        if len(set(ids)) < len(ids):
-            raise InputError(f"method.train_tokens: {list(ids)} names a token twice.")
-        index = torch.tensor(sorted(ids), device=weight.device)
-        order = torch.searchsorted(index, torch.tensor(ids, device=weight.device))
-        factors = {
-            path: row_factor(module, f"method.train_tokens: {path!r}")
-            for path, module in modules.items()
-            if isinstance(module, nn.Embedding)
-        }
-        with torch.no_grad():
-            start = weight[index].float().clone()
-        return cls(
-            tuple(paths), index, order, tuple(ids), start, factors, modules[paths[0]] is words
-        )
-
-    @property
-    def key(self) -> str:
-        """The name of its rows in the file."""
-        return f"{PREFIX}{self.paths[0]}.{_STORED}"
-
-
 class _AlongsideAttached(Attached):
     """A method's `Attached`, whole modules, and rows around whatever it made of the tables."""
 
@@ -202,17 +150,17 @@ class _AlongsideAttached(Attached):
         self,
         model: PreTrainedModel,
         attached: Attached,
-        tables: Sequence[_Table],
+        tables: Sequence[Table],
         whole: Sequence[str],
     ) -> None:
         self.model, self._own, self._tables = model, attached, tuple(tables)
         for table in tables:
             for path in table.paths:
-                _check_free(path, model.get_submodule(path))
+                check_free(path, model.get_submodule(path))
         self._whole = WholeModules(model, whole)
         self._rows = [nn.Parameter(table.start) for table in tables]
         self._wrappers = {
-            path: _wrapped(model.get_submodule(path), path, table, rows)
+            path: wrapped(model.get_submodule(path), path, table, rows)
             for table, rows in zip(tables, self._rows, strict=True)
             for path in table.paths
         }
@@ -241,7 +189,7 @@ class _AlongsideAttached(Attached):
         own = self._own.config()
         kind, saved = str(own["peft_type"]), list(self._whole.paths)
         known = kind == "LORA" or (kind == "IA3" and not self._tables)
-        told: Any = {_leaf(self.model, t.paths[0]): list(t.ids) for t in self._tables}
+        told: Any = {leaf_of(self.model, t.paths[0]): list(t.ids) for t in self._tables}
         if len(self._tables) == 1 and self._tables[0].words:
             told = list(self._tables[0].ids)
         return {
@@ -274,8 +222,8 @@ class _AlongsideAttached(Attached):
         for table in self._tables:
             for path in table.paths:
                 weight = weight_of(self._wrappers[path].base_layer).detach()
-                if path != table.paths[0] and f"{PREFIX}{path}.{_STORED}" in given:
-                    _check_same(given, f"{PREFIX}{path}.{_STORED}", given.get(table.key))
+                if path != table.paths[0] and f"{PREFIX}{path}.{STORED}" in given:
+                    _check_same(given, f"{PREFIX}{path}.{STORED}", given.get(table.key))
                 for kept in _FROZEN:
                     _check_same(given, f"{PREFIX}{path}.{kept}", weight, table.index)
         return given
@@ -343,27 +291,3 @@ def _check_same(
         found[:rows].to(own)[alike], own[:rows][alike]
     ):
         raise InputError(f"adapter: tensor {key!r} is not that of this base.")
-
-
-def _wrapped(
-    module: nn.Module, path: str, table: _Table, rows: nn.Parameter
-) -> RowsOfEmbedding | RowsOfHead:
-    factor = table.factors.get(path)
-    if factor is None:
-        return RowsOfHead(module, table.index, rows)
-    return RowsOfEmbedding(module, table.index, rows, factor)
-
-
-def _check_free(path: str, module: nn.Module) -> None:
-    if isinstance(module, LoRAEmbedding | LoRALinear):
-        raise InputError(
-            f"method.target: {path!r} has rows of tokens that are trained by themselves; leave it "
-            "out of the target."
-        )
-
-
-def _leaf(model: PreTrainedModel, path: str) -> str:
-    """The last part of a path, by which PEFT finds a module; the whole if others have it too."""
-    leaf = path.rsplit(".", 1)[-1]
-    alike = [n for n, _ in model.named_modules() if n == leaf or n.endswith(f".{leaf}")]
-    return leaf if alike == [path] else path
