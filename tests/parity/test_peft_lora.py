@@ -233,8 +233,6 @@ def test_initial_values_are_spread_as_pefts(make_base: MakeBase) -> None:
     [
         ({"bias": "lora_only"}, "bias"),
         ({"exclude_modules": ["v_proj"]}, "exclude_modules"),
-        ({"modules_to_save": ["embed_tokens"]}, "modules_to_save"),
-        ({"trainable_token_indices": [3]}, "trainable_token_indices"),
         ({"init_lora_weights": "olora"}, "init_lora_weights"),
         ({"init_lora_weights": "pissa"}, "init_lora_weights"),
     ],
