@@ -23,6 +23,7 @@ from transformers.utils import logging as hf_logging
 from brulee.errors import InputError
 from brulee.models.added_tokens import NewToken, extend, give_rows
 from brulee.models.allocator import give_back_freed_memory, keep_freed_memory
+from brulee.models.attention_kind import settle_attention
 from brulee.models.bundled import NAME, bundled_folder, sha256
 from brulee.models.decoder_start import decoder_start
 from brulee.models.gguf_tokens import gguf_tokenizer
@@ -105,6 +106,7 @@ def load_base(
     refuse_unknown_tokens(base.model, base.tokenizer, name)
     if base.kind == "seq2seq":
         decoder_start(base.model)  # raises InputError before anything slow happens
+    settle_attention(base.model)
     if device.type == "cpu":
         give_back_freed_memory()  # loading made a temporary copy of the weights
     return base

@@ -13,6 +13,7 @@ import transformers
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from brulee.methods import build_method
+from brulee.models.attention_kind import settle_attention
 from brulee.recipe import MethodSpec
 
 _SIZES: dict[str, Any] = {
@@ -145,4 +146,5 @@ def make_family(name: str, **changes: Any) -> PreTrainedModel:
         for parameter in model.parameters():
             if parameter.ndim == 1:
                 parameter += 0.3 * torch.randn(parameter.shape)
+    settle_attention(model)
     return model.eval()

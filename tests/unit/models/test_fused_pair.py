@@ -20,6 +20,7 @@ from brulee.data.batching import pack_pairs, pad_pairs
 from brulee.data.encoding import Encoded
 from brulee.methods import build_method, prefix_cache
 from brulee.models import biased_attention, fused_pair, pair_form
+from brulee.models.attention_kind import settle_attention
 from brulee.models.fused_pair import FusedPair
 from brulee.models.head import CompletionLoss
 from brulee.models.pair_form import read_pair_form
@@ -62,6 +63,7 @@ def _model(name: str, **changes: Any) -> PreTrainedModel:
         for parameter in model.parameters():
             if parameter.ndim == 1:
                 parameter += 0.3 * torch.randn(parameter.shape, generator=draw)
+    settle_attention(model)
     return model.eval()
 
 
