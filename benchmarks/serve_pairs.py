@@ -32,7 +32,7 @@ from brulee.inference.engine import Engine
 from brulee.inference.mixed import MixedEngine, Request
 from brulee.inference.sampling import Sampling
 from brulee.methods import build_method
-from brulee.methods.checkpoint import save_adapter
+from brulee.methods.storing import save_adapter
 from brulee.methods.swapping import Swap
 from brulee.models.loading import Base, load_base
 from brulee.recipe import MethodSpec

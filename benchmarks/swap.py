@@ -26,7 +26,8 @@ import torch
 from mixture import machine, spread
 
 from brulee.methods import build_method
-from brulee.methods.checkpoint import open_adapter, save_adapter
+from brulee.methods.checkpoint import open_adapter
+from brulee.methods.storing import save_adapter
 from brulee.methods.swapping import Swap
 from brulee.models.loading import Base, load_base
 from brulee.recipe import MethodSpec

@@ -130,7 +130,7 @@ def _models() -> Path:
 def our_side(job: dict[str, Any]) -> dict[str, Any]:
     import torch
 
-    from brulee.methods.checkpoint import save_adapter
+    from brulee.methods.storing import save_adapter
     from brulee.models.loading import load_base
     from brulee.progress import enable
     from brulee.training.bench import measure

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 import brulee as api
 from brulee import pipeline
 from brulee.errors import InputError
-from brulee.methods.checkpoint import CONFIG, WEIGHTS
+from brulee.methods.adapter_files import CONFIG, WEIGHTS
 from brulee.models.loading import load_base
 from brulee.recipe import load_recipe
 from brulee.training.recorder import Recorder

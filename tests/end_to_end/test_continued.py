@@ -13,7 +13,8 @@ import torch
 from safetensors.torch import load_file
 
 from brulee import pipeline
-from brulee.methods.checkpoint import CONFIG, WEIGHTS, open_adapter
+from brulee.methods.adapter_files import CONFIG, WEIGHTS
+from brulee.methods.checkpoint import open_adapter
 from brulee.recipe import load_recipe
 from brulee.reporting import results
 from brulee.training.recorder import Recorder

@@ -19,7 +19,8 @@ from brulee.data.encoding import Encoder
 from brulee.inference.engine import Engine
 from brulee.inference.sampling import Sampling
 from brulee.methods import build_method
-from brulee.methods.checkpoint import attach_adapter, open_adapter, save_adapter
+from brulee.methods.checkpoint import attach_adapter, open_adapter
+from brulee.methods.storing import save_adapter
 from brulee.models.loading import Base
 from brulee.recipe import MethodSpec, TrainSpec
 from brulee.training.documents import Document

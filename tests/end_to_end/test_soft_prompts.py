@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from brulee.methods.checkpoint import WEIGHTS
+from brulee.methods.adapter_files import WEIGHTS
 from brulee.reporting import results
 
 RUN = Path("runs/recipe")

@@ -15,8 +15,9 @@ from brulee.data.encoding import Encoded
 from brulee.methods import build_method
 from brulee.methods.alongside import Alongside
 from brulee.methods.base import Attached
-from brulee.methods.checkpoint import attach_adapter, open_adapter, save_adapter
+from brulee.methods.checkpoint import attach_adapter, open_adapter
 from brulee.methods.continuing import start_of
+from brulee.methods.storing import save_adapter
 from brulee.models.loading import Base
 from brulee.recipe import MethodSpec, TrainSpec, recipe_from_dict
 from brulee.training.documents import Document

@@ -12,8 +12,9 @@ from safetensors.torch import load_file, save_file
 from brulee.errors import InputError
 from brulee.inference.session import open_session
 from brulee.methods import build_method
-from brulee.methods.checkpoint import WEIGHTS, save_adapter
+from brulee.methods.adapter_files import WEIGHTS
 from brulee.methods.combining import combine
+from brulee.methods.storing import save_adapter
 from brulee.models.loading import load_base
 from brulee.recipe import MethodSpec
 

@@ -13,8 +13,9 @@ import torch
 from brulee.errors import InputError
 from brulee.methods import build_method
 from brulee.methods.base import Attached
-from brulee.methods.checkpoint import attach_adapter, open_adapter, save_adapter
+from brulee.methods.checkpoint import attach_adapter, open_adapter
 from brulee.methods.lora_experts import LoRAParameters
+from brulee.methods.storing import save_adapter
 from brulee.recipe import MethodSpec
 
 if TYPE_CHECKING:

@@ -11,9 +11,11 @@ import pytest
 import torch
 
 from brulee.errors import InputError
+from brulee.methods.adapter_files import WEIGHTS
 from brulee.methods.base import Attached
-from brulee.methods.checkpoint import WEIGHTS, attach_adapter, open_adapter, save_adapter
+from brulee.methods.checkpoint import attach_adapter, open_adapter
 from brulee.methods.lora import LoRA, LoRAOptions
+from brulee.methods.storing import save_adapter
 from brulee.models.loading import Base
 
 peft = pytest.importorskip("peft")

@@ -9,7 +9,7 @@ import pytest
 from peft import PeftModel
 
 from brulee.methods import build_method
-from brulee.methods.checkpoint import save_adapter
+from brulee.methods.storing import save_adapter
 from brulee.models.loading import Base
 from brulee.recipe import MethodSpec
 

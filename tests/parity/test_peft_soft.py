@@ -23,17 +23,12 @@ from transformers import MptConfig, MptForCausalLM
 
 from brulee.data.encoding import Encoded
 from brulee.errors import InputError
+from brulee.methods.adapter_files import CONFIG, OURS, WEIGHTS
 from brulee.methods.base import Attached, Method
-from brulee.methods.checkpoint import (
-    CONFIG,
-    OURS,
-    WEIGHTS,
-    attach_adapter,
-    open_adapter,
-    save_adapter,
-)
+from brulee.methods.checkpoint import attach_adapter, open_adapter
 from brulee.methods.prefix import Prefix, PrefixOptions
 from brulee.methods.prompt import Prompt, PromptOptions
+from brulee.methods.storing import save_adapter
 from brulee.models.loading import Base
 from brulee.recipe import TrainSpec
 from brulee.training.documents import Document

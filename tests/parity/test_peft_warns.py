@@ -23,7 +23,8 @@ from peft import (
 from safetensors.torch import load_file, save_file
 
 from brulee.errors import InputError
-from brulee.methods.checkpoint import CONFIG, WEIGHTS, attach_adapter, open_adapter
+from brulee.methods.adapter_files import CONFIG, WEIGHTS
+from brulee.methods.checkpoint import attach_adapter, open_adapter
 from brulee.models.loading import Base
 
 # It reads a property of the model that this transformers renames.
@@ -134,7 +135,7 @@ def test_another_base_of_the_same_sizes_which_peft_cannot_know(
     folder: Path, make_base: MakeBase
 ) -> None:
     """Nor can this where PEFT wrote the adapter: only a record of our own has a digest."""
-    from brulee.methods.checkpoint import save_adapter
+    from brulee.methods.storing import save_adapter
 
     _, said = _in_peft(folder, make_base, seed=1)
     assert said == []

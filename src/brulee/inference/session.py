@@ -21,8 +21,9 @@ from brulee.inference.engine import Engine
 from brulee.inference.json_form import form_by
 from brulee.inference.sampling import Choice, Sampling
 from brulee.inference.thinking import Thinking, Told
+from brulee.methods.adapter_files import CONFIG, read_record
 from brulee.methods.base import Attached
-from brulee.methods.checkpoint import CONFIG, attach_adapter, open_adapter, read_record
+from brulee.methods.checkpoint import attach_adapter, open_adapter
 from brulee.methods.soundness import read_json
 from brulee.methods.whole import check_whole
 from brulee.models.chat_templates import by_record, mode_of

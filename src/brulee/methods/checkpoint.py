@@ -1,17 +1,7 @@
-"""Adapters on disk, in the layout PEFT reads.
-
-adapter/
-  adapter_config.json         PEFT's configuration
-  adapter_model.safetensors   the tensors under PEFT's keys
-  brulee.json                 the base's digest, the chat template, the recipe's method
-  tokenizer.json ...          the tokenizer, if tokens were added to its vocabulary
-  README.md                   model card
-"""
+"""Adapters read from disk, and put on their base."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,11 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from transformers import PreTrainedModel
 
 from brulee.errors import InputError
 from brulee.methods import METHODS, build_method, readers
+from brulee.methods.adapter_files import (
+    CONFIG,
+    OURS,
+    TOKENIZER,
+    WEIGHTS,
+    config_digest,
+    read_record,
+    tensors_digest,
+)
 from brulee.methods.alongside import Alongside, without
 from brulee.methods.base import Attached, Method
 from brulee.methods.elsewhere import tensors_of_text
@@ -36,26 +34,9 @@ from brulee.methods.soundness import (
     read_tensors,
 )
 from brulee.models.added_tokens import NewToken
-from brulee.models.disk import as_umask_says
 from brulee.models.loading import Base
 from brulee.models.named import looks_like_path
 from brulee.recipe import MethodSpec
-
-CONFIG, WEIGHTS, OURS, CARD, TOKENIZER = (
-    "adapter_config.json",
-    "adapter_model.safetensors",
-    "brulee.json",
-    "README.md",
-    "tokenizer.json",
-)
-_RECORDED = {
-    "method": "the method's name and its options",
-    "merged": "the label and the digest of the adapter that was merged",
-    "combined": "what was combined, and how",
-    "start": "the adapter that training started from, and its digest",
-}
-
-_BASE_KEYS = ("base_model_name_or_path", "revision")
 
 
 @dataclass(frozen=True)
@@ -203,68 +184,6 @@ class Adapter:
         return tensors
 
 
-def save_adapter(
-    folder: Path, attached: Attached, base: Base, source: str, card: str, extra: dict[str, Any]
-) -> int:
-    """Write an adapter folder; returns the size of its weights in bytes.
-
-    `source` is what the recipe called the base; `extra` is added to brulee.json.
-    """
-    source = _from_anywhere(source, base)
-    lies = source if source != "bundled" else str(base.folder)
-    config = {"base_model_name_or_path": lies, **_revision(base), **attached.config()}
-    if base.added:
-        extra = {**extra, "added_tokens": [token.record for token in base.added]}
-        folder.mkdir(parents=True, exist_ok=True)
-        base.tokenizer.save_pretrained(folder)
-    return write_adapter(folder, config, attached.tensors(), _named(base, source), card, extra)
-
-
-def write_adapter(
-    folder: Path,
-    config: dict[str, Any],
-    tensors: dict[str, torch.Tensor],
-    base: dict[str, Any],
-    card: str,
-    extra: dict[str, Any],
-) -> int:
-    """Write the files of an adapter; returns the size of its weights in bytes.
-
-    `base` describes the base in brulee.json: name, source, digest and, if known, revision,
-    quantised and rope_scaling. `extra` is added at the top level.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    _write_json(folder / CONFIG, config)
-    save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
-    as_umask_says(folder)
-    digests = {"config_digest": config_digest(config), "tensors_digest": tensors_digest(tensors)}
-    _write_json(folder / OURS, {"base": base, **digests, **extra})
-    (folder / CARD).write_text(card, encoding="utf-8")
-    return (folder / WEIGHTS).stat().st_size
-
-
-def write_record(folder: Path, base: Base, source: str, extra: dict[str, Any]) -> None:
-    """Write brulee.json, which records what the model in the same folder was made from."""
-    _write_json(folder / OURS, {"base": _named(base, source), **extra})
-
-
-def read_record(folder: Path) -> dict[str, Any]:
-    """The contents of brulee.json; {} if there is none. Raises InputError if it is damaged."""
-    path = folder / OURS
-    if not path.is_file():
-        return {}
-    ours = read_json(path)
-    base = ours.get("base", {})
-    if not isinstance(base, dict) or not all(
-        isinstance(value, dict if key == "rope_scaling" else str) for key, value in base.items()
-    ):
-        raise InputError(f"{path}: 'base' must hold the base model's name, source and digest.")
-    for key, what in _RECORDED.items():
-        if not isinstance(ours.get(key, {}), dict):
-            raise InputError(f"{path}: {key!r} must hold {what}.")
-    return ours
-
-
 def open_adapter(folder: Path) -> Adapter:
     """Read an adapter's configuration.
 
@@ -338,22 +257,6 @@ def check_made_on(adapter: Adapter, name: str, digest: str) -> None:
         )
 
 
-def config_digest(config: Mapping[str, Any]) -> str:
-    """SHA-256 of a configuration, except for the location of the base."""
-    kept = {key: value for key, value in config.items() if key not in _BASE_KEYS}
-    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
-
-
-def tensors_digest(tensors: dict[str, torch.Tensor]) -> str:
-    """SHA-256 of names, shapes and bytes, independent of the file's layout."""
-    digest = hashlib.sha256()
-    for name in sorted(tensors):
-        tensor = tensors[name].contiguous()
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
-
-
 def with_combined(label: str, ours: Mapping[str, Any]) -> str:
     """The label; for a combination also how and of how many: "LoRA r16 (sum of 2)"."""
     combined = ours.get("combined", {})
@@ -383,29 +286,3 @@ def _as_asked(record: Any) -> Method | None:
         return build_method(MethodSpec(name=spec.name, **given))
     except (InputError, KeyError, ValueError):
         return None
-
-
-def _named(base: Base, source: str) -> dict[str, Any]:
-    """What brulee.json records about a base."""
-    named = {"name": base.name, "source": source, "digest": base.digest, **_revision(base)}
-    held = {"quantised": base.quantised, "rope_scaling": base.rope_scaling}
-    return named | {key: value for key, value in held.items() if value is not None}
-
-
-def _revision(base: Base) -> dict[str, str]:
-    return {} if base.revision is None else {"revision": base.revision}
-
-
-def _from_anywhere(source: str, base: Base) -> str:
-    """A local base by its absolute path, so that the adapter finds it from any folder."""
-    if source == "bundled":
-        return source
-    name = Path(source).name
-    for path in (Path(source), base.folder, base.folder / name):
-        if path.exists() and path.name == name:
-            return str(path.resolve())
-    return source
-
-
-def _write_json(path: Path, values: dict[str, Any]) -> None:
-    path.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", encoding="utf-8")

@@ -20,7 +20,8 @@ from typing import Any
 import yaml
 
 from brulee.errors import InputError
-from brulee.methods.checkpoint import CARD, open_adapter, read_record, write_adapter
+from brulee.methods.adapter_files import CARD, read_record
+from brulee.methods.checkpoint import open_adapter
 from brulee.methods.combining_lora import combine_lora
 from brulee.methods.combining_parts import (
     Made,
@@ -36,6 +37,7 @@ from brulee.methods.combining_parts import (
 from brulee.methods.combining_values import combine_full, combine_ia3, combine_selective
 from brulee.methods.kept import Kept, Tally
 from brulee.methods.shelf import made_by
+from brulee.methods.storing import write_adapter
 from brulee.methods.ways import WAYS, Way, way_of
 from brulee.methods.whole import write_model_record
 from brulee.models.chat_templates import by_record

@@ -14,14 +14,9 @@ from typing import Any
 import torch
 
 from brulee.errors import InputError
+from brulee.methods.adapter_files import read_record, tensors_digest
 from brulee.methods.base import largest
-from brulee.methods.checkpoint import (
-    Adapter,
-    check_there,
-    open_adapter,
-    read_record,
-    tensors_digest,
-)
+from brulee.methods.checkpoint import Adapter, check_there, open_adapter
 from brulee.methods.kept import Tally
 from brulee.methods.shelf import Stored, locate, made_by
 from brulee.methods.ways import Settings, Way

@@ -14,14 +14,9 @@ from typing import Any
 
 from brulee.errors import InputError
 from brulee.methods import METHODS, build_method, unknown_method
+from brulee.methods.adapter_files import config_digest, tensors_digest
 from brulee.methods.base import Attached, Method
-from brulee.methods.checkpoint import (
-    Adapter,
-    attach_adapter,
-    config_digest,
-    open_adapter,
-    tensors_digest,
-)
+from brulee.methods.checkpoint import Adapter, attach_adapter, open_adapter
 from brulee.methods.shelf import locate
 from brulee.models.loading import Base
 from brulee.models.tokenizers import load_tokenizer

@@ -13,7 +13,8 @@ import torch
 from transformers import PreTrainedModel
 
 from brulee.errors import InputError
-from brulee.methods.checkpoint import CONFIG, WEIGHTS, Adapter, check_made_on
+from brulee.methods.adapter_files import CONFIG, WEIGHTS
+from brulee.methods.checkpoint import Adapter, check_made_on
 from brulee.methods.lora import LoRA
 from brulee.methods.lora_experts import LoRAParameters
 from brulee.methods.lora_layer import LoRALinear

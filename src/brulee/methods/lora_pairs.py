@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from brulee.errors import InputError
-from brulee.methods.checkpoint import CONFIG, Adapter
+from brulee.methods.adapter_files import CONFIG
+from brulee.methods.checkpoint import Adapter
 from brulee.methods.lora_sizes import sizes_of
 from brulee.methods.parameter_targets import PARAMETER, parted
 from brulee.methods.peft_config import PREFIX

@@ -17,13 +17,9 @@ from safetensors import safe_open
 from transformers import PreTrainedModel
 
 from brulee.errors import BruleeError, InputError
+from brulee.methods.adapter_files import tensors_digest
 from brulee.methods.base import largest, left_out
-from brulee.methods.checkpoint import (
-    Adapter,
-    attach_adapter,
-    open_adapter,
-    tensors_digest,
-)
+from brulee.methods.checkpoint import Adapter, attach_adapter, open_adapter
 from brulee.methods.linear import is_transposed
 from brulee.methods.whole import write_model_record
 from brulee.models.chat_templates import by_record

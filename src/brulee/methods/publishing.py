@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from brulee.errors import InputError
-from brulee.methods.checkpoint import CARD, CONFIG, OURS, read_record
+from brulee.methods.adapter_files import CARD, CONFIG, OURS, read_record
 from brulee.methods.shelf import Stored
 from brulee.methods.soundness import read_json
 from brulee.models.hub_names import hub_name

@@ -12,8 +12,9 @@ import torch
 from safetensors import safe_open
 
 from brulee.errors import InputError
+from brulee.methods.adapter_files import read_record
 from brulee.methods.base import largest
-from brulee.methods.checkpoint import Adapter, open_adapter, read_record
+from brulee.methods.checkpoint import Adapter, open_adapter
 from brulee.methods.shelf import Stored, made_by
 from brulee.methods.whole import check_weights
 from brulee.models.loading import base_digest

@@ -9,14 +9,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from brulee.errors import InputError, nearest
-from brulee.methods.checkpoint import (
-    CONFIG,
-    OURS,
-    WEIGHTS,
-    open_adapter,
-    read_record,
-    with_combined,
-)
+from brulee.methods.adapter_files import CONFIG, OURS, WEIGHTS, read_record
+from brulee.methods.checkpoint import open_adapter, with_combined
 
 Kind = Literal["adapter", "model"]
 

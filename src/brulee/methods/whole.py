@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from brulee.errors import InputError
+from brulee.methods.adapter_files import read_record
 from brulee.methods.base import largest
-from brulee.methods.checkpoint import read_record, write_record
+from brulee.methods.storing import write_record
 from brulee.models.loading import Base, base_digest
 
 

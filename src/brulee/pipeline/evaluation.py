@@ -30,7 +30,7 @@ from brulee.evaluation.tasks import (
     TaskScores,
 )
 from brulee.inference.session import Session, open_session
-from brulee.methods.checkpoint import config_digest, tensors_digest
+from brulee.methods.adapter_files import config_digest, tensors_digest
 from brulee.models.bundled import cache_folder
 from brulee.models.context import context_length
 from brulee.pipeline.lock import alone

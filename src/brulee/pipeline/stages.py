@@ -15,7 +15,7 @@ from brulee.evaluation.scripts import unread
 from brulee.evaluation.suite_run import Model, answer
 from brulee.inference.session import open_engine
 from brulee.methods import Attached
-from brulee.methods.checkpoint import CARD
+from brulee.methods.adapter_files import CARD
 from brulee.models.context import context_length
 from brulee.pipeline.asked import Asked
 from brulee.pipeline.card import model_card

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from brulee.methods import Attached
-from brulee.methods.checkpoint import CARD, attach_adapter, open_adapter, save_adapter
+from brulee.methods.adapter_files import CARD
+from brulee.methods.checkpoint import attach_adapter, open_adapter
+from brulee.methods.storing import save_adapter
 from brulee.methods.whole import write_model_record
 from brulee.models.chat_templates import recorded
 from brulee.models.disk import disk_errors

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from brulee.errors import InputError
 from brulee.methods import Attached
-from brulee.methods.checkpoint import CARD, CONFIG
+from brulee.methods.adapter_files import CARD, CONFIG
 from brulee.models.bundled import sha256
 from brulee.pipeline.folder import RunFolder
 from brulee.progress import note

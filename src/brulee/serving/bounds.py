@@ -9,7 +9,8 @@ from typing import Any
 from safetensors import safe_open
 
 from brulee.errors import InputError
-from brulee.methods.checkpoint import CONFIG, OURS, WEIGHTS, open_adapter
+from brulee.methods.adapter_files import CONFIG, OURS, WEIGHTS
+from brulee.methods.checkpoint import open_adapter
 from brulee.models.whole_files import check_safetensors
 from brulee.serving.limits import Limits
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from brulee.errors import InputError
 from brulee.inference.adapters import Adapters, loading_for, shared_precision
-from brulee.methods.checkpoint import CONFIG, open_adapter, read_record
+from brulee.methods.adapter_files import CONFIG, read_record
+from brulee.methods.checkpoint import open_adapter
 from brulee.methods.shelf import locate_adapter
 from brulee.methods.whole import check_whole
 from brulee.models.loading import load_base

@@ -7,7 +7,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from brulee.methods import build_method
-from brulee.methods.checkpoint import CONFIG, OURS, WEIGHTS, save_adapter
+from brulee.methods.adapter_files import CONFIG, OURS, WEIGHTS
+from brulee.methods.storing import save_adapter
 from brulee.models.loading import load_base
 from brulee.recipe import MethodSpec
 

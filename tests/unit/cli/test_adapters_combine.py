@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from brulee.methods import build_method
-from brulee.methods.checkpoint import save_adapter
+from brulee.methods.storing import save_adapter
 from brulee.models.loading import load_base
 from brulee.recipe import MethodSpec
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from brulee.cli.adapters_neighbors import neighbors
-from brulee.methods.checkpoint import save_adapter
 from brulee.methods.prompt import Prompt, PromptOptions
+from brulee.methods.storing import save_adapter
 from brulee.models.loading import load_base
 
 

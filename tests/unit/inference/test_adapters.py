@@ -17,7 +17,7 @@ from brulee.errors import InputError
 from brulee.inference import adapters, engine
 from brulee.inference.adapters import Adapters, open_adapters
 from brulee.methods import METHODS, build_method
-from brulee.methods.checkpoint import save_adapter
+from brulee.methods.storing import save_adapter
 from brulee.models.loading import Base
 from brulee.recipe import MethodSpec
 

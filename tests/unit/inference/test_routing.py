@@ -15,7 +15,7 @@ from brulee.inference.reading import read
 from brulee.inference.routed import Routed, UnroutableError
 from brulee.inference.routing import Router, _OwnValues
 from brulee.methods import METHODS, build_method
-from brulee.methods.checkpoint import save_adapter
+from brulee.methods.storing import save_adapter
 from brulee.methods.swapping import Swap
 from brulee.models.loading import Base
 from brulee.recipe import MethodSpec

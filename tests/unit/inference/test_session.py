@@ -15,8 +15,8 @@ import torch
 from brulee.data.encoding import Encoder
 from brulee.errors import InputError
 from brulee.inference.session import Session, open_session
-from brulee.methods.checkpoint import save_adapter, write_record
 from brulee.methods.lora import LoRA, LoRAOptions
+from brulee.methods.storing import save_adapter, write_record
 from brulee.models.loading import load_base
 
 NEW = 12

@@ -14,7 +14,7 @@ import torch
 from brulee.errors import InputError
 from brulee.methods import METHODS, build_method
 from brulee.methods.accounting import ON_ONE_MAP, count, file_bytes
-from brulee.methods.checkpoint import save_adapter
+from brulee.methods.storing import save_adapter
 from brulee.models.loading import Base, load_base
 from brulee.models.skeleton import load_skeleton, one_map
 from brulee.recipe import MethodSpec, TrainSpec

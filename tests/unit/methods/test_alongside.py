@@ -14,8 +14,10 @@ import torch.nn.functional as F
 from brulee.data.encoding import Encoded
 from brulee.errors import InputError
 from brulee.methods import Attached, build_method
+from brulee.methods.adapter_files import CONFIG
 from brulee.methods.alongside import Alongside
-from brulee.methods.checkpoint import CONFIG, attach_adapter, open_adapter, save_adapter
+from brulee.methods.checkpoint import attach_adapter, open_adapter
+from brulee.methods.storing import save_adapter
 from brulee.models.added_tokens import NewToken
 from brulee.models.loading import Base, load_base
 from brulee.recipe import MethodSpec

@@ -14,10 +14,12 @@ import torch.nn.functional as F
 from brulee.data.batching import pack
 from brulee.data.encoding import Encoded
 from brulee.errors import InputError
+from brulee.methods.adapter_files import CONFIG, OURS
 from brulee.methods.base import Attached
 from brulee.methods.bottleneck import Bottleneck, BottleneckOptions
 from brulee.methods.bottleneck_places import last_norms
-from brulee.methods.checkpoint import CONFIG, OURS, attach_adapter, open_adapter, save_adapter
+from brulee.methods.checkpoint import attach_adapter, open_adapter
+from brulee.methods.storing import save_adapter
 from brulee.models.attention import packed, packs_exactly
 from brulee.models.loading import Base
 

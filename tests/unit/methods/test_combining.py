@@ -18,18 +18,12 @@ from transformers import PreTrainedModel
 from brulee.errors import InputError
 from brulee.inference.session import open_session
 from brulee.methods import build_method
-from brulee.methods.checkpoint import (
-    CARD,
-    CONFIG,
-    OURS,
-    WEIGHTS,
-    attach_adapter,
-    open_adapter,
-    save_adapter,
-)
+from brulee.methods.adapter_files import CARD, CONFIG, OURS, WEIGHTS
+from brulee.methods.checkpoint import attach_adapter, open_adapter
 from brulee.methods.combining import combine
 from brulee.methods.merging import merge
 from brulee.methods.shelf import entries
+from brulee.methods.storing import save_adapter
 from brulee.methods.whole import write_model_record
 from brulee.models.loading import Base, load_base
 from brulee.recipe import MethodSpec

@@ -12,9 +12,11 @@ import torch
 
 from brulee.errors import InputError
 from brulee.methods import build_method
+from brulee.methods.adapter_files import CONFIG, OURS, WEIGHTS
 from brulee.methods.base import Attached
-from brulee.methods.checkpoint import CONFIG, OURS, WEIGHTS, open_adapter, save_adapter
+from brulee.methods.checkpoint import open_adapter
 from brulee.methods.differences import Difference, Part, compare
+from brulee.methods.storing import save_adapter
 from brulee.models.loading import Base
 from brulee.recipe import MethodSpec
 

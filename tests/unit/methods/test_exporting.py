@@ -14,16 +14,11 @@ import torch
 
 from brulee.errors import InputError
 from brulee.methods import METHODS, build_method
-from brulee.methods.checkpoint import (
-    CONFIG,
-    OURS,
-    WEIGHTS,
-    attach_adapter,
-    open_adapter,
-    save_adapter,
-)
+from brulee.methods.adapter_files import CONFIG, OURS, WEIGHTS
+from brulee.methods.checkpoint import attach_adapter, open_adapter
 from brulee.methods.exporting import export
 from brulee.methods.shelf import locate
+from brulee.methods.storing import save_adapter
 from brulee.models.gguf_names import namer, pairs_together
 from brulee.models.loading import Base, load_base
 from brulee.recipe import MethodSpec

@@ -22,8 +22,9 @@ from brulee.errors import InputError
 from brulee.methods import METHODS, build_method
 from brulee.methods.alongside import Alongside
 from brulee.methods.base import Attached, Method
-from brulee.methods.checkpoint import attach_adapter, open_adapter, save_adapter
+from brulee.methods.checkpoint import attach_adapter, open_adapter
 from brulee.methods.continuing import start_of
+from brulee.methods.storing import save_adapter
 from brulee.methods.targets import embedding_modules
 from brulee.models.added_tokens import tables_of
 from brulee.models.loading import Base

@@ -15,9 +15,10 @@ from brulee.errors import InputError
 from brulee.inference.routed import UnroutableError
 from brulee.inference.routing import Router
 from brulee.methods import build_method
-from brulee.methods.checkpoint import open_adapter, save_adapter
+from brulee.methods.checkpoint import open_adapter
 from brulee.methods.continuing import start_of
 from brulee.methods.differences import compare
+from brulee.methods.storing import save_adapter
 from brulee.methods.swapping import Swap
 from brulee.recipe import MethodSpec, recipe_from_dict
 from brulee.serving.bounds import check_bounds

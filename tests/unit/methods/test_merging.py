@@ -17,9 +17,11 @@ from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 from brulee.errors import BruleeError, InputError
 from brulee.inference.session import open_session
 from brulee.methods import METHODS, build_method, merging
-from brulee.methods.checkpoint import OURS, attach_adapter, open_adapter, save_adapter
+from brulee.methods.adapter_files import OURS
+from brulee.methods.checkpoint import attach_adapter, open_adapter
 from brulee.methods.merging import merge
 from brulee.methods.selective_attached import SelectiveAttached
+from brulee.methods.storing import save_adapter
 from brulee.models.loading import Base, load_base
 from brulee.recipe import MethodSpec
 

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 
 from brulee.errors import InputError
 from brulee.methods import build_method
-from brulee.methods.checkpoint import save_adapter
 from brulee.methods.neighbours import baselines, neighbours, study
+from brulee.methods.storing import save_adapter
 from brulee.models.loading import Base, load_base
 from brulee.recipe import MethodSpec
 

@@ -16,8 +16,9 @@ from brulee.errors import InputError
 from brulee.inference.session import open_session
 from brulee.methods import METHODS, Attached, build_method
 from brulee.methods.alongside import Alongside
-from brulee.methods.checkpoint import attach_adapter, open_adapter, save_adapter
+from brulee.methods.checkpoint import attach_adapter, open_adapter
 from brulee.methods.merging import merge
+from brulee.methods.storing import save_adapter
 from brulee.models.added_tokens import NewToken, tables_of
 from brulee.models.attention import packed
 from brulee.models.head import CompletionLoss

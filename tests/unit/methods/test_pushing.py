@@ -14,16 +14,11 @@ from huggingface_hub.errors import HfHubHTTPError
 
 from brulee.errors import BruleeError, InputError
 from brulee.methods import build_method
-from brulee.methods.checkpoint import (
-    CONFIG,
-    OURS,
-    WEIGHTS,
-    open_adapter,
-    save_adapter,
-    write_record,
-)
+from brulee.methods.adapter_files import CONFIG, OURS, WEIGHTS
+from brulee.methods.checkpoint import open_adapter
 from brulee.methods.pushing import push
 from brulee.methods.shelf import Stored, locate
+from brulee.methods.storing import save_adapter, write_record
 from brulee.models.bundled import HUB_ID
 from brulee.models.loading import Base
 from brulee.recipe import MethodSpec

@@ -15,15 +15,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from brulee.errors import InputError
-from brulee.methods.checkpoint import (
-    CONFIG,
-    OURS,
-    WEIGHTS,
-    attach_adapter,
-    open_adapter,
-    save_adapter,
-)
+from brulee.methods.adapter_files import CONFIG, OURS, WEIGHTS
+from brulee.methods.checkpoint import attach_adapter, open_adapter
 from brulee.methods.lora import LoRA, LoRAOptions
+from brulee.methods.storing import save_adapter
 from brulee.models.loading import Base
 
 MakeBase = Callable[..., Base]

@@ -15,11 +15,13 @@ import torch
 from brulee.errors import InputError
 from brulee.inference.session import open_session
 from brulee.methods import build_method
-from brulee.methods.checkpoint import CONFIG, OURS, open_adapter, save_adapter
+from brulee.methods.adapter_files import CONFIG, OURS
+from brulee.methods.checkpoint import open_adapter
 from brulee.methods.exporting import export
 from brulee.methods.merging import merge
 from brulee.methods.neighbours import study
 from brulee.methods.shelf import locate
+from brulee.methods.storing import save_adapter
 from brulee.models.loading import Base, load_base
 from brulee.pipeline.plan import plan
 from brulee.recipe import MethodSpec, recipe_from_dict

@@ -14,11 +14,13 @@ import torch.nn.functional as F
 from brulee.data.batching import pack
 from brulee.data.encoding import Encoded
 from brulee.errors import InputError
+from brulee.methods.adapter_files import CONFIG, OURS
 from brulee.methods.base import Attached
-from brulee.methods.checkpoint import CONFIG, OURS, attach_adapter, open_adapter, save_adapter
+from brulee.methods.checkpoint import attach_adapter, open_adapter
 from brulee.methods.selective import Selective, SelectiveOptions
 from brulee.methods.selective_masks import highest
 from brulee.methods.selective_tuned import Sparse
+from brulee.methods.storing import save_adapter
 from brulee.models.attention import packed
 from brulee.models.head import CompletionLoss
 from brulee.models.loading import Base

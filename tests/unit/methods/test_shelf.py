@@ -10,9 +10,10 @@ import pytest
 
 from brulee.errors import InputError
 from brulee.methods import build_method
-from brulee.methods.checkpoint import CONFIG, OURS, WEIGHTS, save_adapter, write_record
+from brulee.methods.adapter_files import CONFIG, OURS, WEIGHTS
 from brulee.methods.reading import inspect
 from brulee.methods.shelf import entries, locate, locate_adapter
+from brulee.methods.storing import save_adapter, write_record
 from brulee.models.loading import Base
 from brulee.recipe import MethodSpec
 

@@ -24,14 +24,9 @@ from safetensors.torch import load_file, save_file
 
 from brulee.errors import InputError
 from brulee.methods import METHODS, build_method
-from brulee.methods.checkpoint import (
-    CONFIG,
-    OURS,
-    WEIGHTS,
-    attach_adapter,
-    open_adapter,
-    save_adapter,
-)
+from brulee.methods.adapter_files import CONFIG, OURS, WEIGHTS
+from brulee.methods.checkpoint import attach_adapter, open_adapter
+from brulee.methods.storing import save_adapter
 from brulee.models.loading import Base
 from brulee.recipe import MethodSpec
 

@@ -12,8 +12,10 @@ import torch
 
 from brulee.errors import InputError
 from brulee.methods import METHODS, build_method
+from brulee.methods.adapter_files import WEIGHTS
 from brulee.methods.base import Attached
-from brulee.methods.checkpoint import WEIGHTS, attach_adapter, open_adapter, save_adapter
+from brulee.methods.checkpoint import attach_adapter, open_adapter
+from brulee.methods.storing import save_adapter
 from brulee.methods.swapping import Swap
 from brulee.models.loading import Base
 from brulee.recipe import MethodSpec

@@ -13,12 +13,13 @@ from safetensors.torch import load_file, save_file
 from brulee.errors import InputError
 from brulee.inference.session import open_session
 from brulee.methods import build_method
-from brulee.methods.checkpoint import OURS, save_adapter
+from brulee.methods.adapter_files import OURS
 from brulee.methods.exporting import export
 from brulee.methods.merging import merge
 from brulee.methods.pushing import push
 from brulee.methods.reading import inspect
 from brulee.methods.shelf import entries, locate
+from brulee.methods.storing import save_adapter
 from brulee.methods.whole import write_model_record
 from brulee.models.loading import Base, load_base
 from brulee.recipe import MethodSpec

@@ -13,8 +13,8 @@ from transformers import PreTrainedModel
 
 from brulee.errors import InputError
 from brulee.methods import build_method
-from brulee.methods.checkpoint import save_adapter
 from brulee.methods.merging import merge
+from brulee.methods.storing import save_adapter
 from brulee.models.experts import experts_in
 from brulee.models.fused_decoder import fused_decoder
 from brulee.models.loading import load_base

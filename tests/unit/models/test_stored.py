@@ -16,8 +16,8 @@ from transformers import AutoModelForCausalLM
 
 from brulee.errors import InputError
 from brulee.methods import build_method
-from brulee.methods.checkpoint import save_adapter
 from brulee.methods.merging import merge
+from brulee.methods.storing import save_adapter
 from brulee.models.loading import Base, load_base
 from brulee.models.quantising import in_four_bits, unpacked
 from brulee.models.skeleton import held_as, load_shallow

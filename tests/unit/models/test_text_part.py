@@ -17,8 +17,9 @@ from brulee.data.batching import pack
 from brulee.data.encoding import Encoded
 from brulee.errors import InputError
 from brulee.methods import build_method
-from brulee.methods.checkpoint import attach_adapter, open_adapter, save_adapter
+from brulee.methods.checkpoint import attach_adapter, open_adapter
 from brulee.methods.merging import merge
+from brulee.methods.storing import save_adapter
 from brulee.models.head import CompletionLoss
 from brulee.models.loading import Base, load_base
 from brulee.models.saving import save_whole

@@ -13,7 +13,7 @@ from brulee.errors import InputError
 from brulee.inference.engine import Engine
 from brulee.inference.session import open_session
 from brulee.methods import build_method
-from brulee.methods.checkpoint import save_adapter
+from brulee.methods.storing import save_adapter
 from brulee.models.loading import Base, load_base
 from brulee.models.vocabulary import refuse_unknown_tokens
 from brulee.recipe import MethodSpec, TrainSpec

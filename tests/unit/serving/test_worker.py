@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from brulee.inference.continuous import Continuous
 from brulee.inference.sampling import Sampling
-from brulee.methods.checkpoint import tensors_digest
+from brulee.methods.adapter_files import tensors_digest
 from brulee.serving.worker import Asked, BusyError, DeadError, Heard
 
 Serve = Callable[..., Any]
