@@ -115,7 +115,8 @@ def _single(found: Converted, key: str, value: Any, line: int | None) -> None:
         found.lines[tuple(known.to.split("."))] = line
 
 
-_LISTS = (
+# Keys whose note stands in the recipe too.
+_NOTED = (
     "model.add_tokens", "model.add_special_tokens", "method.train_tokens", "method.train_whole"
 )  # fmt: skip
 
@@ -125,8 +126,6 @@ def _put_single(found: Converted, to: str, key: str, value: Any, here: Any) -> N
         return
     if key == "special_tokens" and isinstance(value, dict):
         found.leave(key, value, KEYS["eos_token"].note, matters=False)
-    if to in _LISTS and not here:
-        return
     if key in ("lr_scheduler_type", "lr_scheduler") and value == "constant":
         found.put("train.warmup", 0.0, "constant there is without warm-up")
-    found.put(to, here, KEYS[key].note if to in _LISTS else "")
+    found.put(to, here, KEYS[key].note if to in _NOTED else "")

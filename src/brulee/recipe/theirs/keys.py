@@ -20,8 +20,8 @@ from brulee.recipe.theirs.values import (
     count,
     four_bits,
     layers,
-    listed,
     muon,
+    names,
     norm,
     not_prompts,
     number,
@@ -108,7 +108,7 @@ KEYS: Final[dict[str, Key]] = {
     ),
     **dict.fromkeys(
         ("tokens", "add_tokens"),
-        Key("model.add_tokens", "their rows alone are trained beside an adapter", listed),
+        Key("model.add_tokens", "their rows alone are trained beside an adapter", names),
     ),
     **dict.fromkeys(
         ("special_tokens", "add_special_tokens"),
@@ -148,7 +148,7 @@ KEYS: Final[dict[str, Key]] = {
     "freeze_trainable_layers": Key("method.layers", "of method.name: selective"),
     **dict.fromkeys(
         ("lora_modules_to_save", "modules_to_save", "additional_target"),
-        Key("method.train_whole", "a head tied to the embedding is then trained apart", listed),
+        Key("method.train_whole", "a head tied to the embedding is then trained apart", names),
     ),
     "unfrozen_parameters": _lost("method.name: selective tunes parameters of the model itself"),
     **dict.fromkeys(

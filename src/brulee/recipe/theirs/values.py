@@ -126,20 +126,26 @@ def listed(value: Any) -> list[str]:
     return [name for part in parts if (name := str(part).strip())]
 
 
-def control(value: Any) -> list[str]:
+def names(value: Any) -> Any:
+    """The same, of something that no name is given to by default."""
+    return listed(value) or UNSET
+
+
+def control(value: Any) -> Any:
     """Control tokens; of a mapping by their roles, those that a text can have."""
     if not isinstance(value, dict):
-        return listed(value)
+        return names(value)
     named = [value[role] for role in ("bos_token", "eos_token") if value.get(role)]
-    return list(dict.fromkeys(listed([*named, *(value.get("additional_special_tokens") or [])])))
+    more = value.get("additional_special_tokens") or []
+    return list(dict.fromkeys(listed([*named, *more]))) or UNSET
 
 
-def rows(value: Any) -> list[int]:
+def rows(value: Any) -> Any:
     """Ids of tokens, in one list for all tables."""
     lists = value.values() if isinstance(value, dict) else [value]
     if not all(isinstance(ids, list) for ids in lists):
         raise Unlike(f"{value!r} is not a list of ids")
-    return list(dict.fromkeys(count(one) for ids in lists for one in ids))
+    return list(dict.fromkeys(count(one) for ids in lists for one in ids)) or UNSET
 
 
 def four_bits(value: Any) -> str:
