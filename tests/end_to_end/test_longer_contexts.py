@@ -98,7 +98,11 @@ def test_adapters_of_one_scaling_are_served_together_and_others_refused(
 def test_a_plan_and_a_length_are_those_of_the_scaled_model(at: Any, brulee: Any) -> None:
     done = brulee("train", at.write(**LONG))
     assert done.code == 2
-    assert "train.max_length = 700" in done.err
+    assert (
+        "train.max_length = 700 is more than the 512 tokens that this model can read; "
+        in (done.errors[0])
+    )
+    assert done.errors[0].endswith("model.rope_scaling takes it further.")
     recipe = scaled(at, "a.yaml", YARN, data__limit=8)
     done = brulee("plan", recipe, "--method", "lora", "--json")
     assert done.code == 0, done.err

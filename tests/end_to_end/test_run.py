@@ -198,7 +198,9 @@ def test_rows_longer_than_the_model_reads_are_cut_in_training_and_in_scoring(
     make_tokenizer().save_pretrained(tmp_path / "short")
     at.rows([{**row, "dialogue": row["dialogue"] * 30} for row in at_rows(at)])
     refused = brulee(*at.run(model="short"))
-    assert "train.max_length = 256 is more than the 128 tokens" in refused.errors[0]
+    assert refused.errors[0].endswith(
+        "train.max_length = 256 is more than the 128 tokens that this model can read."
+    )
     done = brulee(*at.run(model="short", train__max_length=128))
     assert done.code == 0, done.err
     prompt = lines(RUN / "eval/base/rows-test.jsonl")[0]["prompt"]

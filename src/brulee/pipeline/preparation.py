@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from transformers import PreTrainedModel
 
 from brulee.data.corpus import Corpus, Test, open_corpus
 from brulee.data.encoded import check_prompt_loss
@@ -33,6 +34,7 @@ from brulee.models.context import context_length
 from brulee.models.loading import Base, load_base
 from brulee.models.precision import pick_device, pick_dtype
 from brulee.models.rope_scaling import told_of
+from brulee.models.stack_configs import stack_configs
 from brulee.models.tokenizers import encoder_of
 from brulee.pipeline.asked import Asked, asked_of, given_names, metrics_of, names_of, of_pieces
 from brulee.pipeline.folder import RunFolder
@@ -200,7 +202,7 @@ def _load(recipe: Recipe, dtype: torch.dtype, device: torch.device) -> Base:
     base = load_base(spec.name, dtype, device, spec.revision, resolve, **how)
     base = replace(base, tokenizer=by_recipe(base.tokenizer, base.kind, recipe))
     check_whole(resolve(spec.name), base)
-    _check_context(recipe, context_length(base.model))
+    _check_context(recipe, base.model)
     sampling_of(recipe, base.tokenizer)  # refuses a schema that cannot be enforced with its tokens
     check_noise(base.model, recipe.train.neftune_alpha)
     check_prompt_loss(base.kind, recipe.train.prompt_loss_weight)
@@ -354,7 +356,10 @@ def _warn_of_steps(recipe: Recipe, count: int) -> None:
         )
 
 
-def _check_context(recipe: Recipe, context: int | None) -> None:
+def _check_context(recipe: Recipe, model: PreTrainedModel) -> None:
+    context = context_length(model)
+    turned = any(getattr(stack, "rope_parameters", None) for stack in stack_configs(model.config))
+    more = "; model.rope_scaling takes it further" if turned else ""
     asked = {
         ("train", "max_length"): recipe.train.max_length,
         ("evaluate", "generation", "max_new_tokens"): recipe.evaluate.generation.max_new_tokens,
@@ -363,5 +368,5 @@ def _check_context(recipe: Recipe, context: int | None) -> None:
         if context is not None and tokens > context:
             raise InputError(
                 f"{recipe.source.at(path)}: {'.'.join(path)} = {tokens} is more than the {context} "
-                "tokens that this model can read."
+                f"tokens that this model can read{more}."
             )
