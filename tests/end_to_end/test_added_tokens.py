@@ -125,7 +125,13 @@ def test_a_killed_training_goes_on_to_the_same_bytes(
 
 @pytest.mark.parametrize(
     "method",
-    [{"name": "lora"}, {"name": "ia3"}, {"name": "prompt"}, {"name": "lora", **WHOLE}],
+    [
+        {"name": "lora"},
+        *(
+            pytest.param(method, marks=pytest.mark.slow)
+            for method in ({"name": "ia3"}, {"name": "prompt"}, {"name": "lora", **WHOLE})
+        ),
+    ],
     ids=str,
 )
 def test_a_start_brings_its_tokens(

@@ -123,6 +123,7 @@ def test_what_the_caller_set_in_torch_changes_no_number(
     assert again == written
 
 
+@pytest.mark.slow
 def test_a_second_run_and_another_process_give_the_same_bits(
     values: Values, plain: dict[str, Any], environment: dict[str, str]
 ) -> None:

@@ -105,6 +105,7 @@ def test_a_server_answers_what_generate_writes(
         assert answer.json()["choices"][0]["message"]["content"] == text
 
 
+@pytest.mark.slow
 def test_a_stream_comes_in_pieces_and_is_finished_before_the_end(
     tiny_model_folder: Path, adapters: Path
 ) -> None:

@@ -405,6 +405,7 @@ sys.exit(any([os.waitpid(process, 0)[1] for process in both]))
 """
 
 
+@pytest.mark.slow
 def test_two_at_once_ask_the_model_once(
     at: Any, cache: Path, kernels: Path, environment: dict[str, str]
 ) -> None:

@@ -58,9 +58,8 @@ def values(sweep: Path) -> list[Any]:
     return [(t["number"], t["settings"], t["state"], t["values"]) for t in found["trials"]]
 
 
-@pytest.mark.parametrize(
-    "how", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_an_interrupted_sweep_ends_as_one_that_was_not(
     at: Any, brulee: Any, environment: dict[str, str], monkeypatch: Any, how: signal.Signals
 ) -> None:

@@ -15,8 +15,9 @@ from brulee.recipe import recipe_from_dict
 
 @pytest.mark.parametrize(
     ("micro_batch", "bounds"),
-    [("auto", [None, 256]), pytest.param(400, [None], marks=pytest.mark.slow)],
+    [("auto", [None, 256]), (400, [None])],
 )
+@pytest.mark.slow
 def test_passes_are_tried_as_small_as_training_would_make_them(
     micro_batch: Any,
     bounds: list[int | None],
