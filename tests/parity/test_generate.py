@@ -107,6 +107,15 @@ def test_a_token_that_is_forced_to_be_first_is_given(
     assert _engine(model).generate(prompts, Sampling(NEW)) == expected != plain
 
 
+def test_a_forced_token_takes_a_position_of_the_decoder(make_model: Make) -> None:
+    model = make_model("bart", seed=1, max_position_embeddings=16, **VARIED["bart"])
+    lengths = []
+    for model.generation_config.forced_bos_token_id in (None, 9):
+        (found,) = Engine(model, (), 0, 8192).generate([[5, 6, 7]], Sampling(99))
+        lengths.append(len(found))
+    assert lengths == [15, 14]
+
+
 @pytest.mark.parametrize("name", ["llama", "t5"])
 def test_greedy_tokens_with_an_adapter_are_those_of_the_merged_model(
     make_model: Make, prompts: list[list[int]], name: str

@@ -180,7 +180,7 @@ def pad_pairs(documents: Sequence[Encoded], pad_id: int, start: Sequence[int]) -
         "decoder_input_ids": decoder_BT,
         "decoder_attention_mask": decoder_mask_BT,
     }
-    lengths = tuple(len(d.ids) for d in documents)
+    lengths = tuple(len(d.ids) + first for d in documents)
     return Batch(inputs, torch.tensor(positions), torch.tensor(targets), lengths, False)
 
 

@@ -244,7 +244,7 @@ class Engine:
             return sampling.max_new_tokens
         self.check_prompt(prompt)
         if self.seq2seq:
-            return min(sampling.max_new_tokens, self.context - 1)
+            return min(sampling.max_new_tokens, self.context - len(decoder_start(self.model)))
         return min(sampling.max_new_tokens, self.context - len(prompt))
 
     def _check_length(self, tokens: int, place: str = "a text") -> None:

@@ -91,7 +91,7 @@ def load_base(
 ) -> Base:
     """Load a causal or encoder-decoder model in `dtype` onto `device`, in evaluation mode.
 
-    `quantise` ("nf4") stores its linear layers in four bits; `rope_scaling` is as in `rope.scaled`.
+    `quantise` ("nf4") stores its linear layers in four bits; `rope_scaling` is as in `scaled`.
     `tokens` are added to its vocabulary, as `extend` and `give_rows` do; the digest stays that of
     the files. Raises InputError as these do, and for an unknown folder (with the nearest name), a
     folder without a model, a model that cannot be quantised or scaled, a corrupt safetensors or

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from brulee.data.batching import Batch, common_start, pack, pad, pad_pairs
+from brulee.data.batching import Batch, common_start, pack, pack_pairs, pad, pad_pairs
 from brulee.data.encoding import Encoded
 
 DOCUMENTS = [
@@ -73,6 +73,13 @@ def test_a_decoder_reads_the_completion_one_step_late() -> None:
     assert inputs["decoder_attention_mask"].tolist() == [[1, 1], [1, 0], [1, 1]]
     found = _predictions(batch, "decoder_input_ids")
     assert found == [(7, 12), (12, 13), (7, 21), (7, 31), (31, 32)]
+
+
+def test_a_forced_token_counts_as_one_that_is_read() -> None:
+    """Whether the pairs are padded or packed."""
+    plain = pad_pairs(DOCUMENTS, 0, (7,)).tokens
+    for forced in (pad_pairs(DOCUMENTS, 0, (7, 9)), pack_pairs(DOCUMENTS, (7, 9))):
+        assert forced.tokens == plain + len(DOCUMENTS)
 
 
 def test_tokens_counted_are_real_ones() -> None:
