@@ -16,7 +16,8 @@ from brulee.recipe import Recipe, recipe_from_dict
 
 def _recipe(model: Path | str, **sections: Any) -> Recipe:
     data = {"source": [{"a": 1}], "templates": {"prompt": "{{ a }}", "completion": "{{ a }}"}}
-    return recipe_from_dict({"model": str(model), "data": data, "method": {"name": "lora"}, **sections})
+    values = {"model": str(model), "data": data, "method": {"name": "lora"}}
+    return recipe_from_dict({**values, **sections})
 
 
 def _lengths(recipe: Recipe) -> tuple[int, int]:
