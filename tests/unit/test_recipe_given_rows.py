@@ -93,7 +93,7 @@ def test_values_that_no_file_has_become_texts_as_a_template_writes_them() -> Non
         "nan": float("nan"),
         "na": pd.NA,
         "nat": pd.NaT,
-        "not a time": np.datetime64("NaT"),
+        "not a time": np.datetime64("NaT", "s"),
         "inside": {"deep": [np.int64(3), None]},
     }
     (row,) = _rows(_recipe([given]))

@@ -89,7 +89,7 @@ def _base(model: str) -> tuple[str, str | None, MethodSpec | None, Rows]:
     if not inside.is_file() and not model.endswith((".yaml", ".yml")):
         return model, None, None, NO_ROWS
     from brulee.methods.continuing import method_of, resolved
-    from brulee.pipeline.plan import model_name
+    from brulee.models.configuration import model_name
     from brulee.recipe import MethodSpec, load_recipe
 
     recipe = load_recipe(inside if inside.is_file() else model)

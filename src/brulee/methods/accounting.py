@@ -112,7 +112,7 @@ def _count(
         attached = _attach(method, model, alongside)
     except InputError as error:
         return Count(name, method.label(), refusal=str(error))
-    trained = [p for group in attached.groups() for p in group.parameters]
+    trained = attached.parameters()
     tensors = _whole(model) if method.stores_model else attached.tensors()
     held = sum(p.numel() * p.element_size() for p in trained)
     return Count(

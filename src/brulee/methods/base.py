@@ -93,9 +93,20 @@ class Attached(ABC):
     def disabled(self) -> AbstractContextManager[None]:
         """Inside this block the model computes what its base computes."""
 
+    def parameters(self) -> list[nn.Parameter]:
+        """The trained parameters."""
+        return [p for group in self.groups() for p in group.parameters]
+
+    def replicated(self) -> list[nn.Parameter]:
+        """What every process holds whole if the weights are sharded: all that it added.
+
+        And parameters of the base that others stand in for.
+        """
+        return self.parameters()
+
     def trainable(self) -> int:
         """Number of trained parameters."""
-        return sum(p.numel() for group in self.groups() for p in group.parameters)
+        return sum(p.numel() for p in self.parameters())
 
 
 class Method(ABC):

@@ -18,6 +18,7 @@ from brulee.methods.adapter_files import config_digest, tensors_digest
 from brulee.methods.base import Attached, Method
 from brulee.methods.checkpoint import Adapter, attach_adapter, open_adapter
 from brulee.methods.shelf import locate
+from brulee.models.configuration import within_context
 from brulee.models.loading import Base
 from brulee.models.tokenizers import load_tokenizer
 from brulee.recipe import ADDED, ALONGSIDE, MethodSpec, ModelSpec, Recipe, Source, check
@@ -104,10 +105,10 @@ def method_of(recipe: Recipe) -> Method:
 
 
 def resolved(recipe: Recipe) -> Recipe:
-    """The recipe with the method's options written out, including its learning rate.
+    """The recipe with the method's options written out, its learning rate, and its lengths.
 
     A run's recipe then records what was done even if a later version changes the defaults. Raises
-    InputError as `method_of` does.
+    InputError as `method_of` and `within_context` do.
     """
     method, own = method_of(recipe), recipe.method
     given: dict[str, Any] = {} if own.start is None else {"start": own.start}
@@ -117,7 +118,7 @@ def resolved(recipe: Recipe) -> Recipe:
     rate = recipe.train.learning_rate or method.learning_rate
     train = recipe.train.model_copy(update={"learning_rate": rate})
     changed = {"method": spec, "train": train, "model": model}
-    return recipe.model_copy(update=changed)
+    return within_context(recipe.model_copy(update=changed))
 
 
 def _of_start(recipe: Recipe) -> tuple[str | ModelSpec, dict[str, Any]]:

@@ -51,6 +51,9 @@ class _FullAttached(Attached):
         for parameter in self._trained().values():
             parameter.requires_grad_(True)
 
+    def replicated(self) -> list[nn.Parameter]:
+        return []
+
     def _trained(self) -> dict[str, nn.Parameter]:
         """Looked up each time: sharding replaces the parameters."""
         fixed = untrained(self.model)

@@ -58,6 +58,10 @@ class SelectiveAttached(Attached):
         """Whether every parameter is trained whole; chosen values live in the base's memory."""
         return not any(isinstance(tuned, Sparse) for tuned in self._tuned)
 
+    def replicated(self) -> list[nn.Parameter]:
+        """What is trained, and what it stands in for."""
+        return [p for tuned in self._tuned for p in (tuned.parameter, tuned.base)]
+
     def groups(self) -> list[Group]:
         """Linear layers' matrices; other matrices and chosen values; vectors, without decay."""
         maps = [t for t in self._tuned if isinstance(t, Whole) and t.name in self._maps]

@@ -70,6 +70,10 @@ class WholeModules:
             if some
         ]
 
+    def replicated(self) -> list[nn.Parameter]:
+        """The copies, and what they stand in for."""
+        return [p for one in self._tuned for p in (one.parameter, one.base)]
+
     def stored(self) -> dict[str, torch.Tensor]:
         """The copies by PEFT's keys."""
         return {PREFIX + one.name: one.parameter.detach() for one in self._tuned}

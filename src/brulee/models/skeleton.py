@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import copy
-import re
 import tempfile
 from collections import Counter
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,16 +15,13 @@ from transformers import PretrainedConfig, PreTrainedModel
 
 from brulee.errors import InputError
 from brulee.models.allocator import give_back_freed_memory, keep_freed_memory
-from brulee.models.bundled import NAME, bundled_folder, cache_folder
-from brulee.models.named import looks_like_path, no_such_model
+from brulee.models.configuration import model_config
 from brulee.models.quantised_experts import quantise_experts
 from brulee.models.quantising import keep_values, quantisation
-from brulee.models.reading_files import read_config, reason
-from brulee.models.rope_scaling import scaled
+from brulee.models.reading_files import reason
 from brulee.models.stack_configs import stack_configs
 from brulee.models.stored import stored_as
 from brulee.models.text_part import auto_class, classes_of, left_whole, reading_text
-from brulee.models.whole_files import check_gguf
 
 # The names of the number of layers in configurations.
 _DEPTHS = (
@@ -36,7 +31,6 @@ _DEPTHS = (
     "encoder_layers",
     "decoder_layers",
 )
-_HUB_ID = re.compile(r"\w[\w.-]*/[\w.-]+")
 
 
 def load_skeleton(
@@ -52,7 +46,7 @@ def load_skeleton(
     RAM until it is written to. `rope_scaling` is as in `load_base`. Raises InputError, with the
     name, if there is no such model, and for one that cannot be scaled.
     """
-    config = _config(name, revision, rope_scaling)
+    config = model_config(name, revision, rope_scaling)
     _widen(config, vocabulary)
     return _without_weights(_reader(config, name), config, name)
 
@@ -101,7 +95,7 @@ def load_shallow(
     Raises InputError as that does, and for a model of which fewer layers would not be a part, since
     some run more than once (Dory).
     """
-    config = copy.deepcopy(_config(name, revision, rope_scaling))
+    config = copy.deepcopy(model_config(name, revision, rope_scaling))
     if hasattr(config, "quantization_config"):
         del config.quantization_config
     _widen(config, vocabulary)
@@ -140,13 +134,13 @@ def held_as(name: str, quantise: str | None, revision: str | None = None) -> str
 
     Raises InputError for weights that are stored in a way that is not read.
     """
-    stored = stored_as(_config(name, revision), f"model {name!r}")
+    stored = stored_as(model_config(name, revision), f"model {name!r}")
     return stored.kind if stored and stored.stays else quantise
 
 
 def depth(name: str, revision: str | None = None) -> int:
     """The number of layers of a model; for an encoder-decoder, of the deeper stack."""
-    return max(_layers_of(stack) for stack in stack_configs(_config(name, revision)))
+    return max(_layers_of(stack) for stack in stack_configs(model_config(name, revision)))
 
 
 def _layers_of(stack: PretrainedConfig) -> int:
@@ -229,44 +223,3 @@ def _untouched(model: PreTrainedModel) -> PreTrainedModel:
         for held in (module._parameters, module._buffers):
             held.update({n: real(t) for n, t in held.items() if t is not None})
     return model
-
-
-def _config(
-    name: str, revision: str | None = None, rope_scaling: Mapping[str, Any] | None = None
-) -> PretrainedConfig:
-    config = _as_stored(name, revision)
-    if rope_scaling is not None:
-        scaled(config, rope_scaling, Path(name).name)
-    return config
-
-
-def _as_stored(name: str, revision: str | None) -> PretrainedConfig:
-    if name == "bundled":
-        return _read(_bundled(), name)
-    path = Path(name).expanduser()
-    if path.is_file():
-        check_gguf(path)
-        return _read(path.parent, name, gguf_file=path.name)
-    if path.is_dir():
-        if not (path / "config.json").is_file():
-            raise InputError(f"{path}: not a model folder: it has no config.json.")
-        return _read(path, name)
-    if looks_like_path(name) or not _HUB_ID.fullmatch(name):
-        raise InputError(no_such_model(path, name))
-    return _read(name, name, revision=revision)
-
-
-def _bundled() -> Path:
-    """The converted model's folder, without checking its weights, which are not read."""
-    folder = cache_folder() / "models" / NAME
-    return folder if (folder / "config.json").is_file() else bundled_folder()
-
-
-def _read(where: Path | str, name: str, **more: Any) -> PretrainedConfig:
-    try:
-        config = read_config(where, **more)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(
-            f"model {name!r}: its configuration cannot be read: {reason(error)}"
-        ) from None
-    return config

@@ -25,11 +25,13 @@ _WANTED = ["*.json", "*.jinja", "*.model", "*.txt"]
 @waiting("Loading the tokenizer")
 def load_encoder(recipe: Recipe) -> Encoder:
     """The encoder of a recipe's rows into token ids; raises InputError as `load_tokenizer` does."""
+    from brulee.models.configuration import within_context
+
     base = recipe.base
     with recipe.source.placing():
         tokenizer, kind = load_tokenizer(base.name, base.revision, recipe.source.resolve)
         extend(tokenizer, asked(base))
-    return encoder_of(by_recipe(tokenizer, kind, recipe), kind, recipe)
+    return encoder_of(by_recipe(tokenizer, kind, recipe), kind, within_context(recipe))
 
 
 def encoder_of(tokenizer: PreTrainedTokenizerBase, kind: Kind, recipe: Recipe) -> Encoder:

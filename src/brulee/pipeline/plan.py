@@ -14,6 +14,7 @@ from brulee.errors import InputError
 from brulee.methods import METHODS, build_method, unknown_method
 from brulee.methods.accounting import Count, count
 from brulee.methods.continuing import resolved
+from brulee.models.configuration import model_name, within_context
 from brulee.models.precision import pick_dtype
 from brulee.models.skeleton import depth, held_as, load_skeleton
 from brulee.pipeline.new_tokens import Rows, rows_of
@@ -70,6 +71,7 @@ def _planned(recipe: Recipe, names: Sequence[str] | None) -> Plan:
     # Invalid names are refused before another process is started.
     if recipe.method.start is None:
         build_method(recipe.method, recipe.source)
+        recipe = within_context(recipe)
     else:  # what an adapter costs does not depend on its values
         recipe = resolved(recipe)
     check_named(recipe)
@@ -209,9 +211,3 @@ def _fitting(
         return sys.maxsize
     trained = counted.gradient_bytes // 4  # of fp32 values
     return tokens_within(room(trials.device), skeleton, int(whole.weights), trained, last.itemsize)
-
-
-def model_name(recipe: Recipe) -> str:
-    """The base's name for readers of configurations, with paths resolved by the recipe."""
-    path = recipe.source.resolve(recipe.base.name)
-    return str(path) if path.exists() else recipe.base.name

@@ -209,6 +209,12 @@ def _load(recipe: Recipe, dtype: torch.dtype, device: torch.device) -> Base:
     return base
 
 
+def with_base_anew(prepared: Prepared) -> Prepared:
+    """The run with a base loaded once more, for one that was sharded."""
+    base = prepared.base
+    return replace(prepared, base=_load(prepared.recipe, base.model.dtype, base.device))
+
+
 def _encoder(recipe: Recipe, base: Base) -> Encoder:
     return encoder_of(base.tokenizer, base.kind, recipe)
 

@@ -34,7 +34,8 @@ def store(prepared: Prepared, attached: Attached, training: Training) -> int:
     All processes must call it; one writes, the others get 0.
     """
     world = prepared.world
-    whole = gathered(prepared.base.model, world.writes) if world.shards else None
+    model = prepared.method.stores_model and world.shards
+    whole = gathered(prepared.base.model, world.writes) if model else None
     if not world.writes:
         return 0
     final = result_folder(prepared)
@@ -57,7 +58,7 @@ def store(prepared: Prepared, attached: Attached, training: Training) -> int:
 
 
 def from_disk(prepared: Prepared, trained: Trained) -> tuple[Prepared, Tuned]:
-    """The run with its stored result loaded, unsharded, in this process.
+    """The run with its stored result loaded into this process, on a base without a method.
 
     Raises InputError if the result is damaged.
     """

@@ -15,13 +15,14 @@ from brulee.data.encoding import Encoded, Encoder
 from brulee.data.lengths import fitting_rows
 from brulee.data.task import Task
 from brulee.errors import InputError
-from brulee.methods import Attached
+from brulee.methods import Attached, Method
 from brulee.models.disk import as_umask_says, disk_errors
+from brulee.models.loading import Base
 from brulee.models.quantising import parameter_count
 from brulee.models.whole_files import check_safetensors
 from brulee.pipeline.experts_said import ExpertsSaid
 from brulee.pipeline.glimpses import glimpse
-from brulee.pipeline.preparation import Prepared
+from brulee.pipeline.preparation import Prepared, with_base_anew
 from brulee.pipeline.storing import from_disk, result_folder, store
 from brulee.pipeline.trained import Trained, Tuned, course_of, seal
 from brulee.planning.micro_batch import fitting_tokens
@@ -44,6 +45,8 @@ def tuned_model(prepared: Prepared, known: Trained | None) -> tuple[Prepared, Tu
         if not (world.shards and world.writes):
             return prepared, tuned
         known = tuned.trained
+        if not prepared.method.stores_model:
+            prepared = with_base_anew(prepared)
     return from_disk(prepared, known)
 
 
@@ -128,8 +131,18 @@ def _pass_tokens(prepared: Prepared, attached: Attached) -> int:
     micro_batch = prepared.recipe.train.micro_batch
     if micro_batch != "auto":
         return micro_batch
-    parameters = [p for group in attached.groups() for p in group.parameters]
-    return fitting_tokens(prepared.base.model, parameters, prepared.base.device)
+    return fitting_tokens(prepared.base.model, attached.parameters(), prepared.base.device)
+
+
+def check_sharded(method: Method, base: Base) -> None:
+    """Raise InputError for a method or a base that needs every process to hold all weights."""
+    if base.quantised:
+        why = f"weights in {base.quantised} are not sharded"
+    elif not method.beside():
+        why = "it writes into the base's weights, which cannot be sharded then"
+    else:
+        return
+    raise InputError(f"method {method.name}: {why}; start without ACCELERATE_USE_FSDP.")
 
 
 def attach(prepared: Prepared, chosen: Path | None = None) -> Attached:
@@ -140,10 +153,7 @@ def attach(prepared: Prepared, chosen: Path | None = None) -> Attached:
     """
     method, base, world = prepared.method, prepared.base, prepared.world
     if world.shards and not method.stores_model:
-        raise InputError(
-            f"method {method.name}: weights are sharded for method full only; start without "
-            "ACCELERATE_USE_FSDP, so that every process holds the base."
-        )
+        check_sharded(method, base)
     if prepared.start:
         return prepared.start.attach(base)
     if method.documents():

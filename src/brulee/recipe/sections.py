@@ -169,7 +169,9 @@ class TrainSpec(Strict):
     batch_size: Count = Field(8, description="documents of an optimiser step (times accumulation)")
     accumulation: Count = Field(1, description="batches whose gradients make one optimiser step")
     max_length: Annotated[int, Field(ge=8)] = Field(
-        1024, description="tokens of a document: prompt and completion, or a piece of plain text"
+        1024,
+        description="tokens of a document: prompt and completion, or a piece of plain text; "
+        "default: no more than the model reads",
     )
     optimizer: Literal["adamw", "adamw8bit", "paged_adamw8bit", "adafactor", "muon"] = Field(
         "adamw",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -76,12 +76,15 @@ class Passes:
         self._decoder.recomputes, self._captured = True, None
         return True
 
-    def shard(self) -> None:
-        """Shard the model between processes; modules gather their weights in their own forward."""
+    def shard(self, replicated: Collection[torch.nn.Parameter] = ()) -> None:
+        """Shard the model between processes; modules gather their weights in their own forward.
+
+        Every process holds all of what is `replicated`.
+        """
         assert isinstance(self.loss, CompletionLoss), "sharded once"
         self.loss.decoder = self._decoder = self._captured = None
         self.packs = self._packs_itself
-        self.loss = shard(self.base.model, self.loss)
+        self.loss = shard(self.base.model, self.loss, replicated)
 
     def whole(self) -> contextlib.AbstractContextManager[None]:
         """Inside this block this process holds all weights, as it does anyway unless sharded."""

@@ -1,4 +1,6 @@
-"""Weights, gradients and moments sharded between processes (FSDP2): Zhao et al. 2023.
+"""A base's weights, with gradients and moments if they are trained, sharded between processes.
+
+That is FSDP2 (Zhao et al. 2023). What a method adds is small, and every process holds all of it.
 
 `torch.distributed.fsdp.fully_shard` gathers a layer's weights just before use and frees them
 afterwards, by hooks on the modules it was given. The loss bypasses the model's own forward to
@@ -7,7 +9,7 @@ project only the learned positions, so it becomes the outermost of these modules
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -32,14 +34,18 @@ class ShardedLoss(nn.Module):
         return self._loss(batch)
 
 
-def shard(model: PreTrainedModel, loss: Callable[[Batch], torch.Tensor]) -> ShardedLoss:
-    """Shard the model between all processes; call the result instead of the loss."""
+def shard(
+    model: PreTrainedModel,
+    loss: Callable[[Batch], torch.Tensor],
+    replicated: Collection[nn.Parameter] = (),
+) -> ShardedLoss:
+    """Shard the model, except what is `replicated`; call the result instead of the loss."""
     whole = ShardedLoss(model, loss)
     layers = set(model._no_split_modules or ())
     for module in list(model.modules()):
         if type(module).__name__ in layers:
-            fully_shard(module)
-    fully_shard(whole)
+            fully_shard(module, ignored_params=set(replicated))
+    fully_shard(whole, ignored_params=set(replicated))
     return whole
 
 

@@ -19,6 +19,7 @@ from torch.distributed.tensor import DTensor
 
 from brulee.data.encoding import Encoded
 from brulee.training.passes import Passes
+from brulee.training.whole import are_sharded
 from brulee.training.world import World
 
 
@@ -46,7 +47,7 @@ def combine(
     loss, tokens, weight, stop, *known = world.sum(held).tolist()
     world.sum_gradients([p for p, by in zip(parameters, known, strict=True) if by])
     # FSDP averages sharded gradients over the processes.
-    scale = constant / weight * (world.size if world.shards else 1)
+    scale = constant / weight * (world.size if are_sharded(parameters) else 1)
     for parameter in parameters:
         if parameter.grad is not None:
             parameter.grad.mul_(scale)
@@ -77,7 +78,7 @@ def fill(passes: Passes, count: int, other: Encoded) -> None:
 
 def clip(world: World, parameters: Sequence[torch.nn.Parameter], limit: float) -> torch.Tensor:
     """Clip the gradient to a norm of at most `limit`; returns its original norm."""
-    if not world.shards:
+    if not are_sharded(parameters):
         return torch.nn.utils.clip_grad_norm_(parameters, limit)
     local = [_local(p.grad) for p in parameters if p.grad is not None]
     square = torch.stack([part.float().square().sum() for part in local]).sum()

@@ -105,9 +105,9 @@ class Trainer:
         )
         self.passes.pass_tokens = min(self.passes.pass_tokens, pass_tokens or sys.maxsize)
         if world.shards:
-            self.passes.shard()
+            self.passes.shard(attached.replicated())
         groups = attached.groups()
-        self.parameters = [p for group in groups for p in group.parameters]
+        self.parameters = attached.parameters()
         self.optimizer = optimizer_of(spec, groups, learning_rate)
         if spec.optimizer == "muon" and not any(group.maps for group in groups):
             note("train.optimizer: no matrix of a linear map is trained, so all moves by AdamW")

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch.distributed.tensor import DTensor, distribute_tensor
+
+
+def are_sharded(parameters: Sequence[torch.Tensor]) -> bool:
+    """Whether parameters are sharded; those that are trained together all are, or none is."""
+    return bool(parameters) and isinstance(parameters[0], DTensor)
 
 
 def whole(tensor: torch.Tensor) -> torch.Tensor:

@@ -19,6 +19,7 @@ import torch
 import torch.distributed as dist
 
 from brulee.errors import InputError
+from brulee.training.whole import are_sharded
 
 T = TypeVar("T")
 # Gradients are summed in buckets of this many values: few calls, little extra memory.
@@ -77,7 +78,7 @@ class World:
 
     def sum_gradients(self, parameters: Sequence[torch.nn.Parameter]) -> None:
         """Sum unsharded gradients over the processes; FSDP has already reduced sharded ones."""
-        if self.size == 1 or self.shards:
+        if self.size == 1 or are_sharded(parameters):
             return
         for bucket in _buckets(parameters):
             flat = self.sum(torch.cat([_gradient(p).flatten() for p in bucket]))

@@ -295,7 +295,9 @@ def test_what_is_computed_again_is_not_kept(make_model: Make) -> None:
     batch = pack([Encoded.ending((7,) * 1000, 2)] * 4, 0)
     grown, totals = [], []
     for loss.decoder.recomputes in (True, False):
-        with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
+        with profile(
+            activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True
+        ) as seen:
             totals.append(loss(batch))
         # Taken less given back: the allocator's own count, not what the process happens to hold.
         grown.append(sum(event.self_cpu_memory_usage for event in seen.key_averages()))

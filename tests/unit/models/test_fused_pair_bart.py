@@ -115,7 +115,12 @@ def test_of_positions_that_are_trained(method: dict[str, Any]) -> None:
 @pytest.mark.parametrize("method", [METHODS[0], METHODS[6], METHODS[7], METHODS[9], PREFIX])
 def test_methods_where_positions_are_computed(name: str, method: dict[str, Any]) -> None:
     model = perturbed(_model(name), method)
-    _assert_same(_packed(CompletionLoss(model)), _alone(model))
+    found, expected = _packed(CompletionLoss(model)), _alone(model)
+    # transformers 5.17 looks up Pegasus' table without a gradient.
+    for key in found[1].keys() - expected[1].keys():
+        assert key.endswith("embed_positions.weight")
+        del found[1][key]
+    _assert_same(found, expected)
 
 
 @pytest.mark.parametrize(

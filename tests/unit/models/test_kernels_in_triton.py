@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from numpy.lib import NumpyVersion
 
-pytest.importorskip("triton")
+interpreter = pytest.importorskip("triton.runtime.interpreter")
 
+_NUMPY = NumpyVersion(np.__version__)
 FORMATS = [torch.float32, torch.bfloat16]
 NAMES = {torch.float32: "fp32", torch.bfloat16: "bf16"}
 
 
 def test_they_compute_what_the_loops_in_c_do() -> None:
+    if "squeeze" not in inspect.getsource(interpreter) and _NUMPY >= "2.5.0":
+        pytest.skip("the interpreter of this Triton makes numbers in a way that NumPy 2.5 refuses")
     tests = Path(__file__).parent / "interpreted_kernels.py"
     # An older interpreter of Triton warns of itself with a newer numpy.
     own = ["-p", "no:cacheprovider", "-W", "ignore::DeprecationWarning"]

@@ -25,6 +25,7 @@ import sys
 from pathlib import Path
 
 import torch
+from torch.distributed.tensor import DTensor
 
 from brulee.data.encoded import with_prompts
 from brulee.data.encoding import Encoded
@@ -79,9 +80,10 @@ def train(case: str, model: Path, folder: Path, world: World = ALONE) -> list[in
             logits = base.model(torch.tensor([held[0].ids])).logits
         return Glimpse({"spread": float(logits.std())}, [])
 
+    attached = build_method(MethodSpec(name=method, **on)).attach(base.model)
     trainer = Trainer(
         base,
-        build_method(MethodSpec(name=method, **on)).attach(base.model),
+        attached,
         document,
         count,
         spec,
@@ -91,6 +93,9 @@ def train(case: str, model: Path, folder: Path, world: World = ALONE) -> list[in
         world=world,
         glimpse=look if "look" in options else None,
     )
+    if world.shards:
+        own = {id(p) for p in attached.replicated()}
+        assert all(isinstance(p, DTensor) != (id(p) in own) for p in base.model.parameters())
     try:
         trainer.train()
     except StoppedError:

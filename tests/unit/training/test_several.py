@@ -99,13 +99,14 @@ def test_sharded_weights_give_the_losses_of_one_process(
     tiny_model_folder: Path, tmp_path: Path, one_thread: None
 ) -> None:
     """Of a last step of one document too, which one of the two processes has no pass for."""
-    cases = ("full", "full:halt=3", "full:count=9")
+    cases = ("full", "full:halt=3", "full:count=9", "lora", "lora:halt=3")
     launch(tiny_model_folder, tmp_path, *cases, ACCELERATE_USE_FSDP="true")
-    straight = alone(tiny_model_folder, tmp_path, "full")
-    assert_same_curve(tmp_path / "full", straight)
-    halted = tmp_path / "full:halt=3"
-    ONE["train"]("full", tiny_model_folder, halted)
-    assert_same_curve(halted, straight)
+    for method in ("full", "lora"):
+        straight = alone(tiny_model_folder, tmp_path, method)
+        assert_same_curve(tmp_path / method, straight)
+        halted = tmp_path / f"{method}:halt=3"
+        ONE["train"](method, tiny_model_folder, halted)
+        assert_same_curve(halted, straight)
     odd = "full:count=9"
     assert_same_curve(tmp_path / odd, alone(tiny_model_folder, tmp_path, odd))
 
@@ -133,6 +134,22 @@ def test_sharded_weights_wait_for_no_pass_that_another_process_lacks(
     case = "full:count=7:pass=1"
     launch(tiny_model_folder, tmp_path, case, ACCELERATE_USE_FSDP="true")
     assert_same_curve(tmp_path / case, alone(tiny_model_folder, tmp_path, case))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["llama", "t5"])
+def test_adapters_are_whole_on_sharded_weights(
+    name: str, make_base: Callable[..., Base], tmp_path: Path, one_thread: None
+) -> None:
+    base, model = make_base(name), tmp_path / "model"
+    base.model.save_pretrained(model)
+    base.tokenizer.save_pretrained(model)
+    embeddings = "lora:target=embeddings"
+    cases = ("lora:look=2", embeddings, "selective", "bottleneck", "ia3", "prompt", "prefix")
+    cases = cases if name == "llama" else cases[1:]  # which is looked at as a causal model
+    launch(model, tmp_path, *cases, ACCELERATE_USE_FSDP="true")
+    for case in cases:
+        assert_same_curve(tmp_path / case, alone(model, tmp_path, case))
 
 
 @pytest.mark.slow

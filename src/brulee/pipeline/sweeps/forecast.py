@@ -10,10 +10,11 @@ from dataclasses import dataclass
 
 from brulee.errors import InputError
 from brulee.methods.accounting import count
+from brulee.models.configuration import model_name
 from brulee.models.disk import nearest_folder
 from brulee.models.skeleton import load_skeleton
 from brulee.pipeline.new_tokens import rows_of
-from brulee.pipeline.plan import Line, model_name, plan
+from brulee.pipeline.plan import Line, plan
 from brulee.pipeline.sweeps.outline import Outline
 from brulee.pipeline.sweeps.space import Space
 from brulee.recipe import Recipe

@@ -1,0 +1,106 @@
+"""A model's configuration, read without its weights, and what it says of a recipe's lengths."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from transformers import PretrainedConfig
+
+from brulee.errors import InputError
+from brulee.models.bundled import NAME, bundled_folder, cache_folder
+from brulee.models.named import looks_like_path, no_such_model
+from brulee.models.reading_files import read_config, reason
+from brulee.models.rope import longest
+from brulee.models.rope_scaling import scaled
+from brulee.models.whole_files import check_gguf
+from brulee.recipe import Recipe
+
+_HUB_ID = re.compile(r"\w[\w.-]*/[\w.-]+")
+
+
+def model_config(
+    name: str, revision: str | None = None, rope_scaling: Mapping[str, Any] | None = None
+) -> PretrainedConfig:
+    """The configuration of `bundled`, a folder, a .gguf file or a Hub id.
+
+    `rope_scaling` is as in `load_base`. Raises InputError, with the name, if there is no such
+    model, and for one that cannot be scaled.
+    """
+    config = _as_stored(name, revision)
+    if rope_scaling is not None:
+        scaled(config, rope_scaling, Path(name).name)
+    return config
+
+
+def _as_stored(name: str, revision: str | None) -> PretrainedConfig:
+    if name == "bundled":
+        return _read(_bundled(), name)
+    path = Path(name).expanduser()
+    if path.is_file():
+        check_gguf(path)
+        return _read(path.parent, name, gguf_file=path.name)
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise InputError(f"{path}: not a model folder: it has no config.json.")
+        return _read(path, name)
+    if looks_like_path(name) or not _HUB_ID.fullmatch(name):
+        raise InputError(no_such_model(path, name))
+    return _read(name, name, revision=revision)
+
+
+def _bundled() -> Path:
+    """The converted model's folder, without checking its weights, which are not read."""
+    folder = cache_folder() / "models" / NAME
+    return folder if (folder / "config.json").is_file() else bundled_folder()
+
+
+def _read(where: Path | str, name: str, **more: Any) -> PretrainedConfig:
+    try:
+        config = read_config(where, **more)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"model {name!r}: its configuration cannot be read: {reason(error)}"
+        ) from None
+    return config
+
+
+def model_name(recipe: Recipe) -> str:
+    """The base's name for readers of configurations, with paths resolved by the recipe."""
+    path = recipe.source.resolve(recipe.base.name)
+    return str(path) if path.exists() else recipe.base.name
+
+
+def within_context(recipe: Recipe) -> Recipe:
+    """The recipe with lengths that it does not give no longer than its model can read.
+
+    Raises InputError if the model's configuration cannot be read.
+    """
+    train, generation = recipe.train, recipe.evaluate.generation
+    if all(
+        key in spec.model_fields_set
+        for spec, key in ((train, "max_length"), (generation, "max_new_tokens"))
+    ):
+        return recipe
+    base = recipe.base
+    with recipe.source.placing():
+        config = model_config(model_name(recipe), base.revision, recipe.rope_scaling)
+    context = longest(config.get_text_config())
+    if context is None:
+        return recipe
+    return recipe.model_copy(
+        update={
+            "train": _at_most(train, "max_length", context),
+            "evaluate": recipe.evaluate.model_copy(
+                update={"generation": _at_most(generation, "max_new_tokens", context // 2)}
+            ),
+        }
+    )
+
+
+def _at_most(spec: Any, key: str, most: int) -> Any:
+    if key in spec.model_fields_set or getattr(spec, key) <= most:
+        return spec
+    return spec.model_copy(update={key: most})
