@@ -26,9 +26,10 @@ def train(
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Train a few steps of a recipe; report speed, memory and distance from the machine's limit.
+    """Time a few training steps of a recipe; writes nothing.
 
-    Writes nothing. The first step is warm-up and does not count towards the speed.
+    Reports speed, memory and the distance from the machine's limit. The first step is warm-up and
+    does not count towards the speed.
     """
     from brulee.recipe import load_recipe
 

@@ -64,9 +64,9 @@ def contamination(
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Look for test rows in the training rows, by runs of 8 and of 13 words.
+    """Look for test rows in the training rows.
 
-    Label words, ids and boilerplate are ignored.
+    Compares runs of 8 and of 13 words. Label words, ids and boilerplate are ignored.
     """
     from brulee.recipe import load_recipe
 

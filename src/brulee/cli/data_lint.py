@@ -27,9 +27,10 @@ def lint(
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Look for mistakes in a recipe's data; exits with 2 on errors, 0 on warnings only.
+    """Look for mistakes in a recipe's data.
 
     Tries the templates on the recipe's rows, and looks for duplicates, leaks, cuts, odd labels.
+    Exits with 2 on errors, with 0 on warnings only.
     """
     from brulee.recipe import load_recipe
 

@@ -42,10 +42,10 @@ def count(
     ] = None,
     as_json: options.Json = False,
 ) -> None:
-    """Count parameters and bytes of every method: on disk, of gradients, of AdamW's state.
+    """Count parameters and bytes of every method.
 
-    Reads the model's configuration, but not its weights. The method of a recipe has the recipe's
-    options, all others their defaults.
+    Bytes on disk, of gradients, and of AdamW's state. Reads the model's configuration, but not its
+    weights. The method of a recipe has the recipe's options, all others their defaults.
     """
     if (model is None) == (shape is None):
         raise InputError("give either a MODEL or --shape, for instance: bundled, --shape 512x64.")

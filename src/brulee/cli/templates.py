@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from brulee.cli import options
-from brulee.cli.failures import BAD_INPUT, sentences
+from brulee.cli.failures import BAD_INPUT
 from brulee.cli.findings import print_findings
 from brulee.cli.output import print_json, print_lines, print_table
 from brulee.errors import InputError, unknown
@@ -19,13 +19,9 @@ if TYPE_CHECKING:
     from brulee.data.sources import Rows
     from brulee.data.templates import Template
 
-app = typer.Typer(no_args_is_help=True, help="List, show, render and lint templates.")
-
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A family or FAMILY/TEMPLATE.")]
 
 
-@app.command("list")
-@sentences()
 def list_templates(as_json: options.Json = False) -> None:
     """List every phrasing with the columns it reads."""
     from brulee.data.templates import library
@@ -41,8 +37,6 @@ def list_templates(as_json: options.Json = False) -> None:
         print_table(["template", "columns"], [(name, ", ".join(c)) for name, c in rows])
 
 
-@app.command()
-@sentences()
 def show(name: Name, as_json: options.Json = False) -> None:
     """Print a template, or every template of a family."""
     from brulee.data.templates import load_templates
@@ -55,8 +49,6 @@ def show(name: Name, as_json: options.Json = False) -> None:
         print(printable(_shown(template)))
 
 
-@app.command()
-@sentences()
 def render(
     rows: Annotated[str, typer.Option(help="Rows: a file, or another source of a recipe.")],
     library_name: Annotated[
@@ -96,8 +88,6 @@ def render(
         print_lines(pairs)
 
 
-@app.command()
-@sentences()
 def lint(
     names: Annotated[
         list[str] | None,
@@ -111,9 +101,10 @@ def lint(
     ] = None,
     as_json: options.Json = False,
 ) -> None:
-    """Look for mistakes in templates; exits with 2 on errors, 0 on warnings only.
+    """Look for mistakes in templates.
 
-    With rows, also checks for missing columns, labels without a word and targets that leak.
+    With rows, also checks for missing columns, labels without a word and targets that leak. Exits
+    with 2 on errors, with 0 on warnings only.
     """
     from brulee.data.lint import lint as lint_templates
     from brulee.data.templates import families, load_templates

@@ -58,8 +58,10 @@ def load_recipe(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
     if not file.is_file():
         beside = sorted(p.name for p in file.parent.glob("*.yaml")) if file.parent.is_dir() else []
         close = nearest(file.name, beside)
-        hint = f" Did you mean {file.parent / close[0]}?" if close else ""
-        raise InputError(f"{path}: no such recipe file.{hint}")
+        hint = (
+            f"Did you mean {file.parent / close[0]}?" if close else "brulee init DATA writes one."
+        )
+        raise InputError(f"{path}: no such recipe file. {hint}")
     if file.suffix in _ROWS:
         raise InputError(
             f"{path}: these are rows, not a recipe; `brulee init {path}` writes one, or a .yaml "
