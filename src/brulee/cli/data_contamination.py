@@ -148,7 +148,7 @@ def _scores(
     from brulee.evaluation.contaminated import check_rows, run_scores
     from brulee.pipeline.asked import asked_of
     from brulee.pipeline.folder import reopen_run
-    from brulee.pipeline.preparation import task_metrics
+    from brulee.pipeline.task_metrics import task_metrics
 
     where = reopen_run(run)
     for task in corpus.tasks.values():

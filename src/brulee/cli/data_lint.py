@@ -67,8 +67,8 @@ def _not_judged(spec: Recipe, corpus: Corpus, encoder: Encoder) -> list[Finding]
     from brulee.data.finding import Finding
     from brulee.evaluation.answering import how_calls_are_written
     from brulee.pipeline.asked import asked_of
-    from brulee.pipeline.preparation import task_metrics
     from brulee.pipeline.reference_check import check_references
+    from brulee.pipeline.task_metrics import task_metrics
 
     try:
         metrics = task_metrics(spec, corpus)

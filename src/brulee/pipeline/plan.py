@@ -16,9 +16,9 @@ from brulee.methods.accounting import Count, count
 from brulee.methods.continuing import resolved
 from brulee.models.precision import pick_dtype
 from brulee.models.skeleton import depth, held_as, load_skeleton
+from brulee.pipeline.checks import check_named, device_of
 from brulee.pipeline.new_tokens import Rows, rows_of
 from brulee.pipeline.plan_trial import Sample, Tried, deeper, tried
-from brulee.pipeline.preparation import check_named, device_of
 from brulee.planning.apart import Apart
 from brulee.planning.cost import Cost, Saves, cost
 from brulee.planning.memory import Memory, memory, room
