@@ -13,10 +13,10 @@ from brulee.cli.output import print_json, print_table
 def list_parts(as_json: options.Json = False) -> None:
     """List the parts of the cache, and what clearing one costs."""
     from brulee.models.bundled import cache_folder
-    from brulee.models.cached import KINDS, held
+    from brulee.models.cached import KINDS, entries_of
     from brulee.reporting.wording import size
 
-    found = {kind: held(kind) for kind in KINDS}
+    found = {kind: entries_of(kind) for kind in KINDS}
     sizes = {kind: sum(one.size for one in entries) for kind, entries in found.items()}
     if as_json:
         parts = [

@@ -16,7 +16,7 @@ from brulee.errors import InputError
 
 if TYPE_CHECKING:
     from brulee.methods.accounting import Count
-    from brulee.pipeline.new_tokens import Rows
+    from brulee.pipeline.new_tokens import TokenRows
     from brulee.recipe import MethodSpec
 
 
@@ -81,7 +81,7 @@ def count(
         _print_arithmetic(sides, counts)
 
 
-def _base(model: str) -> tuple[str, str | None, MethodSpec | None, Rows]:
+def _base(model: str) -> tuple[str, str | None, MethodSpec | None, TokenRows]:
     """A base, its revision, the method, and rows of tokens; given a recipe or a run, its own."""
     from brulee.pipeline.new_tokens import NO_ROWS, rows_of
 

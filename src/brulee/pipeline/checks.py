@@ -15,7 +15,7 @@ from brulee.evaluation.guards import Guard, open_guards
 from brulee.evaluation.suites import SUITES
 from brulee.methods import Method
 from brulee.methods.alongside import Alongside
-from brulee.methods.continuing import Start
+from brulee.methods.continuing import StartAdapter
 from brulee.models.context import context_length
 from brulee.models.loading import Base
 from brulee.models.precision import pick_device
@@ -97,7 +97,9 @@ def check_context(recipe: Recipe, model: PreTrainedModel) -> None:
             )
 
 
-def check_fits(method: Method, alongside: Alongside, base: Base, start: Start | None) -> None:
+def check_fits(
+    method: Method, alongside: Alongside, base: Base, start: StartAdapter | None
+) -> None:
     """Refuse targets and layers that the model lacks, before scoring it or writing anything.
 
     So is an adapter to start from that is another base's. Skipped if attaching takes long or twice
@@ -111,18 +113,18 @@ def check_fits(method: Method, alongside: Alongside, base: Base, start: Start | 
     alongside.attach(method, base.model).detach()
 
 
-def say_of_start(start: Start, base: Base, encoder: Encoder) -> None:
+def say_of_start(start: StartAdapter, base: Base, encoder: Encoder) -> None:
     """Note how the adapter to start from was trained otherwise."""
-    ours = start.adapter.ours
-    if ours.get("framing_digest", encoder.digest) != encoder.digest:
+    record = start.adapter.record
+    if record.get("framing_digest", encoder.digest) != encoder.digest:
         note(
             f"{start.at}: {start.name} was trained with prompts framed otherwise (chat template, "
             "system message or tokenizer); all scores are of prompts as this recipe frames them."
         )
-    if ours and start.adapter.quantised != base.quantised:
+    if record and start.adapter.quantised != base.quantised:
         held, now = (how or "full precision" for how in (start.adapter.quantised, base.quantised))
         note(f"{start.at}: {start.name} was trained on this base in {held}, and goes on in {now}.")
-    if ours and start.adapter.rope_scaling != base.rope_scaling:
+    if record and start.adapter.rope_scaling != base.rope_scaling:
         were, are = (told_of(one) for one in (start.adapter.rope_scaling, base.rope_scaling))
         note(f"{start.at}: {start.name} was trained with rotary positions {were}; now: {are}.")
 

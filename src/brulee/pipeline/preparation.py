@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 
@@ -21,12 +20,11 @@ from brulee.evaluation.base import Metric
 from brulee.evaluation.guards import Guard
 from brulee.methods import Attached, Method, build_method
 from brulee.methods.alongside import Alongside
-from brulee.methods.continuing import Start, start_of
+from brulee.methods.continuing import StartAdapter, start_of
 from brulee.methods.whole import check_whole
-from brulee.models.added_tokens import asked
-from brulee.models.chat_templates import by_recipe
-from brulee.models.loading import Base, load_base
+from brulee.models.loading import Base
 from brulee.models.precision import pick_dtype
+from brulee.models.recipe_base import load_recipe_base
 from brulee.models.tokenizers import encoder_of
 from brulee.pipeline.asked import Asked, asked_of, of_pieces
 from brulee.pipeline.checks import (
@@ -77,7 +75,7 @@ class Prepared:
     mixture: Mixture
     autocast: bool
     alongside: Alongside
-    start: Start | None = None
+    start: StartAdapter | None = None
     world: World = ALONE
 
     def encoder_for(self, attached: Attached) -> Encoder:
@@ -176,12 +174,8 @@ def _fitting(corpus: Corpus, encoder: Encoder) -> dict[str, Fitting]:
 
 def _load(recipe: Recipe, dtype: torch.dtype, device: torch.device) -> Base:
     """The base model. Raises InputError if it cannot be trained as the recipe says."""
-    spec, resolve = recipe.base, recipe.source.resolve
-    how: dict[str, Any] = {"quantise": spec.quantise, "rope_scaling": recipe.rope_scaling}
-    how["tokens"] = asked(spec)
-    base = load_base(spec.name, dtype, device, spec.revision, resolve, **how)
-    base = replace(base, tokenizer=by_recipe(base.tokenizer, base.kind, recipe))
-    check_whole(resolve(spec.name), base)
+    base = load_recipe_base(recipe, dtype, device)
+    check_whole(recipe.source.resolve(recipe.base.name), base)
     check_context(recipe, base.model)
     sampling_of(recipe, base.tokenizer)  # refuses a schema that cannot be enforced with its tokens
     check_noise(base.model, recipe.train.neftune_alpha)

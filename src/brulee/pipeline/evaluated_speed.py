@@ -20,7 +20,9 @@ _FILE: Final = "efficiency.json"
 _PROMPTS: Final = 8
 
 
-def probe(session: Session, examples: Mapping[str, Sequence[Example]], folder: Path) -> Efficiency:
+def speed_of(
+    session: Session, examples: Mapping[str, Sequence[Example]], folder: Path
+) -> Efficiency:
     """The speed of the model on the first prompts of a suite, taken from the tasks in turn.
 
     A measurement in `folder` is reused.
