@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING
-
-import typer
 
 from brulee import progress
 from brulee.cli import options
-from brulee.cli.failures import BAD_INPUT
-from brulee.cli.findings import print_findings
-from brulee.cli.output import print_json
+from brulee.cli.findings import end_lint
 from brulee.errors import InputError
 
 if TYPE_CHECKING:
@@ -37,12 +32,7 @@ def lint(
     spec = load_recipe(recipe, overrides or ())
     progress.enable(not quiet)
     found = _findings(spec)
-    if as_json:
-        print_json([asdict(finding) for finding in found])
-    else:
-        print_findings(found)
-    if any(finding.severity == "error" for finding in found):
-        raise typer.Exit(BAD_INPUT)
+    end_lint(found, as_json)
 
 
 def _findings(spec: Recipe) -> list[Finding]:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from brulee.cli import options
-from brulee.cli.failures import BAD_INPUT
-from brulee.cli.findings import print_findings
+from brulee.cli.findings import end_lint
 from brulee.cli.output import print_json, print_lines, print_table
 from brulee.errors import InputError, unknown
 from brulee.printable import printable
@@ -113,12 +111,7 @@ def lint(
     for name in names or families():
         templates = load_templates(name)
         found += lint_templates(templates, _rows_of(templates.name, rows) if rows else None)
-    if as_json:
-        print_json([asdict(finding) for finding in found])
-    else:
-        print_findings(found)
-    if any(finding.severity == "error" for finding in found):
-        raise typer.Exit(BAD_INPUT)
+    end_lint(found, as_json)
 
 
 def _rows_of(family: str, rows: Path) -> Rows:

@@ -15,6 +15,7 @@ from brulee.evaluation.tasks import Example, Generation
 from brulee.inference.session import Session
 from brulee.models.context import context_length
 from brulee.pipeline.lock import alone
+from brulee.textfile import write_text
 
 _FILE: Final = "efficiency.json"
 _PROMPTS: Final = 8
@@ -32,9 +33,7 @@ def speed_of(
         if file.is_file():
             return Efficiency(**json.loads(file.read_text(encoding="utf-8")))
         found = measure(session.engine, _prompts(session, examples))
-        aside = file.with_name(f".{file.name}.tmp")
-        aside.write_text(json.dumps(asdict(found)) + "\n", encoding="utf-8")
-        aside.replace(file)
+        write_text(file, json.dumps(asdict(found)) + "\n")
         return found
 
 

@@ -15,6 +15,7 @@ from brulee.recipe.overrides import apply
 from brulee.recipe.recipe import Recipe
 from brulee.recipe.source import Source
 from brulee.recipe.validation import check
+from brulee.textfile import read_text
 from brulee.yaml_lines import parse
 
 # Suffixes of data files; a recipe may be .yaml, .yml or .json.
@@ -67,11 +68,7 @@ def load_recipe(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
             f"{path}: these are rows, not a recipe; `brulee init {path}` writes one, or a .yaml "
             f"file names them: data: {{source: {path}}}."
         )
-    try:
-        text = file.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not UTF-8 text (byte {error.start}).") from None
-    values, lines = parse(text, str(path))
+    values, lines = parse(read_text(file, str(path)), str(path))
     if not isinstance(values, dict):
         found = "the file is empty" if values is None else "it has no keys"
         raise InputError(
