@@ -118,7 +118,7 @@ def test_that_it_is_over_is_said_without_the_model(
 ) -> None:
     train(at, once)
     monkeypatch.setattr(
-        "brulee.pipeline.preparation.load_base", lambda *_, **__: pytest.fail("loaded")
+        "brulee.pipeline.preparation.load_recipe_base", lambda *_, **__: pytest.fail("loaded")
     )
     if changed == "rows.jsonl":
         rows = (at.folder / changed).read_text().splitlines()

@@ -19,7 +19,7 @@ from brulee.data.tables import to_table
 from brulee.evaluation import METRICS, Array, MeanMetric
 from brulee.evaluation.base import check_references
 from brulee.evaluation.suites import SUITES
-from brulee.methods import METHODS, Attached, Group, Method
+from brulee.methods import METHODS, Attached, Method, ParameterGroup
 from brulee.methods.base import copy_checked
 from brulee.methods.linear import sizes
 from brulee.methods.targets import select
@@ -87,8 +87,8 @@ class ShiftAttached(Attached):
     def __init__(self, wrapping: Wrapping[Shifted], method: Shift) -> None:
         self._wrapping, self._method = wrapping, method
 
-    def groups(self) -> list[Group]:
-        return [Group("shift", tuple(self._stored().values()), decay=False)]
+    def groups(self) -> list[ParameterGroup]:
+        return [ParameterGroup("shift", tuple(self._stored().values()), decay=False)]
 
     def tensors(self) -> dict[str, torch.Tensor]:
         return {name: p.detach().float().cpu() for name, p in self._stored().items()}

@@ -164,7 +164,7 @@ def test_stopped_scoring_keeps_its_answers(
 def test_interrupt_before_the_run_began_leaves_no_folder(
     at: Any, brulee: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("brulee.pipeline.preparation.load_base", interrupted)
+    monkeypatch.setattr("brulee.pipeline.preparation.load_recipe_base", interrupted)
     done = brulee(*at.run())
     assert (done.code, done.err) == (2, "interrupted\n")
     assert not (at.folder / "runs").exists()

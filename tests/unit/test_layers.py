@@ -32,7 +32,13 @@ LAYERS = [
     "errors",
 ]
 # Modules that are part of a layer under another name; `brulee` itself is the front door for users.
-PART_OF = {"": "cli", "__main__": "cli", "yaml_lines": "recipe", "printable": "errors"}
+PART_OF = {
+    "": "cli",
+    "__main__": "cli",
+    "yaml_lines": "recipe",
+    "printable": "errors",
+    "textfile": "errors",
+}
 HEAVY = ("torch", "transformers", "datasets", "numpy", "pyarrow", "scipy", "accelerate")
 
 

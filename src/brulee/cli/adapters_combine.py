@@ -25,20 +25,20 @@ def combine(
         str | None,
         typer.Option(
             metavar="W,W,...",
-            help="One weight for each; a negative one subtracts. Default: equal weights.",
+            help="One weight for each; a negative one subtracts [default: equal weights].",
         ),
     ] = None,
     how: Annotated[str, typer.Option(help="sum, ties, dare, dare-ties or prune.")] = "sum",
     rank: Annotated[
         int | None,
-        typer.Option(help="LoRA: cut the result to this rank. Default: the sum of the ranks."),
+        typer.Option(help="LoRA: cut the result to this rank [default: the sum of the ranks]."),
     ] = None,
     factors: Annotated[
         bool, typer.Option("--factors", help="LoRA: combine A's and B's, not products (rough).")
     ] = False,
     density: Annotated[
         float | None,
-        typer.Option(help="Keep this share of values. Default: ties 0.2, the others 0.5."),
+        typer.Option(help="Keep this share of values [default: 0.2 for ties, else 0.5]."),
     ] = None,
     seed: Annotated[
         int, typer.Option(min=0, max=2**63 - 1, help="dare: same seed, same values dropped.")
@@ -46,10 +46,10 @@ def combine(
     base: options.AdapterBase = None,
     as_json: options.Json = False,
 ) -> None:
-    """Combine adapters of one base, or models fully tuned from it, into one.
+    """Combine several adapters, or fully tuned models, into one.
 
-    sum adds the changes exactly. ties (Yadav et al. 2023), dare (Yu et al. 2024), dare-ties and
-    prune drop values first. Prints how much of each part the result kept.
+    All must be of one base. sum adds the changes exactly. ties (Yadav et al. 2023), dare (Yu et
+    al. 2024), dare-ties and prune drop values first. Prints how much of each part the result kept.
     """
     from brulee.methods.combining import combine as combine_into
 

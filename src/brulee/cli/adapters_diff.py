@@ -25,9 +25,10 @@ def diff(
     ] = False,
     as_json: options.Json = False,
 ) -> None:
-    """Compare two adapters: |a - b| / |a| and the cosine of every part.
+    """Compare two adapters, part by part.
 
-    For LoRA the products B A are compared, because different factors can give the same product.
+    Shows |a - b| / |a| and the cosine. For LoRA the products B A are compared, because different
+    factors can give the same product.
     """
     from brulee.methods.checkpoint import open_adapter
     from brulee.methods.differences import compare

@@ -30,15 +30,13 @@ class Dtype(StrEnum):
 
 
 def export(
-    target: Annotated[str, typer.Argument(metavar="RUN", help="A run or an adapter's folder.")],
+    target: options.Tuned,
     out: Annotated[Path, typer.Option(metavar="FILE", help="Path of the .gguf file.")],
     to: Annotated[
         Format, typer.Option(help="gguf: the whole model, merged; gguf-lora: only the LoRA.")
     ] = Format.GGUF,
     dtype: Annotated[Dtype, typer.Option(help="Number format of the matrices.")] = Dtype.FLOAT16,
-    base: Annotated[
-        str | None, typer.Option(help="Where the base lies now, if not where the adapter says.")
-    ] = None,
+    base: options.AdapterBase = None,
     as_json: options.Json = False,
 ) -> None:
     """Write a GGUF file for llama.cpp and tools built on it.

@@ -17,13 +17,16 @@ _SHOWN = 20
 
 
 def inspect(
-    target: Annotated[str, typer.Argument(metavar="TARGET", help="A run or an adapter's folder.")],
+    target: options.Tuned,
     everything: Annotated[
         bool, typer.Option("--all", help=f"Show every tensor, not only the first {_SHOWN}.")
     ] = False,
     as_json: options.Json = False,
 ) -> None:
-    """Show what made an adapter and what it holds: base, options, each tensor's shape and norm."""
+    """Show what made an adapter and what it holds.
+
+    Its base and options, and the shape and norm of each tensor.
+    """
     from brulee.methods.reading import inspect as read
     from brulee.methods.shelf import locate
 

@@ -22,7 +22,10 @@ def list_adapters(
     ] = Path("runs"),
     as_json: options.Json = False,
 ) -> None:
-    """List runs and adapters under a folder: method, base, bytes, and what the run gained."""
+    """List the runs and adapters under a folder.
+
+    With their method, base and bytes, and what the run gained.
+    """
     from brulee.methods.shelf import entries
 
     found = [_described(folder, entry) for entry in entries(folder)]

@@ -23,7 +23,7 @@ class Dtype(StrEnum):
 
 
 def merge(
-    target: Annotated[str, typer.Argument(metavar="TARGET", help="A run or an adapter's folder.")],
+    target: options.Tuned,
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder for the merged model.")],
     dtype: Annotated[
         Dtype, typer.Option(help="auto: the type of the base's files.", show_default=True)
@@ -31,9 +31,9 @@ def merge(
     base: options.AdapterBase = None,
     as_json: options.Json = False,
 ) -> None:
-    """Fold an adapter into its base, in fp32, and store a plain transformers model.
+    """Fold an adapter into its base, as a transformers model.
 
-    Keep the adapter: merging rounds, so it cannot be undone.
+    Computed in fp32. Keep the adapter: merging rounds, so it cannot be undone.
     """
     from brulee.methods.merging import merge as merge_into
     from brulee.methods.shelf import locate_adapter

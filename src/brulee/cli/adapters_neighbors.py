@@ -15,18 +15,16 @@ if TYPE_CHECKING:
 
 
 def neighbors(
-    target: Annotated[str, typer.Argument(metavar="RUN", help="A run or an adapter's folder.")],
+    target: options.Tuned,
     top: Annotated[int, typer.Option(min=2, help="Number of neighbours of each token.")] = 5,
-    base: Annotated[
-        str | None, typer.Option(help="Where the base lies now, if not where the adapter says.")
-    ] = None,
+    base: options.AdapterBase = None,
     seed: options.Seed = 0,
     as_json: options.Json = False,
 ) -> None:
-    """Show the vocabulary nearest to each virtual token, by cosine distance.
+    """Show the vocabulary nearest to each virtual token.
 
-    Also shows how close the neighbours are to each other: their mean pairwise cosine, compared
-    with random directions and with the vocabulary's own tokens.
+    By cosine distance. Also shows how close the neighbours are to each other: their mean pairwise
+    cosine, compared with random directions and with the vocabulary's own tokens.
     """
     from brulee.methods.neighbours import study
 

@@ -12,7 +12,7 @@ from brulee.cli.output import print_json
 
 
 def push(
-    target: Annotated[str, typer.Argument(metavar="RUN", help="A run or an adapter's folder.")],
+    target: options.Tuned,
     to: Annotated[str, typer.Option(metavar="OWNER/NAME", help="The repository on the Hub.")],
     upload: Annotated[
         bool, typer.Option("--upload", help="Upload; without this nothing is sent.")
@@ -28,9 +28,9 @@ def push(
     ] = None,
     as_json: options.Json = False,
 ) -> None:
-    """Upload an adapter or a tuned model to the Hub, with its model card.
+    """Upload an adapter or a tuned model to the Hub.
 
-    Without --upload, only check it and print what would be sent.
+    With its model card. Without --upload, only checks it and prints what would be sent.
     """
     from brulee.methods.pushing import plan_push
     from brulee.methods.pushing import push as send

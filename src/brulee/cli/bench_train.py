@@ -12,7 +12,7 @@ from brulee.cli.loading import loading_pytorch
 from brulee.cli.output import print_json, print_table, print_text
 
 if TYPE_CHECKING:
-    from brulee.training.bench import Measured
+    from brulee.training.bench import TrainingSpeed
 
 
 # Turns off what needs validation rows: the benchmark has none.
@@ -26,9 +26,10 @@ def train(
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Train a few steps of a recipe; report speed, memory and distance from the machine's limit.
+    """Time a few training steps of a recipe; writes nothing.
 
-    Writes nothing. The first step is warm-up and does not count towards the speed.
+    Reports speed, memory and the distance from the machine's limit. The first step is warm-up and
+    does not count towards the speed.
     """
     from brulee.recipe import load_recipe
 
@@ -36,7 +37,7 @@ def train(
     spec = load_recipe(recipe, [*timed, *(overrides or ())])
     progress.enable(not quiet)
     with loading_pytorch():
-        from brulee.pipeline.bench import bench_training
+        from brulee.pipeline.tryouts import bench_training
 
     found = bench_training(spec)
     if as_json:
@@ -45,7 +46,7 @@ def train(
         _print(found)
 
 
-def _print(found: Measured) -> None:
+def _print(found: TrainingSpeed) -> None:
     columns = zip(found.seconds, found.tokens, found.losses, found.grad_norms, strict=True)
     print_table(
         ("step", "seconds", "tokens", "loss", "gradient norm"),

@@ -7,21 +7,16 @@ from typing import Annotated
 import typer
 
 from brulee.cli import options
-from brulee.cli.failures import sentences
 from brulee.cli.output import print_json, print_table
 
-app = typer.Typer(no_args_is_help=True, help="List or clear what brulee keeps in $BRULEE_CACHE.")
 
-
-@app.command("list")
-@sentences()
 def list_parts(as_json: options.Json = False) -> None:
-    """List the parts of the cache, their size, and what clearing one costs."""
+    """List the parts of the cache, and what clearing one costs."""
     from brulee.models.bundled import cache_folder
-    from brulee.models.cached import KINDS, held
+    from brulee.models.cached import KINDS, entries_of
     from brulee.reporting.wording import size
 
-    found = {kind: held(kind) for kind in KINDS}
+    found = {kind: entries_of(kind) for kind in KINDS}
     sizes = {kind: sum(one.size for one in entries) for kind, entries in found.items()}
     if as_json:
         parts = [
@@ -38,8 +33,6 @@ def list_parts(as_json: options.Json = False) -> None:
     print(cache_folder())
 
 
-@app.command()
-@sentences()
 def clear(
     part: Annotated[
         str, typer.Argument(metavar="PART", help="bundled, given, evaluations or kernels.")
@@ -54,7 +47,7 @@ def clear(
     ] = 0.0,
     as_json: options.Json = False,
 ) -> None:
-    """Delete a part of the cache permanently; run folders are not touched.
+    """Delete a part of the cache; run folders are not touched.
 
     A run on a model passed from Python uses the model's folder under `given` as its base.
     """

@@ -64,9 +64,9 @@ def contamination(
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Look for test rows in the training rows, by runs of 8 and of 13 words.
+    """Look for test rows in the training rows.
 
-    Label words, ids and boilerplate are ignored.
+    Compares runs of 8 and of 13 words. Label words, ids and boilerplate are ignored.
     """
     from brulee.recipe import load_recipe
 
@@ -98,7 +98,7 @@ def contamination(
     scores = [] if run is None else list(_scores(run, spec, corpus, matches))
     if run is not None and suite is not None:
         scores += _suite_scores(run, suite, data, items, matches)
-    known = _asked(spec, corpus, [several[0] for several in forms]) if model else {}
+    known = _familiar(spec, corpus, [several[0] for several in forms]) if model else {}
     if as_json:
         print_json(_values(index, matches, scores, known))
         return
@@ -148,7 +148,7 @@ def _scores(
     from brulee.evaluation.contaminated import check_rows, run_scores
     from brulee.pipeline.asked import asked_of
     from brulee.pipeline.folder import reopen_run
-    from brulee.pipeline.preparation import task_metrics
+    from brulee.pipeline.task_metrics import task_metrics
 
     where = reopen_run(run)
     for task in corpus.tasks.values():
@@ -180,24 +180,17 @@ def _suite_scores(
     yield from suite_scores(run, suite, data, dirty)
 
 
-def _asked(spec: Recipe, corpus: Corpus, tested: Sequence[RowTexts]) -> dict[str, Familiarity]:
+def _familiar(spec: Recipe, corpus: Corpus, tested: Sequence[RowTexts]) -> dict[str, Familiarity]:
     from brulee.data.contamination import trained_texts
-    from brulee.data.encoding import Encoder
     from brulee.evaluation.memorised import familiarity
     from brulee.inference.session import open_engine
-    from brulee.models.added_tokens import asked
-    from brulee.models.chat_templates import by_recipe, mode_of
-    from brulee.models.loading import load_base
     from brulee.models.precision import pick_device, pick_dtype
+    from brulee.models.recipe_base import load_recipe_base
+    from brulee.models.tokenizers import encoder_of
 
     device = pick_device(spec.train.device)
-    dtype = pick_dtype(spec.train.precision, device)
-    held = spec.base
-    how: dict[str, Any] = {"quantise": held.quantise, "rope_scaling": spec.rope_scaling}
-    how["tokens"] = asked(held)
-    base = load_base(held.name, dtype, device, held.revision, spec.source.resolve, **how)
-    tokenizer = by_recipe(base.tokenizer, base.kind, spec)
-    encoder = Encoder(tokenizer, kind=base.kind, chat_template=mode_of(held.chat_template))
+    base = load_recipe_base(spec, pick_dtype(spec.train.precision, device), device)
+    encoder = encoder_of(base.tokenizer, base.kind, spec)
     engine = open_engine(base, encoder, spec.evaluate.batch_tokens)
     trained = {f"{path}/test": trained_texts(corpus.tasks[path], path) for path in corpus.trained}
     found = {}

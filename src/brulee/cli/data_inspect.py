@@ -27,9 +27,10 @@ def inspect(
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Show what training will see: lengths, cuts, the mix, splits, labels, rendered rows.
+    """Show what training will see.
 
-    Needs the model's tokenizer, but not its weights. Encodes the first 20,000 training draws.
+    Lengths, cuts, the mix, splits, labels and rendered rows. Needs the model's tokenizer, but not
+    its weights. Encodes the first 20,000 training draws.
     """
     from brulee.recipe import load_recipe
 

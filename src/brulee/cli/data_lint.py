@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING
-
-import typer
 
 from brulee import progress
 from brulee.cli import options
-from brulee.cli.failures import BAD_INPUT
-from brulee.cli.findings import print_findings
-from brulee.cli.output import print_json
+from brulee.cli.findings import end_lint
 from brulee.errors import InputError
 
 if TYPE_CHECKING:
@@ -27,21 +22,17 @@ def lint(
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Look for mistakes in a recipe's data; exits with 2 on errors, 0 on warnings only.
+    """Look for mistakes in a recipe's data.
 
     Tries the templates on the recipe's rows, and looks for duplicates, leaks, cuts, odd labels.
+    Exits with 2 on errors, with 0 on warnings only.
     """
     from brulee.recipe import load_recipe
 
     spec = load_recipe(recipe, overrides or ())
     progress.enable(not quiet)
     found = _findings(spec)
-    if as_json:
-        print_json([asdict(finding) for finding in found])
-    else:
-        print_findings(found)
-    if any(finding.severity == "error" for finding in found):
-        raise typer.Exit(BAD_INPUT)
+    end_lint(found, as_json)
 
 
 def _findings(spec: Recipe) -> list[Finding]:
@@ -66,8 +57,8 @@ def _not_judged(spec: Recipe, corpus: Corpus, encoder: Encoder) -> list[Finding]
     from brulee.data.finding import Finding
     from brulee.evaluation.answering import how_calls_are_written
     from brulee.pipeline.asked import asked_of
-    from brulee.pipeline.preparation import task_metrics
     from brulee.pipeline.reference_check import check_references
+    from brulee.pipeline.task_metrics import task_metrics
 
     try:
         metrics = task_metrics(spec, corpus)

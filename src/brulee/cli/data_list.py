@@ -7,7 +7,7 @@ from brulee.cli.output import print_json, print_table, print_text
 
 
 def list_data(as_json: options.Json = False) -> None:
-    """List the sources that a recipe can name without a file or a network."""
+    """List the sources that come with brulee."""
     from brulee.data.sources import bundled_names, open_source
 
     found = [open_source(f"bundled/{name}") for name in bundled_names()]

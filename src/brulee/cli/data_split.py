@@ -20,9 +20,10 @@ def split(
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Show how a recipe's rows are split, and what the splits have in common; writes nothing.
+    """Show how a recipe's rows are split; writes nothing.
 
-    For each task: rows, groups, duplicates, near-duplicates, labels, and rows that leak.
+    For each task: rows, groups, duplicates, near-duplicates, labels, and rows that leak from one
+    split into another.
     """
     from brulee.recipe import load_recipe
 

@@ -9,16 +9,34 @@ from typing import Annotated, Any, Final
 import typer
 
 from brulee import __version__
-from brulee.cli import adapters, bench, cache, data, methods, metrics, models, suites, templates
+from brulee.cli.adapters_combine import combine
+from brulee.cli.adapters_diff import diff
+from brulee.cli.adapters_export import export
+from brulee.cli.adapters_inspect import inspect as inspect_adapter
+from brulee.cli.adapters_list import list_adapters
+from brulee.cli.adapters_merge import merge
+from brulee.cli.adapters_neighbors import neighbors
+from brulee.cli.adapters_push import push
+from brulee.cli.bench_train import train as time_training
+from brulee.cli.cache import clear, list_parts
 from brulee.cli.chat import chat
 from brulee.cli.command import Command
 from brulee.cli.compare import compare
+from brulee.cli.data_contamination import contamination
+from brulee.cli.data_inspect import inspect as inspect_data
+from brulee.cli.data_lint import lint as lint_data
+from brulee.cli.data_list import list_data
+from brulee.cli.data_split import split
 from brulee.cli.eval import evaluate
 from brulee.cli.failures import sentences
 from brulee.cli.generate import generate
 from brulee.cli.helm import helm
 from brulee.cli.init import init
 from brulee.cli.leaderboard import leaderboard
+from brulee.cli.methods import list_methods
+from brulee.cli.methods_count import count
+from brulee.cli.metrics import list_metrics
+from brulee.cli.models import list_models, path
 from brulee.cli.noise import hush
 from brulee.cli.plan import plan
 from brulee.cli.report import report
@@ -28,10 +46,15 @@ from brulee.cli.schema import schema
 from brulee.cli.score import score
 from brulee.cli.serve import serve
 from brulee.cli.streams import open_streams
+from brulee.cli.suites import list_suites
 from brulee.cli.sweep import sweep
+from brulee.cli.templates import lint as lint_templates
+from brulee.cli.templates import list_templates, render, show
 from brulee.cli.train import train
 
-COMMANDS: Final[dict[str, Callable[..., Any]]] = {
+Commands = dict[str, Callable[..., Any]]
+
+COMMANDS: Final[Commands] = {
     "init": init,
     "run": run,
     "train": train,
@@ -49,21 +72,48 @@ COMMANDS: Final[dict[str, Callable[..., Any]]] = {
     "score": score,
     "schema": schema,
 }
-GROUPS: Final[dict[str, typer.Typer]] = {
-    "data": data.app,
-    "methods": methods.app,
-    "adapters": adapters.app,
-    "templates": templates.app,
-    "models": models.app,
-    "metrics": metrics.app,
-    "suites": suites.app,
-    "cache": cache.app,
-    "bench": bench.app,
+# Commands of two words, by the first; its help is in HELP.
+GROUPS: Final[dict[str, Commands]] = {
+    "data": {
+        "inspect": inspect_data,
+        "lint": lint_data,
+        "split": split,
+        "contamination": contamination,
+        "list": list_data,
+    },
+    "methods": {"list": list_methods, "count": count},
+    "adapters": {
+        "list": list_adapters,
+        "inspect": inspect_adapter,
+        "merge": merge,
+        "combine": combine,
+        "export": export,
+        "diff": diff,
+        "neighbors": neighbors,
+        "push": push,
+    },
+    "templates": {"list": list_templates, "show": show, "render": render, "lint": lint_templates},
+    "models": {"list": list_models, "path": path},
+    "metrics": {"list": list_metrics},
+    "suites": {"list": list_suites},
+    "cache": {"list": list_parts, "clear": clear},
+    "bench": {"train": time_training},
+}
+HELP: Final = {
+    "data": "Inspect a recipe's data before training on it.",
+    "methods": "List the tuning methods; count what they train.",
+    "adapters": "Inspect, merge, combine, compare and export adapters.",
+    "templates": "List, show, render and lint templates.",
+    "models": "List the models that need no download; locate one.",
+    "metrics": "List the metrics for recipes and brulee score.",
+    "suites": "List the benchmarks for brulee eval and guards.",
+    "cache": "List or clear what brulee keeps in $BRULEE_CACHE.",
+    "bench": "Measure brulee's speed on this machine.",
 }
 
 
 def build_app() -> typer.Typer:
-    """The typer application, built from the two tables."""
+    """The typer application, built from the tables."""
     app = typer.Typer(
         name="brulee",
         no_args_is_help=True,
@@ -73,13 +123,18 @@ def build_app() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_top)
-    for name, command in COMMANDS.items():
-        app.command(name, cls=Command)(sentences()(command))
-    for name, group in GROUPS.items():
-        for registered in group.registered_commands:
-            registered.cls = Command
+    _add(app, COMMANDS)
+    for name, commands in GROUPS.items():
+        group = typer.Typer(no_args_is_help=True, help=HELP[name])
+        group.callback()(lambda: None)  # else typer would drop the second word of a lone command
+        _add(group, commands)
         app.add_typer(group, name=name)
     return app
+
+
+def _add(app: typer.Typer, commands: Commands) -> None:
+    for name, command in commands.items():
+        app.command(name, cls=Command)(sentences()(command))
 
 
 def main() -> None:

@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
-import typer
-
 from brulee.cli import options
-from brulee.cli.failures import sentences
-from brulee.cli.methods_count import count
 from brulee.cli.output import print_json, print_table
 
-app = typer.Typer(no_args_is_help=True, help="List the tuning methods; count what they train.")
 
-
-@app.command("list")
-@sentences()
 def list_methods(as_json: options.Json = False) -> None:
     """List the methods with what each one trains."""
     from brulee.methods import METHODS
@@ -22,6 +14,3 @@ def list_methods(as_json: options.Json = False) -> None:
         print_json([{"name": name, "summary": m.summary} for name, m in METHODS.items()])
     else:
         print_table(["method", "what it trains"], [(n, m.summary) for n, m in METHODS.items()])
-
-
-app.command()(sentences()(count))

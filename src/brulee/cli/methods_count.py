@@ -16,7 +16,7 @@ from brulee.errors import InputError
 
 if TYPE_CHECKING:
     from brulee.methods.accounting import Count
-    from brulee.pipeline.new_tokens import Rows
+    from brulee.pipeline.new_tokens import TokenRows
     from brulee.recipe import MethodSpec
 
 
@@ -42,10 +42,10 @@ def count(
     ] = None,
     as_json: options.Json = False,
 ) -> None:
-    """Count parameters and bytes of every method: on disk, of gradients, of AdamW's state.
+    """Count parameters and bytes of every method.
 
-    Reads the model's configuration, but not its weights. The method of a recipe has the recipe's
-    options, all others their defaults.
+    Bytes on disk, of gradients, and of AdamW's state. Reads the model's configuration, but not its
+    weights. The method of a recipe has the recipe's options, all others their defaults.
     """
     if (model is None) == (shape is None):
         raise InputError("give either a MODEL or --shape, for instance: bundled, --shape 512x64.")
@@ -81,7 +81,7 @@ def count(
         _print_arithmetic(sides, counts)
 
 
-def _base(model: str) -> tuple[str, str | None, MethodSpec | None, Rows]:
+def _base(model: str) -> tuple[str, str | None, MethodSpec | None, TokenRows]:
     """A base, its revision, the method, and rows of tokens; given a recipe or a run, its own."""
     from brulee.pipeline.new_tokens import NO_ROWS, rows_of
 

@@ -2,22 +2,10 @@
 
 from __future__ import annotations
 
-import typer
-
 from brulee.cli import options
-from brulee.cli.failures import sentences
 from brulee.cli.output import print_json, print_table, print_text
 
-app = typer.Typer(no_args_is_help=True, help="List the metrics for recipes and brulee score.")
 
-
-@app.callback()
-def _group() -> None:
-    """Keep `list` a command of its own though it is the only one."""
-
-
-@app.command("list")
-@sentences()
 def list_metrics(as_json: options.Json = False) -> None:
     """List the metrics with what each one measures."""
     from brulee.evaluation import summaries

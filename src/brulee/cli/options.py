@@ -1,4 +1,4 @@
-"""Options that several commands share, each with one wording."""
+"""Arguments and options that several commands share, each with one wording."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ RecipeFile: TypeAlias = Annotated[
     Path, typer.Argument(metavar="RECIPE", help="A recipe, for instance recipes/support-chat.yaml.")
 ]
 RunFolder: TypeAlias = Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.")]
+Tuned: TypeAlias = Annotated[
+    str, typer.Argument(metavar="RUN", help="A run or an adapter's folder.")
+]
 Target: TypeAlias = Annotated[
     str,
     typer.Argument(

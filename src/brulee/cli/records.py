@@ -10,6 +10,7 @@ from typing import Any
 
 from brulee.data.json_text import parse_json
 from brulee.errors import InputError
+from brulee.textfile import read_text
 
 
 @dataclass(frozen=True)
@@ -31,10 +32,7 @@ def read_records(path: Path) -> list[Record]:
         raise InputError(f"{path}: no such file.")
     if path.suffix not in {".txt", ".jsonl"}:
         raise InputError(f"{path}: unknown kind of file {path.suffix!r}; valid: .txt, .jsonl.")
-    try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not UTF-8 text (byte {error.start}).") from None
+    lines = read_text(path).split("\n")
     if lines[-1] == "":
         lines.pop()
     if not lines:

@@ -2,24 +2,12 @@
 
 from __future__ import annotations
 
-import typer
-
 from brulee.cli import options
-from brulee.cli.failures import sentences
 from brulee.cli.output import print_json, print_table, print_text
 
-app = typer.Typer(no_args_is_help=True, help="List the benchmarks for brulee eval and guards.")
 
-
-@app.callback()
-def _group() -> None:
-    """Keep `list` a command of its own though it is the only one."""
-
-
-@app.command("list")
-@sentences()
 def list_suites(as_json: options.Json = False) -> None:
-    """List the suites with what each one measures and the options that --set takes."""
+    """List the suites, and the options that --set takes."""
     from brulee.evaluation.suites import SUITES
 
     found = [(name, of.summary, sorted(of.Options.model_fields)) for name, of in SUITES.items()]

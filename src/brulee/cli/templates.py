@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from brulee.cli import options
-from brulee.cli.failures import BAD_INPUT, sentences
-from brulee.cli.findings import print_findings
+from brulee.cli.findings import end_lint
 from brulee.cli.output import print_json, print_lines, print_table
 from brulee.errors import InputError, unknown
 from brulee.printable import printable
@@ -19,13 +17,9 @@ if TYPE_CHECKING:
     from brulee.data.sources import Rows
     from brulee.data.templates import Template
 
-app = typer.Typer(no_args_is_help=True, help="List, show, render and lint templates.")
-
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A family or FAMILY/TEMPLATE.")]
 
 
-@app.command("list")
-@sentences()
 def list_templates(as_json: options.Json = False) -> None:
     """List every phrasing with the columns it reads."""
     from brulee.data.templates import library
@@ -41,8 +35,6 @@ def list_templates(as_json: options.Json = False) -> None:
         print_table(["template", "columns"], [(name, ", ".join(c)) for name, c in rows])
 
 
-@app.command()
-@sentences()
 def show(name: Name, as_json: options.Json = False) -> None:
     """Print a template, or every template of a family."""
     from brulee.data.templates import load_templates
@@ -55,8 +47,6 @@ def show(name: Name, as_json: options.Json = False) -> None:
         print(printable(_shown(template)))
 
 
-@app.command()
-@sentences()
 def render(
     rows: Annotated[str, typer.Option(help="Rows: a file, or another source of a recipe.")],
     library_name: Annotated[
@@ -96,8 +86,6 @@ def render(
         print_lines(pairs)
 
 
-@app.command()
-@sentences()
 def lint(
     names: Annotated[
         list[str] | None,
@@ -111,9 +99,10 @@ def lint(
     ] = None,
     as_json: options.Json = False,
 ) -> None:
-    """Look for mistakes in templates; exits with 2 on errors, 0 on warnings only.
+    """Look for mistakes in templates.
 
-    With rows, also checks for missing columns, labels without a word and targets that leak.
+    With rows, also checks for missing columns, labels without a word and targets that leak. Exits
+    with 2 on errors, with 0 on warnings only.
     """
     from brulee.data.lint import lint as lint_templates
     from brulee.data.templates import families, load_templates
@@ -122,12 +111,7 @@ def lint(
     for name in names or families():
         templates = load_templates(name)
         found += lint_templates(templates, _rows_of(templates.name, rows) if rows else None)
-    if as_json:
-        print_json([asdict(finding) for finding in found])
-    else:
-        print_findings(found)
-    if any(finding.severity == "error" for finding in found):
-        raise typer.Exit(BAD_INPUT)
+    end_lint(found, as_json)
 
 
 def _rows_of(family: str, rows: Path) -> Rows:

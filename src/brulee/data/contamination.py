@@ -21,7 +21,7 @@ from brulee.data.list_marks import unmarked
 from brulee.data.ngrams import BOUNDARY, Grams, Texts, Vocabulary, covered, windows
 from brulee.data.overlap import Overlap, Span
 from brulee.data.row_texts import RowTexts, row_texts
-from brulee.data.sought import LONG, SHORT, Sought, Trained
+from brulee.data.sought import LONG, SHORT, Sought, TrainedTexts
 from brulee.data.stored_texts import CHUNK, StoredTexts
 from brulee.data.words import extract
 from brulee.errors import InputError
@@ -152,7 +152,7 @@ class Index:
         read = [self._read(rows) for rows in tested]
         sought = Sought([one.texts for one in read])
         kept = [part.chosen(sought.held_in(part)) for part in self._stored.read("Comparing words")]
-        trained = Trained(Texts.joined(kept))
+        trained = TrainedTexts(Texts.joined(kept))
         return [self._search(rows, one, trained) for rows, one in zip(tested, read, strict=True)]
 
     def _read(self, tested: RowTexts) -> _Read:
@@ -163,7 +163,7 @@ class Index:
         common_T = _standing_in(read, self._common)
         return _Read(given, read.without(common_T), common_T)
 
-    def _search(self, tested: RowTexts, read: _Read, trained: Trained) -> list[Match]:
+    def _search(self, tested: RowTexts, read: _Read, trained: TrainedTexts) -> list[Match]:
         texts = read.texts
         overlap = Overlap(trained.texts, texts, len(tested))
         short, long = (overlap.hits(trained.grams[n]) for n in (SHORT, LONG))

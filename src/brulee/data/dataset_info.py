@@ -15,6 +15,7 @@ from typing import Any
 from brulee.data.json_text import distinct, parse_json
 from brulee.data.turn_names import KEYS, ROLES
 from brulee.errors import InputError, unknown
+from brulee.textfile import read_text
 
 FILE_NAME = "dataset_info.json"
 _ENTRY = re.compile(r"(.+\.json):([^/]+)")
@@ -118,11 +119,7 @@ def read_dataset_info(path: str | Path, name: str) -> InfoEntry:
 def _load(file: Path) -> dict[str, Any]:
     if not file.is_file():
         raise InputError(f"{file}: no such file.")
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{file}: not UTF-8 text (byte {error.start}).") from None
-    entries = parse_json(text, file, pairs=distinct)
+    entries = parse_json(read_text(file), file, pairs=distinct)
     if not isinstance(entries, dict):
         raise InputError(f"{file}: it has to be an object with one entry per data set.")
     return entries

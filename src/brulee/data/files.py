@@ -10,7 +10,7 @@ from pathlib import Path
 from brulee.data.containers import CONTAINERS, container_of, digest, read_document, read_file
 from brulee.data.dataset_info import FILE_NAME, entry_names
 from brulee.data.raw import Piece
-from brulee.data.rows import Found, Part
+from brulee.data.rows import Found, RowRange
 from brulee.data.split_names import SPLIT_NAMES, SPLIT_ORDER
 from brulee.data.tables import join_tables, to_table
 from brulee.data.text_files import SUFFIXES
@@ -105,7 +105,7 @@ def split_of(found: Found, split: str, where: str) -> Found:
     for part in found.parts:
         if part.split == wanted:
             tables.append(found.table.slice(start, part.count))
-            parts.append(Part(part.label, part.count, part.lines))
+            parts.append(RowRange(part.label, part.count, part.lines))
         start += part.count
     if not tables:
         names = dict.fromkeys(part.split for part in found.parts if part.split)
@@ -217,7 +217,7 @@ def _read(
             count = piece.table.num_rows
             left = None if left is None else left - count
             tables.append(piece.table)
-            parts.append(Part(label, count, piece.lines, split))
+            parts.append(RowRange(label, count, piece.lines, split))
             digests[label] = sha
             progress.advance()
     return Found(join_tables(tables, list(digests)), parts, digests)
@@ -244,7 +244,7 @@ def _read_texts(files: Sequence[tuple[Path, str]], split: str | None) -> Found:
             rows.append({"text": read_document(path, label), "file": label})
             digests[label] = digest(path, label)
             progress.advance()
-    parts = [Part(label, 1, None, split, "") for _, label in files]
+    parts = [RowRange(label, 1, None, split, "") for _, label in files]
     return Found(to_table(rows, lambda i: files[i][1]), parts, digests)
 
 

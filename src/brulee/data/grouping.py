@@ -14,7 +14,7 @@ from brulee.data.words import has_words
 
 
 @dataclass(frozen=True)
-class Told:
+class ComparedTexts:
     """The texts by which near-duplicates are found: a digest of each, and whether it has words.
 
     Texts of fewer than five words are not joined: two customers who both say "yes" stay apart.
@@ -46,7 +46,7 @@ class Groups:
     near: Sequence[int] | None
 
 
-def group(keys: Sequence[bytes], named: Normalised, told: Told | None) -> Groups:
+def group(keys: Sequence[bytes], named: Normalised, told: ComparedTexts | None) -> Groups:
     """Group rows with equal keys and, if `told` is given, rows with near-duplicate texts.
 
     `keys` are digests of the texts in `named`.
@@ -71,14 +71,14 @@ def group(keys: Sequence[bytes], named: Normalised, told: Told | None) -> Groups
 
 def clusters(texts: Normalised) -> Sequence[int]:
     """For each text, the number of the first in its cluster of equal and near-duplicate texts."""
-    told = Told(texts, [], [])
+    told = ComparedTexts(texts, [], [])
     for text in texts:
         told.add(text)
     firsts = _firsts(told.digests)
     return _joined(firsts, _links(told, firsts))
 
 
-def _links(told: Told, firsts: Sequence[int]) -> list[tuple[int, int]]:
+def _links(told: ComparedTexts, firsts: Sequence[int]) -> list[tuple[int, int]]:
     """Pairs of rows with near-duplicate texts, among the first rows of each text."""
     holders = [i for i, first in enumerate(firsts) if i == first and told.long[i]]
     found = near_duplicates(told.texts.some(holders))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
-from brulee.data.rows import Found, Part
+from brulee.data.rows import Found, RowRange
 from brulee.data.split_names import SPLIT_NAMES, SPLIT_ORDER
 from brulee.data.tables import check_table, join_tables
 from brulee.errors import InputError, unknown
@@ -37,7 +37,7 @@ def open_hub(name: str, limit: int | None = None, split: str | None = None) -> F
     for table, label in zip(tables, labels, strict=True):
         check_table(table, label)
     parts = [
-        Part(label, table.num_rows, None, published if split is None else None)
+        RowRange(label, table.num_rows, None, published if split is None else None)
         for label, table, (published, _) in zip(labels, tables, chosen, strict=True)
     ]
     digests = {label: str(d._fingerprint) for label, (_, d) in zip(labels, chosen, strict=True)}

@@ -17,7 +17,7 @@ from brulee.data.inspection_draws import Drawn, key_of, measure
 from brulee.data.inspection_lengths import (
     Cut,
     Lengths,
-    Measured,
+    MeasuredDocument,
     Packing,
     cuts,
     lengths,
@@ -187,7 +187,7 @@ def inspect(
     )
 
 
-def _nothing_fits(corpus: Corpus, measured: Sequence[Measured], most: int) -> str:
+def _nothing_fits(corpus: Corpus, measured: Sequence[MeasuredDocument], most: int) -> str:
     shortest = min(measured, key=lambda m: m.length)
     return (
         f"train.max_length = {most}: no row fits; raise it, or shorten the completions; the "
@@ -196,7 +196,7 @@ def _nothing_fits(corpus: Corpus, measured: Sequence[Measured], most: int) -> st
     )
 
 
-def _place(corpus: Corpus, document: Measured) -> str:
+def _place(corpus: Corpus, document: MeasuredDocument) -> str:
     return f"{corpus.tasks[document.part].rows.place(document.row)} ({document.length:,} tokens)"
 
 

@@ -10,7 +10,7 @@ from itertools import cycle
 
 from brulee.data.corpus import Corpus
 from brulee.data.encoding import Encoded, Encoder, Phrasing
-from brulee.data.inspection_lengths import Measured
+from brulee.data.inspection_lengths import MeasuredDocument
 from brulee.data.mixture import Draw, Mixture
 from brulee.data.rows import spellings
 from brulee.data.shortening import least_history
@@ -36,17 +36,17 @@ class Drawn:
     the number of rows that could not be encoded, `problem` the first reason.
     """
 
-    documents: tuple[Measured, ...]
-    used: tuple[Measured, ...]
-    further: tuple[Measured, ...]
+    documents: tuple[MeasuredDocument, ...]
+    used: tuple[MeasuredDocument, ...]
+    further: tuple[MeasuredDocument, ...]
     failed: int
     problem: str
 
 
 def measure(corpus: Corpus, mixture: Mixture, encoder: Encoder, seed: int, count: int) -> Drawn:
     """Encode the first `count` draws as in training, but uncut."""
-    documents: list[Measured] = []
-    used: list[Measured] = []
+    documents: list[MeasuredDocument] = []
+    used: list[MeasuredDocument] = []
     problems: list[str] = []
     draws = [mixture.sample(i) for i in range(count)]
     for found in _measured(corpus, draws, encoder, seed):
@@ -80,7 +80,7 @@ def _of_rare(corpus: Corpus, paths: Iterable[str]) -> Iterator[Draw]:
 
 def _measured(
     corpus: Corpus, draws: Sequence[Draw], encoder: Encoder, seed: int
-) -> Iterator[list[Measured] | InputError]:
+) -> Iterator[list[MeasuredDocument] | InputError]:
     """Measure each document as drawn, then under the next templates until it fits."""
     uncut = copy.copy(encoder)
     uncut.max_length = _UNCUT
@@ -128,7 +128,7 @@ def _phrasings(
     first: object,
     most: int,
     uncut: Encoder,
-) -> Iterator[Measured]:
+) -> Iterator[MeasuredDocument]:
     for offset in range(len(task.templates)):
         number = (draw.template + offset) % len(task.templates)
         phrasing = _phrasing(task, draw, number, key)
@@ -140,7 +140,7 @@ def _phrasings(
                 fewer, least = _shorter(phrasing, row, key, full, uncut)
             prompt = len(full.ids) - full.learned
             own = (draw.part, draw.row, number)
-            measured = Measured(*own, prompt, full.learned, least, fewer, task.plain)
+            measured = MeasuredDocument(*own, prompt, full.learned, least, fewer, task.plain)
             yield measured
             if measured.fits(most):
                 return

@@ -14,7 +14,7 @@ _SIZES = 6
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class MeasuredDocument:
     """One training document before cutting.
 
     `prompt` and `learned` are token counts; `fewer` its lengths with one example less each; `least`
@@ -123,7 +123,7 @@ def lengths(values: Sequence[int]) -> Lengths:
     )
 
 
-def sizes(measured: Sequence[Measured], max_length: int) -> tuple[int, ...]:
+def sizes(measured: Sequence[MeasuredDocument], max_length: int) -> tuple[int, ...]:
     """The lengths to compare: `max_length`, and powers of two from the median to the longest."""
     ordered = sorted(m.length for m in measured)
     low, high = max(8, _quantile(ordered, 0.5)), ordered[-1]
@@ -131,7 +131,7 @@ def sizes(measured: Sequence[Measured], max_length: int) -> tuple[int, ...]:
     return tuple(sorted({max_length, *powers[-_SIZES + 1 :]}))
 
 
-def cuts(measured: Sequence[Measured], candidates: Iterable[int]) -> tuple[Cut, ...]:
+def cuts(measured: Sequence[MeasuredDocument], candidates: Iterable[int]) -> tuple[Cut, ...]:
     """The effect of each maximum length; documents that do not fit are not counted as cut."""
     found = []
     for most in candidates:

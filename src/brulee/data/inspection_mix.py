@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from brulee.data.corpus import Corpus
 from brulee.data.inspection_draws import Drawn
-from brulee.data.inspection_lengths import Measured
+from brulee.data.inspection_lengths import MeasuredDocument
 from brulee.data.mixture import Mixture
 
 # With fewer epochs some rows are never seen; with more they are memorised.
@@ -89,7 +89,7 @@ def mix_of_templates(corpus: Corpus, drawn: Drawn, most: int) -> tuple[Mix, ...]
 
 
 def _means(drawn: Drawn, most: int) -> dict[str, float]:
-    found: dict[str, list[Measured]] = {}
+    found: dict[str, list[MeasuredDocument]] = {}
     for document in (*drawn.used, *drawn.further):
         found.setdefault(document.part, []).append(document)
     return {

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from brulee.data.sources import Part, Rows
+from brulee.data.sources import RowRange, Rows
 from brulee.data.tables import to_table
 from brulee.data.template import SEPARATOR
 from brulee.errors import InputError
@@ -31,7 +31,7 @@ def expand(rows: Rows, limit: int | None = None) -> Rows:
         instances = (task[INSTANCES] or [])[:limit]
         for number, instance in enumerate(instances, start=1):
             records.append(_row(definition, instance, f"{place}, instance {number}"))
-        parts.append(Part(f"{place}, {INSTANCES}", len(instances), None, split_of.get(i)))
+        parts.append(RowRange(f"{place}, {INSTANCES}", len(instances), None, split_of.get(i)))
     if not records:
         raise InputError(f"{rows.name}: its {INSTANCES} are empty.")
     table = to_table(records, lambda k: f"{rows.name}, instance {k + 1}")

@@ -20,7 +20,7 @@ _TOGETHER: Final = 100  # rows read at once
 
 
 @dataclass(frozen=True)
-class Part:
+class RowRange:
     """Consecutive rows from one place: `count` rows of one file or one Hub split.
 
     Without `lines`, `place` numbers the rows by `unit`; with unit "", it gives the label alone.
@@ -38,7 +38,7 @@ class Found:
     """What was read: a table, the parts that make it up, the sha256 of every file."""
 
     table: pa.Table
-    parts: list[Part]
+    parts: list[RowRange]
     digests: dict[str, str] = field(default_factory=dict)
 
 
@@ -52,7 +52,7 @@ class Rows:
         self,
         name: str,
         table: pa.Table,
-        parts: Sequence[Part],
+        parts: Sequence[RowRange],
         digests: Mapping[str, str],
         class_names: Mapping[str, Sequence[str]] = {},
     ) -> None:
@@ -72,7 +72,7 @@ class Rows:
     def of(cls, records: Sequence[Mapping[str, Any]], name: str = "rows") -> Rows:
         """Rows from records in memory."""
         table = to_table(records, lambda i: f"{name}, row {i + 1}")
-        return cls(name, table, [Part(name, len(records), None)], {})
+        return cls(name, table, [RowRange(name, len(records), None)], {})
 
     def __len__(self) -> int:
         return len(self._dataset)
@@ -143,7 +143,9 @@ class Rows:
         texts = pa.array([text for found in pieces for text in found], pa.large_string())
         splits = {i: name for name, rows in self.published.items() for i in rows}
         parts = [
-            Part(self.place(i), len(found), None, splits.get(i), "piece" if len(found) > 1 else "")
+            RowRange(
+                self.place(i), len(found), None, splits.get(i), "piece" if len(found) > 1 else ""
+            )
             for i, found in enumerate(pieces)
         ]
         return Rows(self.name, pa.table({**kept, column: texts}), parts, self.digests)
@@ -167,7 +169,7 @@ class Rows:
             return "", "", number
         return self.digests[file], part.label.removeprefix(file), number
 
-    def _found(self, i: int) -> tuple[Part, int]:
+    def _found(self, i: int) -> tuple[RowRange, int]:
         """The part that holds a row, and the row's number or line in it."""
         if not 0 <= i < len(self):
             raise IndexError(f"{self.name} has {len(self)} rows")
@@ -193,7 +195,7 @@ def _fingerprint(name: str, digests: Mapping[str, str]) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
-def _published(parts: Iterable[Part]) -> dict[str, list[int]]:
+def _published(parts: Iterable[RowRange]) -> dict[str, list[int]]:
     published: dict[str, list[int]] = {}
     start = 0
     for part in parts:

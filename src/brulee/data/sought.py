@@ -56,7 +56,7 @@ class Sought:
             held_D[texts.text_of(positions[found])] = True
 
 
-class Trained:
+class TrainedTexts:
     """Training texts with their 8- and 13-grams, and their whole segments of up to 12 words."""
 
     def __init__(self, texts: Texts) -> None:

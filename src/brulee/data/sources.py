@@ -17,7 +17,7 @@ from brulee.data.files import open_file, open_files, open_folder, split_of, toge
 from brulee.data.hub import open_hub
 from brulee.data.parallel import is_parallel, open_parallel
 from brulee.data.patterns import matches
-from brulee.data.rows import Found, Part, Rows
+from brulee.data.rows import Found, RowRange, Rows
 from brulee.data.split_names import SPLIT_ORDER
 from brulee.errors import InputError, nearest, unknown
 from brulee.recipe import given_rows
@@ -26,7 +26,7 @@ from brulee.recipe.source import is_pattern
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["SOURCES", "MisnamedError", "Part", "Rows", "bundled_names", "open_source"]
+__all__ = ["SOURCES", "MisnamedError", "RowRange", "Rows", "bundled_names", "open_source"]
 
 Resolve = Callable[[str], Path]
 _BUNDLED = "bundled/"

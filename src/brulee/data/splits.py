@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from brulee.data.assignment import assign
-from brulee.data.grouping import Groups, Told, group
+from brulee.data.grouping import ComparedTexts, Groups, group
 from brulee.data.normalised import Normalised, canonical, digest, normalise, telling_texts
 from brulee.data.row_texts import is_id, is_label
 from brulee.data.sources import Rows
@@ -180,7 +180,7 @@ def _groups(
     held = Normalised(rows, compared)
     keys: list[bytes] = []
     contents: list[bytes] = []
-    told = None if texts is None else Told(texts, [], [])
+    told = None if texts is None else ComparedTexts(texts, [], [])
     read = dict.fromkeys((*named.columns, *held.columns, *(texts.columns if texts else ())))
     with bar("Comparing rows", len(rows), "rows", _WORTH_A_BAR) as progress:
         for values in rows.some(range(len(rows)), tuple(read)):

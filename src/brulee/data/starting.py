@@ -44,7 +44,7 @@ _TABLE_FILE = re.compile(r"\.[ct]sv(\.\w+)?$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
-class Start:
+class NewRecipe:
     """A recipe's text, and a description of how it reads the rows, with one rendered row.
 
     `guessed`: the format is unknown, so the prompt should be reviewed.
@@ -80,7 +80,7 @@ class Start:
 
 def start(
     source: str, model: str = "bundled", file: Path = Path("my.yaml"), reads_calls: bool = True
-) -> Start:
+) -> NewRecipe:
     """A commented recipe that trains on a source as it is, to be written to `file`.
 
     The prompt comes from the format, else from the first library family that fits, else from a
@@ -99,7 +99,7 @@ def start(
     text = "\n".join([*_lines(data, said, task, model, file, reads_calls), ""])
     phrased = Detected(detected.name, said.why, task.templates, task.rows)
     described = describe(phrased, task.rows[task.train[0]])
-    return Start(text, described, len(task.rows), len(task.test), said.guessed, task)
+    return NewRecipe(text, described, len(task.rows), len(task.test), said.guessed, task)
 
 
 def _open(source: str) -> tuple[Rows, dict[str, str]]:

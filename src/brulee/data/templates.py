@@ -13,6 +13,7 @@ from typing import Any
 
 from brulee.data.template import PLAIN, SEPARATOR, TEXT, Rendered, Template, TemplateMetadata
 from brulee.errors import InputError, nearest, unknown
+from brulee.textfile import read_text
 from brulee.yaml_lines import parse
 
 __all__ = [
@@ -193,11 +194,7 @@ def _file(spec: str, path: Path) -> TemplateSet:
         close = nearest(path.name, beside)
         hint = f" Did you mean {path.with_name(close[0])}?" if close else ""
         raise InputError(f"{spec}: no such template file.{hint}")
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{spec}: not UTF-8 text (byte {error.start}).") from None
-    return read_templates(text, path.stem, spec)
+    return read_templates(read_text(path, spec), path.stem, spec)
 
 
 def _cluster(values: Mapping[str, Any], where: str) -> str | None:

@@ -27,14 +27,14 @@ class FramingError(InputError):
     """The model's framing does not support documents of this kind, whatever the row's text."""
 
 
-class Form(NamedTuple):
+class ToolFormat(NamedTuple):
     """How calls are passed to a template."""
 
     text_arguments: bool = False
     null_content: bool = True
 
 
-FORMS = (Form(), Form(null_content=False), Form(True), Form(True, False))
+FORMS = (ToolFormat(), ToolFormat(null_content=False), ToolFormat(True), ToolFormat(True, False))
 # Renders messages, tools (JSON text), with or without a generation prompt; may raise InputError.
 Write = Callable[[Sequence[Mapping[str, Any]], str, bool], str]
 
@@ -74,10 +74,10 @@ class ToolTemplate:
         return self._form is not None
 
     @functools.cached_property
-    def _form(self) -> Form | None:
+    def _form(self) -> ToolFormat | None:
         return next((form for form in FORMS if self._shows(form)), None)
 
-    def _shows(self, form: Form) -> bool:
+    def _shows(self, form: ToolFormat) -> bool:
         marks = _Marks()
         messages = [_USER, _call_turn(marks, ("argument",))]
         text = self._tried([self._as_taken(m, form, REASONING) for m in messages])
@@ -105,7 +105,7 @@ class ToolTemplate:
         except InputError:
             return ""
 
-    def _as_taken(self, message: Message, form: Form, reasoning_key: str) -> dict[str, Any]:
+    def _as_taken(self, message: Message, form: ToolFormat, reasoning_key: str) -> dict[str, Any]:
         found: dict[str, Any] = {key: message[key] for key in ("role", "content")}
         if message.get(REASONING):
             found[reasoning_key] = message[REASONING]
@@ -207,7 +207,7 @@ def _tool(marks: _Marks) -> dict[str, Any]:
     }
 
 
-def _call_taken(call: Mapping[str, Any], form: Form) -> dict[str, Any]:
+def _call_taken(call: Mapping[str, Any], form: ToolFormat) -> dict[str, Any]:
     if not form.text_arguments:
         return dict(call)
     function = call["function"]

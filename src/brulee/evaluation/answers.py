@@ -33,6 +33,7 @@ from brulee.errors import BruleeError, InputError
 from brulee.evaluation.base import Array, Metric
 from brulee.evaluation.tool_calls import made
 from brulee.inference.engine import Likelihood
+from brulee.textfile import write_text
 
 
 @dataclass(frozen=True)
@@ -124,9 +125,7 @@ def append(out: TextIO, answer: Answer) -> None:
 def write_answers(file: Path, answers: Sequence[Answer]) -> None:
     """Write a file of exactly these answers, atomically."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    aside = file.with_name(f".{file.name}.tmp")
-    aside.write_text("".join(map(_line, answers)), encoding="utf-8")
-    aside.replace(file)
+    write_text(file, "".join(map(_line, answers)))
 
 
 def known_answers(file: Path) -> list[Answer]:

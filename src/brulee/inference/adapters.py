@@ -23,7 +23,7 @@ from brulee.inference.session import Session, asked_precision, check_texts, sess
 from brulee.methods.checkpoint import Adapter, open_adapter
 from brulee.methods.new_tokens import shared_tokens
 from brulee.methods.shelf import locate_adapter
-from brulee.methods.swapping import Held, Swap
+from brulee.methods.swapping import AdapterView, Swap
 from brulee.models.defaults import own_defaults
 from brulee.models.loading import Base, load_base
 from brulee.models.precision import pick_device, pick_dtype
@@ -32,10 +32,10 @@ from brulee.progress import bar, waiting
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedAdapter:
     """An adapter in its own view, and what it does in a mixed pass, or why it cannot be mixed."""
 
-    held: Held
+    held: AdapterView
     learned: Learned | str
 
 
@@ -80,7 +80,7 @@ class Adapters:
             self._swap.check_free(name)
             self.put(name, self._prepared(open_adapter(folder)))
 
-    def prepare(self, target: str | os.PathLike[str]) -> Prepared | None:
+    def prepare(self, target: str | os.PathLike[str]) -> PreparedAdapter | None:
         """Read and check an adapter, in a thread other than the computing one, one at a time.
 
         None if it, or an adapter already added, writes into the base's memory, which must not be
@@ -91,7 +91,7 @@ class Adapters:
             return None
         return self._prepared(adapter)
 
-    def put(self, name: str, prepared: Prepared) -> None:
+    def put(self, name: str, prepared: PreparedAdapter) -> None:
         """Add a prepared adapter. Raises InputError as `add` does."""
         with self.engine.turn:
             self._swap.put(name, prepared.held)
@@ -103,13 +103,13 @@ class Adapters:
             self.engine.add(name, session.engine, prepared.learned)
             self._sessions[name] = session
 
-    def _session_of(self, held: Held) -> Session:
-        ours, folder = held.adapter.ours, held.adapter.folder
-        return session_of(held.base, held.attached, ours, folder, self._sessions[None].engine)
+    def _session_of(self, held: AdapterView) -> Session:
+        record, folder = held.adapter.record, held.adapter.folder
+        return session_of(held.base, held.attached, record, folder, self._sessions[None].engine)
 
-    def _prepared(self, adapter: Adapter) -> Prepared:
+    def _prepared(self, adapter: Adapter) -> PreparedAdapter:
         held = self._swap.made(adapter)
-        return Prepared(held, self.engine.learn(held.base.model, held.attached))
+        return PreparedAdapter(held, self.engine.learn(held.base.model, held.attached))
 
     def remove(self, name: str) -> None:
         """Remove an adapter. Raises InputError for an unknown name."""

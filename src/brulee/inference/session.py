@@ -285,33 +285,33 @@ def _adapter_session(
     name, revision = adapter.named_base(base_name)
     base = load_base(name, dtype, device, revision, **adapter.loading)
     attached = attach_adapter(adapter, base)
-    return session_of(base, attached, adapter.ours, folder)
+    return session_of(base, attached, adapter.record, folder)
 
 
 def session_of(
     base: Base,
     attached: Attached | None,
-    ours: Mapping[str, Any],
+    record: Mapping[str, Any],
     folder: Path,
     like: Engine | None = None,
 ) -> Session:
-    """A session that frames prompts as in training, by its record `ours`; `like` as in `Engine`."""
-    template = ours.get("chat_template")
+    """A session that frames prompts as in training, by a brulee.json; `like` as in `Engine`."""
+    template = record.get("chat_template")
     base = replace(base, tokenizer=by_record(base.tokenizer, template))
     encoder = Encoder(
         base.tokenizer,
         kind=base.kind,
         chat_template=mode_of(template),
-        system=ours.get("system"),
+        system=record.get("system"),
         prefix_ids=attached.prefix_ids if attached else (),
     )
-    if ours.get("framing_digest", encoder.digest) != encoder.digest:
+    if record.get("framing_digest", encoder.digest) != encoder.digest:
         raise InputError(
             f"{folder}: trained with a different chat template or tokenizer than {base.name!r} "
             "has now, so its prompts would differ from training; restore the one it was trained "
             "with."
         )
-    if tags := ours.get("thoughts"):
+    if tags := record.get("thoughts"):
         encoder = encoder.thinking(Thoughts(*tags))
     engine = open_engine(base, encoder, attached=attached, like=like)
-    return Session(base, attached, encoder, engine, ours)
+    return Session(base, attached, encoder, engine, record)

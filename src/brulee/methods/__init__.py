@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from brulee.errors import InputError, unknown
-from brulee.methods.base import Attached, Group, Method
+from brulee.methods.base import Attached, Method, ParameterGroup
 from brulee.methods.bottleneck import Bottleneck
 from brulee.methods.full import Full
 from brulee.methods.ia3 import IA3
@@ -64,8 +64,8 @@ def build_method(spec: MethodSpec, source: Source | None = None) -> Method:
 __all__ = [
     "METHODS",
     "Attached",
-    "Group",
     "Method",
+    "ParameterGroup",
     "build_method",
     "readers",
     "unknown_method",

@@ -17,7 +17,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from brulee.errors import InputError
-from brulee.methods.base import Attached, Group, Method, check_tensors
+from brulee.methods.base import Attached, Method, ParameterGroup, check_tensors
 from brulee.methods.linear import weight_of
 from brulee.methods.peft_config import FILE, PREFIX
 from brulee.methods.row_tables import STORED, Table, check_free, leaf_of, wrapped
@@ -172,9 +172,9 @@ class _AlongsideAttached(Attached):
     def beside(self) -> bool:
         return self._own.beside
 
-    def groups(self) -> list[Group]:
+    def groups(self) -> list[ParameterGroup]:
         # A row is no correction: decaying it to zero would not bring it closer to the base.
-        rows = [Group("tokens", tuple(self._rows), decay=False)] if self._rows else []
+        rows = [ParameterGroup("tokens", tuple(self._rows), decay=False)] if self._rows else []
         return [*self._own.groups(), *self._whole.groups(), *rows]
 
     def replicated(self) -> list[nn.Parameter]:

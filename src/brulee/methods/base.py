@@ -34,7 +34,7 @@ from brulee.recipe import Strict
 
 
 @dataclass(frozen=True)
-class Group:
+class ParameterGroup:
     """Parameters that share a learning rate: `lr_scale` times the recipe's.
 
     `maps`: all of them are weight matrices of linear layers; otherwise none is.
@@ -59,7 +59,7 @@ class Attached(ABC):
         return True
 
     @abstractmethod
-    def groups(self) -> list[Group]:
+    def groups(self) -> list[ParameterGroup]:
         """The trained parameters, each in exactly one group."""
 
     @abstractmethod

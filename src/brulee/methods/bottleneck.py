@@ -31,7 +31,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from brulee.errors import InputError
-from brulee.methods.base import Attached, Group, Method, copy_checked, freeze
+from brulee.methods.base import Attached, Method, ParameterGroup, copy_checked, freeze
 from brulee.methods.bottleneck_places import (
     Handles,
     after,
@@ -175,11 +175,14 @@ class _BottleneckAttached(Attached):
         self._places = [p for layer in found for p in self._put(layer, norms.get(layer.path))]
         self._hook()
 
-    def groups(self) -> list[Group]:
+    def groups(self) -> list[ParameterGroup]:
         every = [p for adapter in self._adapters.values() for p in adapter.parameters()]
         matrices = tuple(p for p in every if p.ndim == 2)
         biases = tuple(p for p in every if p.ndim == 1)
-        return [Group("bottleneck", matrices, maps=True), Group("biases", biases, decay=False)]
+        return [
+            ParameterGroup("bottleneck", matrices, maps=True),
+            ParameterGroup("biases", biases, decay=False),
+        ]
 
     def tensors(self) -> dict[str, torch.Tensor]:
         return {k: p.detach().float().cpu().contiguous() for k, p in self._stored().items()}

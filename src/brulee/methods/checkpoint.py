@@ -45,7 +45,7 @@ class Adapter:
 
     folder: Path
     config: dict[str, Any]
-    ours: dict[str, Any]
+    record: dict[str, Any]
 
     @property
     def base_name(self) -> str | None:
@@ -54,37 +54,37 @@ class Adapter:
         Raises InputError for a path with `..`.
         """
         name = self._written
-        ours = self.ours.get("base", {}).get("source")
-        check_base_name(name, self.folder / (OURS if ours else CONFIG))
+        own = self.record.get("base", {}).get("source")
+        check_base_name(name, self.folder / (OURS if own else CONFIG))
         return name or None
 
     @property
     def _written(self) -> str:
-        ours = self.ours.get("base", {}).get("source")
-        return str(ours or self.config.get("base_model_name_or_path") or "")
+        own = self.record.get("base", {}).get("source")
+        return str(own or self.config.get("base_model_name_or_path") or "")
 
     @property
     def revision(self) -> str | None:
         """The revision of its base on the Hub; None for the newest."""
-        revision = self.ours.get("base", {}).get("revision") or self.config.get("revision")
+        revision = self.record.get("base", {}).get("revision") or self.config.get("revision")
         return None if revision is None else str(revision)
 
     @property
     def digest(self) -> str | None:
         """The digest of the base it was trained on; None if not recorded."""
-        digest = self.ours.get("base", {}).get("digest")
+        digest = self.record.get("base", {}).get("digest")
         return None if digest is None else str(digest)
 
     @property
     def quantised(self) -> str | None:
         """How its base was quantised during training; None if it was not."""
-        quantised = self.ours.get("base", {}).get("quantised")
+        quantised = self.record.get("base", {}).get("quantised")
         return None if quantised is None else str(quantised)
 
     @property
     def rope_scaling(self) -> dict[str, Any] | None:
         """How its base's rotary positions were scaled; None if as in its checkpoint."""
-        scaling = self.ours.get("base", {}).get("rope_scaling")
+        scaling = self.record.get("base", {}).get("rope_scaling")
         return None if scaling is None else dict(scaling)
 
     @property
@@ -127,7 +127,9 @@ class Adapter:
             )
         with _naming(self.folder / CONFIG):
             method = known[kind].from_config(config)
-        if self.ours.get("config_digest", config_digest(self.config)) != config_digest(self.config):
+        if self.record.get("config_digest", config_digest(self.config)) != config_digest(
+            self.config
+        ):
             raise InputError(
                 f"{self.folder / CONFIG}: its settings are not those that were saved (digest "
                 "differs); only its base's name may be changed."
@@ -146,8 +148,8 @@ class Adapter:
         As brulee.json records them; else those of the tokenizer beside it, as other tools store it,
         some of which the base may have. Raises InputError for a record of another form.
         """
-        if self.ours:
-            return tokens_of(self.ours.get("added_tokens", []), self.folder / OURS)
+        if self.record:
+            return tokens_of(self.record.get("added_tokens", []), self.folder / OURS)
         path = self.folder / TOKENIZER
         if not self.alongside() or not path.is_file():
             return ()
@@ -159,11 +161,11 @@ class Adapter:
         The stored form may differ: a PiSSA is stored as a LoRA of twice its rank. Raises InputError
         as `method` does.
         """
-        return with_combined((self.asked() or self.method()).label(), self.ours)
+        return with_combined((self.asked() or self.method()).label(), self.record)
 
     def asked(self) -> Method | None:
         """The method as requested, if brulee.json records it; raises InputError as `method`."""
-        asked = _as_asked(self.ours.get("method"))
+        asked = _as_asked(self.record.get("method"))
         return asked if asked is not None and asked.name == self.method().name else None
 
     def tensors(self) -> dict[str, torch.Tensor]:
@@ -174,7 +176,7 @@ class Adapter:
         """
         path = self.folder / WEIGHTS
         tensors = read_tensors(path)
-        expected = self.ours.get("tensors_digest")
+        expected = self.record.get("tensors_digest")
         if expected is None:
             check_believable(tensors, path)
         elif expected != tensors_digest(tensors):
@@ -197,13 +199,13 @@ def open_adapter(folder: Path) -> Adapter:
         other = sorted(p.name for p in folder.glob("adapter_model.*"))
         hint = f" ({other[0]} is not read: only safetensors is)" if other else ""
         raise InputError(f"{folder}: it has no {WEIGHTS}{hint}.")
-    ours = read_record(folder)
-    if ours and not ("tensors_digest" in ours and "digest" in ours.get("base", {})):
+    record = read_record(folder)
+    if record and not ("tensors_digest" in record and "digest" in record.get("base", {})):
         raise InputError(
             f"{folder / OURS}: it lacks tensors_digest or its base's digest, which are needed to "
             "detect damage or a wrong base."
         )
-    return Adapter(folder, read_json(folder / CONFIG), ours)
+    return Adapter(folder, read_json(folder / CONFIG), record)
 
 
 def attach_adapter(adapter: Adapter, base: Base, method: Method | None = None) -> Attached:
@@ -250,16 +252,16 @@ def check_made_on(adapter: Adapter, name: str, digest: str) -> None:
     """Refuse a base other than the one the adapter was trained on, if its digest was recorded."""
     kept = adapter.digest
     if kept is not None and kept != digest:
-        made_on = adapter.ours["base"].get("source")
+        made_on = adapter.record["base"].get("source")
         raise InputError(
             f"{adapter.folder}: made for the base {made_on!r} with digest "
             f"{kept[:12]}..., but this base is {name!r} with {digest[:12]}..."
         )
 
 
-def with_combined(label: str, ours: Mapping[str, Any]) -> str:
+def with_combined(label: str, record: Mapping[str, Any]) -> str:
     """The label; for a combination also how and of how many: "LoRA r16 (sum of 2)"."""
-    combined = ours.get("combined", {})
+    combined = record.get("combined", {})
     how, of = combined.get("how"), combined.get("of")
     if not how or not isinstance(of, list):
         return label

@@ -24,8 +24,8 @@ from brulee.methods.adapter_files import CARD, read_record
 from brulee.methods.checkpoint import open_adapter
 from brulee.methods.combining_lora import combine_lora
 from brulee.methods.combining_parts import (
+    AdapterPart,
     Made,
-    Part,
     Plan,
     Standing,
     check_same_method,
@@ -45,7 +45,7 @@ from brulee.models.disk import check_new_folder, disk_errors, new_folder
 from brulee.models.hub_names import hub_name
 from brulee.models.saving import save_whole
 
-_ADAPTERS: dict[str, Callable[[Sequence[Part], Plan, Standing], Made]] = {
+_ADAPTERS: dict[str, Callable[[Sequence[AdapterPart], Plan, Standing], Made]] = {
     "lora": combine_lora,
     "ia3": combine_ia3,
     "selective": combine_selective,
@@ -168,7 +168,7 @@ def _check_options(
         raise InputError(f"--density: {density:g} is not valid; valid: above 0, to 1.")
 
 
-def _record(parts: Sequence[Part], plan: Plan) -> dict[str, Any]:
+def _record(parts: Sequence[AdapterPart], plan: Plan) -> dict[str, Any]:
     """What brulee.json records about a combination's parts; names are not paths."""
     way, found = plan.way, {"how": plan.how}
     options = {
@@ -185,7 +185,7 @@ def _record(parts: Sequence[Part], plan: Plan) -> dict[str, Any]:
 
 
 def _store_adapter(
-    parts: Sequence[Part], plan: Plan, base: Standing, out: Path, record: Mapping[str, Any]
+    parts: Sequence[AdapterPart], plan: Plan, base: Standing, out: Path, record: Mapping[str, Any]
 ) -> _Stored:
     """Combine adapters and write their folder."""
     made = _ADAPTERS[parts[0].method](parts, plan, base)
@@ -201,7 +201,7 @@ def _store_adapter(
 
 
 def _store_model(
-    parts: Sequence[Part], plan: Plan, base: Standing, out: Path, record: Mapping[str, Any]
+    parts: Sequence[AdapterPart], plan: Plan, base: Standing, out: Path, record: Mapping[str, Any]
 ) -> _Stored:
     """Combine whole models and write their folder."""
     loaded, tally = combine_full(parts, plan, base)
@@ -225,7 +225,9 @@ def _check_result(tally: Tally) -> None:
         )
 
 
-def _shares(parts: Sequence[Part], weights: Sequence[float], kept: Sequence[Kept]) -> list[Share]:
+def _shares(
+    parts: Sequence[AdapterPart], weights: Sequence[float], kept: Sequence[Kept]
+) -> list[Share]:
     return [
         Share(part.name, str(part.folder), part.label, weight, **asdict(one))
         for part, weight, one in zip(parts, weights, kept, strict=True)

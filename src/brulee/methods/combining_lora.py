@@ -27,7 +27,7 @@ from transformers import PreTrainedModel
 from brulee.errors import InputError
 from brulee.methods.base import Attached
 from brulee.methods.checkpoint import Adapter, attach_adapter, attach_to
-from brulee.methods.combining_parts import Made, Part, Plan, Standing, check_holds
+from brulee.methods.combining_parts import AdapterPart, Made, Plan, Standing, check_holds
 from brulee.methods.kept import Tally, gram_of_products
 from brulee.methods.lora import LoRA, LoRAOptions
 from brulee.methods.lora_pairs import pairs_of, scales_of
@@ -52,7 +52,7 @@ class _Correction:
         return torch.promote_types(self.a.dtype, self.b.dtype)
 
 
-def combine_lora(parts: Sequence[Part], plan: Plan, base: Standing) -> Made:
+def combine_lora(parts: Sequence[AdapterPart], plan: Plan, base: Standing) -> Made:
     """Combine LoRA adapters; only the base's configuration is read.
 
     Raises InputError for one that does not fit the base, and with `factors` for different ranks.
@@ -83,7 +83,9 @@ def combine_lora(parts: Sequence[Part], plan: Plan, base: Standing) -> Made:
     return Made(attached.config(), tensors, options, tally, (shared, len(paths)))
 
 
-def _corrections(part: Part, skeleton: PreTrainedModel, base: Standing) -> dict[str, _Correction]:
+def _corrections(
+    part: AdapterPart, skeleton: PreTrainedModel, base: Standing
+) -> dict[str, _Correction]:
     """The corrections of an adapter that fits the base, by module."""
     adapter = part.adapter
     assert adapter is not None, "a LoRA is an adapter"

@@ -52,13 +52,13 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Part:
+class AdapterPart:
     """An adapter, or a fully tuned model, for which `adapter` is None."""
 
     name: str
     stored: Stored
     adapter: Adapter | None
-    ours: Mapping[str, Any]
+    record: Mapping[str, Any]
     method: str
     label: str
 
@@ -71,7 +71,7 @@ class Part:
         """The digest of its tensors, or of a whole model's files."""
         if self.adapter is not None:
             return tensors_digest(self.adapter.tensors())
-        return str(self.ours.get("weights_digest") or base_digest(str(self.folder)))
+        return str(self.record.get("weights_digest") or base_digest(str(self.folder)))
 
 
 @dataclass(frozen=True)
@@ -109,14 +109,14 @@ class Made:
     shared: tuple[int, int]
 
 
-def open_part(target: str) -> Part:
+def open_part(target: str) -> AdapterPart:
     """A run, an adapter's folder, or a fully tuned model."""
     stored = locate(target)
     name = (stored.run() or stored.folder).resolve().name
     if stored.kind == "model":
-        ours = read_record(stored.folder)
-        check_weights(stored.folder, ours, base_digest(str(stored.folder)))
-        return Part(name, stored, None, ours, "full", made_by(ours))
+        record = read_record(stored.folder)
+        check_weights(stored.folder, record, base_digest(str(stored.folder)))
+        return AdapterPart(name, stored, None, record, "full", made_by(record))
     adapter = open_adapter(stored.folder)
     method = adapter.method()
     if method.name in _REFUSED:
@@ -135,10 +135,10 @@ def open_part(target: str) -> Part:
             "mean something else beside each adapter. Merge each into its base (brulee adapters "
             "merge) and combine the models."
         )
-    return Part(name, stored, adapter, adapter.ours, method.name, adapter.label())
+    return AdapterPart(name, stored, adapter, adapter.record, method.name, adapter.label())
 
 
-def check_same_method(parts: Sequence[Part]) -> None:
+def check_same_method(parts: Sequence[AdapterPart]) -> None:
     """Refuse parts of different methods."""
     first = parts[0]
     for part in parts[1:]:
@@ -150,7 +150,7 @@ def check_same_method(parts: Sequence[Part]) -> None:
             )
 
 
-def check_weights_of(weights: Sequence[float], parts: Sequence[Part]) -> None:
+def check_weights_of(weights: Sequence[float], parts: Sequence[AdapterPart]) -> None:
     """Refuse weights that are too many, too few, zero or not finite."""
     if len(weights) != len(parts):
         raise InputError(
@@ -174,7 +174,7 @@ def check_holds(name: str, tensor: torch.Tensor) -> None:
         )
 
 
-def standing(parts: Sequence[Part], base: str | None) -> Standing:
+def standing(parts: Sequence[AdapterPart], base: str | None) -> Standing:
     """The base that all parts share; `base` overrides its location.
 
     If a part has no recorded digest, it is computed from the base that the part names.
@@ -198,7 +198,7 @@ def standing(parts: Sequence[Part], base: str | None) -> Standing:
     source, revision = _named(first, base)
     if source != "bundled" and Path(source).exists():
         source = str(Path(source).resolve())
-    record = dict(first.ours.get("base", {})) | {"source": source, "digest": known[0][1]}
+    record = dict(first.record.get("base", {})) | {"source": source, "digest": known[0][1]}
     record.setdefault("name", Path(source).name)
     lies = str(bundled_folder()) if source == "bundled" else source
     pinned = {} if revision is None else {"revision": revision}
@@ -208,21 +208,21 @@ def standing(parts: Sequence[Part], base: str | None) -> Standing:
     return Standing(source, revision, {**record, **pinned}, config)
 
 
-def framing(parts: Sequence[Part]) -> tuple[dict[str, Any], str | None]:
+def framing(parts: Sequence[AdapterPart]) -> tuple[dict[str, Any], str | None]:
     """How prompts are framed for the result: as for the first part that records it.
 
     Also returns a sentence for the user if another part differs.
     """
-    saying = [part for part in parts if any(key in part.ours for key in _FRAMING)]
+    saying = [part for part in parts if any(key in part.record for key in _FRAMING)]
     if not saying:
         return {}, None
     first = saying[0]
-    frame = {key: first.ours[key] for key in _FRAMING if key in first.ours}
+    frame = {key: first.record[key] for key in _FRAMING if key in first.record}
     # One part trained to reason is enough for the result to do so.
-    thinking = [part.ours["thoughts"] for part in saying if "thoughts" in part.ours]
+    thinking = [part.record["thoughts"] for part in saying if "thoughts" in part.record]
     frame |= {"thoughts": thinking[0]} if thinking else {}
     for part in saying[1:]:
-        differ = [key for key in _FRAMING if part.ours.get(key) != first.ours.get(key)]
+        differ = [key for key in _FRAMING if part.record.get(key) != first.record.get(key)]
         if differ:
             what = "system text" if differ == ["system"] else "chat template or tokenizer"
             return frame, (
@@ -232,9 +232,9 @@ def framing(parts: Sequence[Part]) -> tuple[dict[str, Any], str | None]:
     return frame, None
 
 
-def _digest(part: Part, base: str | None, given: str | None) -> str:
+def _digest(part: AdapterPart, base: str | None, given: str | None) -> str:
     """The digest of a part's base; it must equal `given`, if both are known."""
-    kept = part.ours.get("base", {}).get("digest")
+    kept = part.record.get("base", {}).get("digest")
     if kept is not None and given is not None and kept != given:
         raise InputError(
             f"{part.folder}: made for the base {_source(part)!r} with digest {kept[:12]}..., but "
@@ -243,10 +243,10 @@ def _digest(part: Part, base: str | None, given: str | None) -> str:
     return str(kept or given or base_digest(*_named(part, base)))
 
 
-def _named(part: Part, base: str | None) -> tuple[str, str | None]:
+def _named(part: AdapterPart, base: str | None) -> tuple[str, str | None]:
     if part.adapter is not None:
         return part.adapter.named_base(base)
-    recorded = part.ours.get("base", {})
+    recorded = part.record.get("base", {})
     source = base or recorded.get("source")
     if not source:
         raise InputError(f"{part.folder}: it names no base model; give one with --base.")
@@ -255,16 +255,16 @@ def _named(part: Part, base: str | None) -> tuple[str, str | None]:
     return str(source), recorded.get("revision") if base in (None, recorded.get("source")) else None
 
 
-def _source(part: Part) -> str:
+def _source(part: AdapterPart) -> str:
     config = {} if part.adapter is None else part.adapter.config
-    return str(part.ours.get("base", {}).get("source") or config.get("base_model_name_or_path"))
+    return str(part.record.get("base", {}).get("source") or config.get("base_model_name_or_path"))
 
 
-def _quantised(part: Part) -> str | None:
-    quantised: str | None = part.ours.get("base", {}).get("quantised")
+def _quantised(part: AdapterPart) -> str | None:
+    quantised: str | None = part.record.get("base", {}).get("quantised")
     return quantised
 
 
-def _scaling(part: Part) -> dict[str, Any] | None:
-    scaling: dict[str, Any] | None = part.ours.get("base", {}).get("rope_scaling")
+def _scaling(part: AdapterPart) -> dict[str, Any] | None:
+    scaling: dict[str, Any] | None = part.record.get("base", {}).get("rope_scaling")
     return scaling

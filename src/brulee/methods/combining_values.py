@@ -22,7 +22,7 @@ from safetensors import safe_open
 from brulee.errors import InputError
 from brulee.methods.base import left_out
 from brulee.methods.checkpoint import attach_adapter, attach_to
-from brulee.methods.combining_parts import Made, Part, Plan, Standing, check_holds
+from brulee.methods.combining_parts import AdapterPart, Made, Plan, Standing, check_holds
 from brulee.methods.ia3 import IA3, IA3Options
 from brulee.methods.kept import Tally, gram_of
 from brulee.methods.peft_config import PREFIX
@@ -36,7 +36,7 @@ _SCALE = ".ia3_l"
 _INDICES, _VALUES = ".indices", ".values"
 
 
-def combine_ia3(parts: Sequence[Part], plan: Plan, base: Standing) -> Made:
+def combine_ia3(parts: Sequence[AdapterPart], plan: Plan, base: Standing) -> Made:
     """Combine IA3 adapters; only the base's configuration is read.
 
     Raises InputError for one that does not fit the base, and for a layer whose inputs are scaled by
@@ -75,7 +75,7 @@ def combine_ia3(parts: Sequence[Part], plan: Plan, base: Standing) -> Made:
     return Made(config, tensors, IA3.from_config(config).options(), tally, (shared, len(names)))
 
 
-def combine_selective(parts: Sequence[Part], plan: Plan, base: Standing) -> Made:
+def combine_selective(parts: Sequence[AdapterPart], plan: Plan, base: Standing) -> Made:
     """Combine selectively tuned values, which needs the base's own values.
 
     Values that a part did not tune count as unchanged. Raises InputError for a part that does not
@@ -113,7 +113,7 @@ def combine_selective(parts: Sequence[Part], plan: Plan, base: Standing) -> Made
 
 
 @torch.no_grad()
-def combine_full(parts: Sequence[Part], plan: Plan, base: Standing) -> tuple[Base, Tally]:
+def combine_full(parts: Sequence[AdapterPart], plan: Plan, base: Standing) -> tuple[Base, Tally]:
     """Combine whole models into their base in fp32; the parts are read one tensor at a time.
 
     Parts whose files name or divide tensors otherwise than the model does are loaded whole (Gemma 3
@@ -195,7 +195,7 @@ def _apply(own: torch.Tensor, places: Sequence[int], plan: Plan, name: str) -> t
     return plan.way.apply(own, weights, plan.settings(name))
 
 
-def _stored(part: Part) -> dict[str, torch.Tensor]:
+def _stored(part: AdapterPart) -> dict[str, torch.Tensor]:
     assert part.adapter is not None, "what is stored whole is read a tensor at a time"
     return part.adapter.tensors()
 
@@ -244,7 +244,10 @@ def _at(
 
 
 def _settings(
-    parts: Sequence[Part], base: Base, names: Sequence[str], sparse: Mapping[str, torch.Tensor]
+    parts: Sequence[AdapterPart],
+    base: Base,
+    names: Sequence[str],
+    sparse: Mapping[str, torch.Tensor],
 ) -> dict[str, Any]:
     """The parts' options if they are equal, else the parameters by name."""
     options = [part.adapter.method().options() for part in parts if part.adapter is not None]

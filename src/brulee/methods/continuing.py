@@ -27,7 +27,7 @@ _START = ("method", "start")
 
 
 @dataclass(frozen=True)
-class Start:
+class StartAdapter:
     """The adapter that training starts from, called `name` in the recipe.
 
     `method` trains it further, with the options of the recipe; `at` is the recipe's line.
@@ -57,7 +57,7 @@ class Start:
             raise InputError(f"{self.at}: {error}") from None
 
 
-def start_of(recipe: Recipe) -> Start | None:
+def start_of(recipe: Recipe) -> StartAdapter | None:
     """The adapter that a recipe's training starts from; None if it starts anew.
 
     Raises InputError for a folder without an adapter, and for a method or an option of the recipe
@@ -85,7 +85,7 @@ def start_of(recipe: Recipe) -> Start | None:
     with source.placing():
         method = stored.continued({**own.options(), **changed})
     assert method is not None, "only options of training were changed"
-    return Start(spec.start, adapter, method, at)
+    return StartAdapter(spec.start, adapter, method, at)
 
 
 def method_of(recipe: Recipe) -> Method:

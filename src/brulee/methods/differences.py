@@ -23,7 +23,7 @@ from brulee.methods.lora_pairs import pairs_of, scales_of
 
 
 @dataclass(frozen=True)
-class Part:
+class PartDifference:
     """One product or tensor that both have; norms are Frobenius.
 
     `relative` is |a - b| / |a|, None if `a` is zero; `cosine` is None if either is zero. Both are
@@ -43,7 +43,7 @@ class Part:
 class Difference:
     """Everything compared, most different first, and what only one of them has."""
 
-    parts: tuple[Part, ...]
+    parts: tuple[PartDifference, ...]
     only_a: tuple[str, ...]
     only_b: tuple[str, ...]
     relative: float | None
@@ -105,16 +105,16 @@ def _values(adapter: Adapter) -> dict[str, _Value]:
 
 def _measure(
     name: str, a: _Value, b: _Value
-) -> tuple[Part, tuple[float, float, float, float] | None]:
+) -> tuple[PartDifference, tuple[float, float, float, float] | None]:
     """The part, and |a|^2, |b|^2, <a, b>, |a - b|^2 if their shapes are equal."""
     square_a, square_b = max(0.0, a.dot(a)), max(0.0, b.dot(b))
     norms = (math.sqrt(square_a), math.sqrt(square_b))
     if a.shape != b.shape:
-        return Part(name, a.kind, *norms, None, None, same=False), None
+        return PartDifference(name, a.kind, *norms, None, None, same=False), None
     same, dot = a.equals(b), a.dot(b)
     apart = 0.0 if same else max(0.0, square_a + square_b - 2 * dot)
     sums = (square_a, square_b, dot, apart)
-    return Part(name, a.kind, *norms, *_ratios(*sums), same=same), sums
+    return PartDifference(name, a.kind, *norms, *_ratios(*sums), same=same), sums
 
 
 def _ratios(
@@ -126,7 +126,7 @@ def _ratios(
     return relative, max(-1.0, min(1.0, dot / both)) if both else None
 
 
-def _most_different(part: Part) -> tuple[bool, float, str]:
+def _most_different(part: PartDifference) -> tuple[bool, float, str]:
     """Sort key: different shapes first, then by decreasing difference."""
     unlike = part.relative is None and not part.same
     return not unlike, -(part.relative or 0.0), part.name

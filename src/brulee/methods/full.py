@@ -11,7 +11,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from brulee.errors import InputError
-from brulee.methods.base import Attached, Group, Method, copy_checked, freeze, untrained
+from brulee.methods.base import Attached, Method, ParameterGroup, copy_checked, freeze, untrained
 from brulee.methods.targets import map_names
 from brulee.recipe import Strict
 
@@ -59,17 +59,17 @@ class _FullAttached(Attached):
         fixed = untrained(self.model)
         return {n: p for n, p in self.model.named_parameters() if n not in fixed}
 
-    def groups(self) -> list[Group]:
+    def groups(self) -> list[ParameterGroup]:
         maps = map_names(self.model)
         own = self._trained()
         moved = tuple(p for n, p in own.items() if n in maps)
         tables = tuple(p for n, p in own.items() if n not in maps and p.ndim >= 2)
         vectors = tuple(p for n, p in own.items() if n not in maps and p.ndim < 2)
         groups = [
-            Group("maps", moved, maps=True),
-            Group("tables", tables),
+            ParameterGroup("maps", moved, maps=True),
+            ParameterGroup("tables", tables),
             # No decay for norms and biases: a gain decayed to zero is not a smaller model.
-            Group("vectors", vectors, decay=False),
+            ParameterGroup("vectors", vectors, decay=False),
         ]
         return [group for group in groups if group.parameters]
 

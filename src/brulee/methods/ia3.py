@@ -20,7 +20,7 @@ from transformers import PreTrainedModel
 
 from brulee.errors import InputError
 from brulee.methods.activations import inner_activation_maps, key_value_maps
-from brulee.methods.base import Attached, Group, Method, copy_checked
+from brulee.methods.base import Attached, Method, ParameterGroup, copy_checked
 from brulee.methods.linear import bias_of, is_transposed, oriented, sizes, weight_of
 from brulee.methods.peft_config import PREFIX, read_as, refuse_unsupported, required, task_type
 from brulee.methods.targets import leaf_names, select
@@ -160,9 +160,9 @@ class _IA3Attached(Attached):
     def __init__(self, wrapping: Wrapping[IA3Linear], names: tuple[list[str], list[str]]) -> None:
         self.model, self._wrapping, self._names = wrapping.model, wrapping, names
 
-    def groups(self) -> list[Group]:
+    def groups(self) -> list[ParameterGroup]:
         # Decaying a scale to zero would switch off what it scales.
-        return [Group("ia3", tuple(self._stored().values()), decay=False)]
+        return [ParameterGroup("ia3", tuple(self._stored().values()), decay=False)]
 
     def tensors(self) -> dict[str, torch.Tensor]:
         return {k: p.detach().float().cpu().contiguous() for k, p in self._stored().items()}

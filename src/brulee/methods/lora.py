@@ -17,12 +17,12 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from brulee.errors import InputError
-from brulee.methods.base import Attached, Group, Method, check_tensors
+from brulee.methods.base import Attached, Method, ParameterGroup, check_tensors
 from brulee.methods.elsewhere import names_of_text
 from brulee.methods.layer_choice import Last
 from brulee.methods.linear import is_transposed
 from brulee.methods.linear import sizes as outer_sizes
-from brulee.methods.lora_chosen import Chosen, Told, chosen_by, told_of
+from brulee.methods.lora_chosen import Chosen, StoredTargets, chosen_by, told_of
 from brulee.methods.lora_config import WRITTEN, read_options, stored_size
 from brulee.methods.lora_embedding import LoRAEmbedding
 from brulee.methods.lora_experts import LoRAParameters, stacks_with
@@ -203,7 +203,7 @@ class _LoRAAttached(Attached):
         model: PreTrainedModel,
         layers: Mapping[str, Layer],
         options: LoRAOptions,
-        targets: Told,
+        targets: StoredTargets,
     ) -> None:
         self.model, self._wrapping = model, Wrapping(model, layers)
         self._options, self._targets = options, targets
@@ -213,7 +213,7 @@ class _LoRAAttached(Attached):
         """The wrappers on the model, by the path of the module they wrap."""
         return self._wrapping.layers
 
-    def groups(self) -> list[Group]:
+    def groups(self) -> list[ParameterGroup]:
         ratio = self._options.plus_ratio
         layers = self._wrapping.layers.values()
         linears = [layer for layer in layers if isinstance(layer, LoRALinear)]
@@ -228,11 +228,11 @@ class _LoRAAttached(Attached):
         lengths = [m for layer in linears if (m := layer.lora_magnitude_vector) is not None]
         same = ratio == 1.0
         groups = [
-            Group("lora", tuple(a + b if same else a), maps=True),
-            Group("lora_B", () if same else tuple(b), lr_scale=ratio, maps=True),
-            Group("embeddings", tuple(looked_up)),
+            ParameterGroup("lora", tuple(a + b if same else a), maps=True),
+            ParameterGroup("lora_B", () if same else tuple(b), lr_scale=ratio, maps=True),
+            ParameterGroup("embeddings", tuple(looked_up)),
             # Decaying a magnitude to zero would not make the correction smaller.
-            Group("magnitude", tuple(lengths), decay=False),
+            ParameterGroup("magnitude", tuple(lengths), decay=False),
         ]
         return [group for group in groups if group.parameters]
 

@@ -72,18 +72,18 @@ def _in_layers(
     return within
 
 
-def told_of(model: PreTrainedModel, chosen: list[Chosen]) -> Told:
+def told_of(model: PreTrainedModel, chosen: list[Chosen]) -> StoredTargets:
     """How the file describes the selection, read from the model before anything is wrapped."""
     plain = {each.path: each.module for each in chosen if not (each.parameters or each.named)}
     paths = [name for each in chosen if each.parameters or each.named for name in each.names]
     modules, parameters = stored_targets(model, plain, paths)
     leaves = leaf_names(model, {name: plain[name] for name in modules})
     renamed = {name: f"{name}.weight" for name in plain if name not in modules}
-    return Told(leaves, parameters, renamed)
+    return StoredTargets(leaves, parameters, renamed)
 
 
 @dataclass(frozen=True)
-class Told:
+class StoredTargets:
     """The targets in PEFT's file; `renamed`: linear layers stored by their weight's path."""
 
     modules: list[str]

@@ -187,9 +187,9 @@ def _store(
     """Write the model, the tokenizer and the record; returns the weights' size in bytes."""
     with new_folder(out) as aside:
         with disk_errors(out):
-            save_whole(base, aside, by_record(base.tokenizer, adapter.ours.get("chat_template")))
+            save_whole(base, aside, by_record(base.tokenizer, adapter.record.get("chat_template")))
         of_adapter = ("base", "config_digest", "tensors_digest")
-        kept = {k: v for k, v in adapter.ours.items() if k not in of_adapter}
+        kept = {k: v for k, v in adapter.record.items() if k not in of_adapter}
         merged = {
             "label": label,
             "tensors_digest": tensors_digest(adapter.tensors()),

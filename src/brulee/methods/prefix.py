@@ -18,11 +18,11 @@ from pydantic import Field
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from brulee.errors import InputError
-from brulee.methods.base import Attached, Group, Method, copy_checked, freeze
+from brulee.methods.base import Attached, Method, ParameterGroup, copy_checked, freeze
 from brulee.methods.peft_config import FILE, refuse_unsupported, task_type
 from brulee.methods.prefix_cache import NAME, PrefixCache, Sizes, activations, sizes_of
 from brulee.methods.prefix_source import DirectPrefix, PrefixSource, ProjectedPrefix
-from brulee.methods.prompt_start import SoftOptions, Start, check_room, read_soft
+from brulee.methods.prompt_start import SoftOptions, StartText, check_room, read_soft
 from brulee.models.text_part import entrance
 
 KEY = "prompt_embeddings"
@@ -63,7 +63,7 @@ class Prefix(Method):
     ) -> None:
         """`stored`: the configuration of a prefix on disk, whose layout must match the model."""
         self._options, self._stored = options or PrefixOptions(), stored or {}
-        self._start = Start(self._options)
+        self._start = StartText(self._options)
         if self._options.hidden is not None and not self._options.projection:
             raise InputError("method.hidden: of use with projection: true only.")
 
@@ -142,8 +142,8 @@ class _PrefixAttached(Attached):
         self._decoder.add_module(NAME, prefix)
         self._hook = self._decoder.register_forward_pre_hook(prefix.before, with_kwargs=True)
 
-    def groups(self) -> list[Group]:
-        return [Group("prefix", tuple(self._prefix.parameters()), decay=False)]
+    def groups(self) -> list[ParameterGroup]:
+        return [ParameterGroup("prefix", tuple(self._prefix.parameters()), decay=False)]
 
     def tensors(self) -> dict[str, torch.Tensor]:
         # A copy on the CPU too: further training must not change what was returned.

@@ -20,10 +20,10 @@ from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from brulee.errors import InputError
-from brulee.methods.base import Attached, Group, Method, copy_checked
+from brulee.methods.base import Attached, Method, ParameterGroup, copy_checked
 from brulee.methods.linear import weight_of
 from brulee.methods.peft_config import FILE, refuse_unsupported, task_type
-from brulee.methods.prompt_start import COMMON, SoftOptions, Start, check_room, read_soft
+from brulee.methods.prompt_start import COMMON, SoftOptions, StartText, check_room, read_soft
 from brulee.methods.wrapping import Wrapper, Wrapping
 from brulee.models.vocabulary import looks_up_more
 
@@ -64,7 +64,7 @@ class Prompt(Method):
     def __init__(self, options: PromptOptions | None = None, sets: int = 1) -> None:
         """`sets`: how many times P rows are stored; PEFT stores two for T5 and reads the first."""
         self._options, self._sets = options or PromptOptions(), sets
-        self._start = Start(self._options)
+        self._start = StartText(self._options)
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Prompt:
@@ -171,8 +171,8 @@ class _PromptAttached(Attached):
         self.model, self._wrapping, self._layer, self._sets = wrapping.model, wrapping, layer, sets
         self.prefix_ids = tuple(range(FIRST, FIRST + len(layer.prompt_embeddings)))
 
-    def groups(self) -> list[Group]:
-        return [Group("prompt", (self._layer.prompt_embeddings,), decay=False)]
+    def groups(self) -> list[ParameterGroup]:
+        return [ParameterGroup("prompt", (self._layer.prompt_embeddings,), decay=False)]
 
     def tensors(self) -> dict[str, torch.Tensor]:
         # A copy on the CPU too: further training must not change what was returned.

@@ -57,7 +57,7 @@ def check_room(model: PreTrainedModel, tokens: int) -> None:
 SoftT = TypeVar("SoftT", bound=SoftOptions)
 
 
-class Start:
+class StartText:
     """The initial tokens of a soft prompt, once tokenizer and task are known."""
 
     def __init__(self, options: SoftOptions) -> None:

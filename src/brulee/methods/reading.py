@@ -25,7 +25,7 @@ _OURS_ALONE = "BRULEE_"
 
 
 @dataclass(frozen=True)
-class Measured:
+class TensorFacts:
     """One stored tensor: its Frobenius norm and its largest absolute value."""
 
     name: str
@@ -51,7 +51,7 @@ class Inspected:
     sealed: bool
     config: dict[str, Any]
     record: dict[str, Any]
-    tensors: tuple[Measured, ...]
+    tensors: tuple[TensorFacts, ...]
 
     @property
     def values(self) -> int:
@@ -82,16 +82,16 @@ def _of_adapter(stored: Stored, adapter: Adapter) -> Inspected:
     method, tensors = adapter.method(), adapter.tensors()
     kind = str(adapter.config.get("peft_type", "")).upper()
     named = {"name": method.name, **method.options()}
-    base = {"source": adapter.base_name or "", **adapter.ours.get("base", {})}
+    base = {"source": adapter.base_name or "", **adapter.record.get("base", {})}
     return Inspected(
         stored=stored,
         label=adapter.label(),
-        method=dict(adapter.ours.get("method", named)),
+        method=dict(adapter.record.get("method", named)),
         base=base,
         peft=None if kind.startswith(_OURS_ALONE) else kind,
-        sealed="tensors_digest" in adapter.ours,
+        sealed="tensors_digest" in adapter.record,
         config=adapter.config,
-        record=adapter.ours,
+        record=adapter.record,
         tensors=tuple(_measured(sorted(tensors.items()))),
     )
 
@@ -111,8 +111,8 @@ def _stream(files: list[Path]) -> Iterator[tuple[str, torch.Tensor]]:
                 yield name, tensor
 
 
-def _measured(tensors: Iterable[tuple[str, torch.Tensor]]) -> Iterator[Measured]:
+def _measured(tensors: Iterable[tuple[str, torch.Tensor]]) -> Iterator[TensorFacts]:
     for name, tensor in tensors:
         norm = float(torch.linalg.vector_norm(tensor.float()))
         dtype = str(tensor.dtype).removeprefix("torch.")
-        yield Measured(name, tuple(tensor.shape), dtype, norm, largest(tensor))
+        yield TensorFacts(name, tuple(tensor.shape), dtype, norm, largest(tensor))

@@ -14,7 +14,7 @@ from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
 from brulee.errors import InputError
-from brulee.methods.base import Attached, Group, check_tensors, freeze
+from brulee.methods.base import Attached, ParameterGroup, check_tensors, freeze
 from brulee.methods.selective_tuned import Owners, Sparse, Tuned, Whole
 from brulee.methods.targets import map_names
 
@@ -62,15 +62,15 @@ class SelectiveAttached(Attached):
         """What is trained, and what it stands in for."""
         return [p for tuned in self._tuned for p in (tuned.parameter, tuned.base)]
 
-    def groups(self) -> list[Group]:
+    def groups(self) -> list[ParameterGroup]:
         """Linear layers' matrices; other matrices and chosen values; vectors, without decay."""
         maps = [t for t in self._tuned if isinstance(t, Whole) and t.name in self._maps]
         vectors = [t for t in self._tuned if t.base.ndim < 2]
         others = [t for t in self._tuned if t.base.ndim >= 2 and t not in maps]
         groups = [
-            Group("maps", _parameters(maps), maps=True),
-            Group("others", _parameters(others)),
-            Group("vectors", _parameters(vectors), decay=False),
+            ParameterGroup("maps", _parameters(maps), maps=True),
+            ParameterGroup("others", _parameters(others)),
+            ParameterGroup("vectors", _parameters(vectors), decay=False),
         ]
         return [group for group in groups if group.parameters]
 

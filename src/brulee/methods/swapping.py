@@ -33,7 +33,7 @@ from brulee.models.rope_scaling import check_alike
 
 
 @dataclass
-class Held:
+class AdapterView:
     """An adapter attached to its own view."""
 
     adapter: Adapter
@@ -54,7 +54,7 @@ class Swap:
         self.pattern = view_of(
             base.model
         )  # views are copied from it, because nothing else computes with it
-        self._held: dict[str, Held] = {}
+        self._held: dict[str, AdapterView] = {}
         self._current: str | None = None
 
     @property
@@ -104,12 +104,12 @@ class Swap:
         self.check_free(name)
         self.put(name, self.made(open_adapter(folder)))
 
-    def put(self, name: str, held: Held) -> None:
+    def put(self, name: str, held: AdapterView) -> None:
         """Add an adapter made by `made`. Raises InputError for a name in use."""
         self.check_free(name)
         self._held[name] = held
 
-    def made(self, adapter: Adapter) -> Held:
+    def made(self, adapter: Adapter) -> AdapterView:
         """Attach an adapter to its own view, without adding or activating it.
 
         May run in another thread than the one that computes, one call at a time, unless this
@@ -120,7 +120,7 @@ class Swap:
         check_alike(adapter.rope_scaling, mine, str(adapter.folder), whose)
         with self._nothing_in_force():
             view = replace(self._plain, model=view_of(self.pattern))
-            held = Held(adapter, view, attach_adapter(adapter, view), ExitStack())
+            held = AdapterView(adapter, view, attach_adapter(adapter, view), ExitStack())
             _switch_off(held)
         return held
 
@@ -186,7 +186,7 @@ class Swap:
             self._switch_on(self._current)
 
 
-def _switch_off(held: Held) -> None:
+def _switch_off(held: AdapterView) -> None:
     if not held.attached.beside:
         held.off.enter_context(held.attached.disabled())
 

@@ -16,7 +16,7 @@ from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
 from brulee.errors import InputError, nearest
-from brulee.methods.base import Group
+from brulee.methods.base import ParameterGroup
 from brulee.methods.peft_config import PREFIX
 from brulee.methods.selective_attached import SUFFIX
 from brulee.methods.selective_tuned import Whole
@@ -54,13 +54,13 @@ class WholeModules:
             module.register_forward_pre_hook(self._refresh_hook) for module in tops
         ]
 
-    def groups(self) -> list[Group]:
+    def groups(self) -> list[ParameterGroup]:
         """The copies: linear maps, other matrices, and vectors without decay."""
         vectors = [one for one in self._tuned if one.base.ndim < 2]
         others = [one for one in self._tuned if one.base.ndim >= 2 and one not in self._maps]
         named = {"whole maps": self._maps, "whole": others, "whole vectors": vectors}
         return [
-            Group(
+            ParameterGroup(
                 name,
                 tuple(one.parameter for one in some),
                 decay=some is not vectors,

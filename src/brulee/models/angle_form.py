@@ -17,7 +17,7 @@ _TURNS = ("rotate_half", "rotate_every_two")
 
 
 @dataclass(frozen=True)
-class Said:
+class AngleLayout:
     """The layout of a rotary module's output for one type of layer.
 
     `kind` is the layer type to pass to the module, None if it takes none. Each angle is repeated in
@@ -30,7 +30,7 @@ class Said:
     sines_first: bool = False
 
 
-def said_by(module: Any, like: Any, config: Any, at: int) -> Said:
+def read_layout(module: Any, like: Any, config: Any, at: int) -> AngleLayout:
     """The layout for layer `at`; `like` has a weight of the hidden states' width and dtype."""
     kind = None
     if "layer_type" in inspect.signature(module.forward).parameters:
@@ -45,7 +45,7 @@ def said_by(module: Any, like: Any, config: Any, at: int) -> Said:
     half = len(said_W) // 2
     halves = torch.equal(said_W[:half], said_W[half:])
     twice = not halves and torch.equal(said_W[::2], said_W[1::2])
-    return Said(kind, twice, not halves and not twice, sines_first)
+    return AngleLayout(kind, twice, not halves and not twice, sines_first)
 
 
 def turns(attention: Any, angles: Any, like: Any, kind: str | None) -> bool:

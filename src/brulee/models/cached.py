@@ -53,7 +53,7 @@ KINDS: Final[dict[str, Kind]] = {
 
 
 @dataclass(frozen=True)
-class Held:
+class Entry:
     """An entry of the cache; `size` in bytes, `age` in seconds since it was last written."""
 
     path: Path
@@ -61,19 +61,19 @@ class Held:
     age: float
 
 
-def held(kind: str) -> list[Held]:
+def entries_of(kind: str) -> list[Entry]:
     """The entries of a kind, sorted by name. Raises InputError for an unknown kind."""
     if kind not in KINDS:
         raise unknown("part of the cache", kind, KINDS)
     return [_measured(path) for path in _entries(KINDS[kind])]
 
 
-def clear(kind: str, older_than: float = 0.0) -> list[Held]:
+def clear(kind: str, older_than: float = 0.0) -> list[Entry]:
     """Delete the entries of a kind last written at least that many days ago, and return them.
 
     Raises InputError for an unknown kind, and OSError for what cannot be deleted.
     """
-    old = [one for one in held(kind) if one.age >= older_than * _DAY]
+    old = [one for one in entries_of(kind) if one.age >= older_than * _DAY]
     for one in old:
         if one.path.is_dir() and not one.path.is_symlink():
             shutil.rmtree(one.path)
@@ -91,7 +91,7 @@ def _entries(kind: Kind) -> list[Path]:
     return [folder] if kind.one else sorted(found)
 
 
-def _measured(path: Path) -> Held:
+def _measured(path: Path) -> Entry:
     stats = [found.lstat() for found in (path, *path.rglob("*"))]
     size = sum(one.st_size for one in stats if not stat.S_ISDIR(one.st_mode))
-    return Held(path, size, max(0.0, time.time() - max(one.st_mtime for one in stats)))
+    return Entry(path, size, max(0.0, time.time() - max(one.st_mtime for one in stats)))

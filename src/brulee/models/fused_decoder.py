@@ -40,7 +40,7 @@ from brulee.models.hooks import (
     owners,
     with_additions,
 )
-from brulee.models.layer_form import Form, LayerForm, read_form
+from brulee.models.layer_form import DecoderForm, LayerForm, read_form
 from brulee.models.layer_parts import Body, added_to, head_width, heads_of, mlp_in, read_body
 from brulee.models.prepared import Prepared, prepare
 from brulee.models.rounding import filled, step_of
@@ -73,7 +73,7 @@ class FusedDecoder:
     al. 2016, "Training Deep Nets with Sublinear Memory Cost").
     """
 
-    def __init__(self, model: PreTrainedModel, form: Form) -> None:
+    def __init__(self, model: PreTrainedModel, form: DecoderForm) -> None:
         self.model, self.form = model, form
         # Searched once, since a model has about a thousand modules.
         body = read_body(model)

@@ -21,7 +21,7 @@ from brulee.data.encoding import Encoded
 from brulee.models.allocator import is_exhaustion
 from brulee.models.experts import router_modules
 from brulee.models.hooks import Adds, Prefixes, Refreshes, owners
-from brulee.models.layer_form import Form, LayerForm, read_form
+from brulee.models.layer_form import DecoderForm, LayerForm, read_form
 from brulee.models.layer_parts import (
     added_to,
     layers_of,
@@ -71,8 +71,8 @@ def _prepares_only(model: PreTrainedModel) -> bool:
 
 def form_is_right(
     model: PreTrainedModel,
-    form: Form,
-    decoder_of: Callable[[PreTrainedModel, Form], Decoder],
+    form: DecoderForm,
+    decoder_of: Callable[[PreTrainedModel, DecoderForm], Decoder],
 ) -> bool:
     """Whether decoders of this form compute what models of this class do, tested on a twin.
 
@@ -92,8 +92,8 @@ def found_once(model: PreTrainedModel, form: Hashable, trial: Callable[[], bool]
 
 def _is_right(
     model: PreTrainedModel,
-    form: Form,
-    decoder_of: Callable[[PreTrainedModel, Form], Decoder],
+    form: DecoderForm,
+    decoder_of: Callable[[PreTrainedModel, DecoderForm], Decoder],
 ) -> bool:
     twin = twin_of(model, _layers_of_all_kinds(form))
     if twin is None:
@@ -122,7 +122,7 @@ def _drops_where_read(
     model: PreTrainedModel,
     layers: int,
     key: str,
-    decoder_of: Callable[[PreTrainedModel, Form], Decoder],
+    decoder_of: Callable[[PreTrainedModel, DecoderForm], Decoder],
 ) -> bool:
     """Whether results agree on a twin with the dropout of a configuration key set to 1."""
     twin = twin_of(model, layers, dropped=key)
@@ -132,7 +132,7 @@ def _drops_where_read(
     return _error(decoder_of(twin, form), twin, 0) <= 1e-4
 
 
-def _layers_of_all_kinds(form: Form) -> int:
+def _layers_of_all_kinds(form: DecoderForm) -> int:
     """The number of first layers that include every kind of layer; at least two."""
     whole = _kinds(form.layers)
     depths = range(2, len(form.layers) + 1)
@@ -145,7 +145,7 @@ def _kinds(layers: Iterable[LayerForm]) -> set[LayerForm]:
 
 
 @torch.no_grad()
-def _routes_by_chance(twin: PreTrainedModel, form: Form) -> bool:
+def _routes_by_chance(twin: PreTrainedModel, form: DecoderForm) -> bool:
     """Whether routing is random in training (Phi-MoE, Mixtral's jitter).
 
     Recomputation in the backward pass could then use other experts than the forward pass. The

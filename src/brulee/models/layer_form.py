@@ -26,7 +26,7 @@ from typing import Any
 from torch import nn
 from transformers import PreTrainedModel
 
-from brulee.models.angle_form import Said, said_by, turns, turns_neighbours
+from brulee.models.angle_form import AngleLayout, read_layout, turns, turns_neighbours
 from brulee.models.experts import expert_modules
 from brulee.models.fused_swiglu import activation_of
 from brulee.models.hooks import additions
@@ -176,7 +176,7 @@ class LayerForm:
 
 
 @dataclass(frozen=True)
-class Form:
+class DecoderForm:
     """A decoder's layers, and what happens to the token embeddings before them.
 
     Embeddings are multiplied by `embedding`. If `places` is not None, position embeddings are
@@ -204,7 +204,7 @@ class Form:
         return self.layers[0].centred
 
 
-def read_form(model: PreTrainedModel) -> Form | None:
+def read_form(model: PreTrainedModel) -> DecoderForm | None:
     """The form of this model's layers; None if they contain anything unknown."""
     body = read_body(model)
     if body is None:
@@ -219,7 +219,7 @@ def read_form(model: PreTrainedModel) -> Form | None:
         return None
     scale = float(getattr(text_body(model), "embedding_multiplier", 1.0))
     places = None if body.places is None else int(getattr(body.places, "offset", 0))
-    return Form(layers, scale, places, body.words_drop)
+    return DecoderForm(layers, scale, places, body.words_drop)
 
 
 def _layer(
@@ -250,7 +250,7 @@ def _layer(
     norms += [getattr(own, name) for name in head_norms or ()]
     if any(kind_of_norm(norm) != kind for norm in norms):
         return None
-    said = Said() if body.angles is None else said_by(body.angles, body.norm, config, at)
+    said = AngleLayout() if body.angles is None else read_layout(body.angles, body.norm, config, at)
     return LayerForm(
         *names,
         attention_maps=maps,

@@ -11,11 +11,11 @@ from brulee.errors import InputError
 from brulee.pipeline.folder import RunFolder, open_run, reopen_run
 from brulee.pipeline.lock import to_itself
 from brulee.pipeline.preparation import prepare
-from brulee.pipeline.rates import find_learning_rate
 from brulee.pipeline.record import recheck
 from brulee.pipeline.stages import score, score_before, write_up
 from brulee.pipeline.stops import interruptible
 from brulee.pipeline.trained import ended
+from brulee.pipeline.tryouts import find_learning_rate
 from brulee.pipeline.tuning import Watch, tune, tuned_model
 from brulee.recipe import Recipe
 from brulee.training.world import World, joined

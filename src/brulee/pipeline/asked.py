@@ -8,12 +8,11 @@ from brulee.data.corpus import Corpus, Test
 from brulee.data.phrasings import phrased, wording
 from brulee.data.template import Template
 from brulee.errors import InputError
-from brulee.evaluation import LABELLED, METRICS, metric, of_texts
+from brulee.evaluation import LABELLED
 from brulee.evaluation.base import Metric
-from brulee.evaluation.json_by_schema import OPTION, is_by_schema
+from brulee.pipeline.task_metrics import metrics_of, names_of
 from brulee.progress import note
 from brulee.recipe import DataSpec, Recipe
-from brulee.recipe.sections import OF_TEXTS
 from brulee.yaml_lines import KeyPath
 
 
@@ -158,59 +157,3 @@ def _of_pieces(asked: Asked, test: Test, corpus: Corpus, limit: int | None) -> A
     texts = set(asked.rows[:limit])
     rows = tuple(row for row in test.rows if division.of[row] in texts)
     return replace(asked, test=test, rows=rows, limit=None)
-
-
-def names_of(
-    recipe: Recipe, corpus: Corpus, path: str, at: KeyPath, spec: DataSpec
-) -> tuple[list[str], str]:
-    """The names of a task's metrics, and where the recipe gives them.
-
-    `evaluate.metrics` apply to the tasks that they can judge: with answers, or plain text. Raises
-    InputError for one that can judge no task, and for a task's own metric that cannot judge it.
-    """
-    own = spec.metrics is not None
-    names = given_names(recipe, spec)
-    where = recipe.source.at((*at, "metrics") if own else ("evaluate", "metrics"))
-    plain = corpus.tasks[path].plain
-    unnamed = not own and recipe.evaluate.metrics is None
-    fitting = [name for name in names if of_texts(name) == plain]
-    others = corpus.kinds - {plain}
-    if plain and (unnamed or (not fitting and not own and others)):
-        return list(OF_TEXTS), where
-    wrong = [name for name in names if name not in fitting]
-    if wrong and (own or not others or not fitting):
-        raise InputError(f"{where}: {_misjudged(path, wrong[0], plain)}")
-    return fitting, where
-
-
-def given_names(recipe: Recipe, spec: DataSpec) -> list[str]:
-    """The names of the metrics given for a task; files in them are resolved by the recipe."""
-    names = recipe.evaluate.of_answers if spec.metrics is None else spec.metrics
-    return [
-        f"{kind}{OPTION}{recipe.source.resolve(file)}" if file and is_by_schema(name) else name
-        for name in names
-        for kind, _, file in [name.partition(OPTION)]
-    ]
-
-
-def _misjudged(path: str, name: str, plain: bool) -> str:
-    if plain:
-        known = ", ".join(filter(of_texts, METRICS))
-        return (
-            f"{name} judges an answer, and {path} is plain text, which has none and is measured "
-            f"in bits per byte: write metrics: [{known}], or leave them out."
-        )
-    return (
-        f"{name} is for plain text, and {path} has answers, which other metrics judge: see "
-        "`brulee metrics list`."
-    )
-
-
-def metrics_of(
-    names: list[str], where: str, labels: tuple[str, ...] | None = None
-) -> tuple[Metric, ...]:
-    """The metrics of these names, for these labels. Raises InputError naming `where`."""
-    try:
-        return tuple(metric(name, labels) for name in names)
-    except InputError as error:
-        raise InputError(f"{where}: {error}") from None

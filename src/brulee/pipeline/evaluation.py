@@ -33,15 +33,15 @@ from brulee.inference.session import Session, open_session
 from brulee.methods.adapter_files import config_digest, tensors_digest
 from brulee.models.bundled import cache_folder
 from brulee.models.context import context_length
+from brulee.pipeline.evaluated_speed import speed_of
 from brulee.pipeline.lock import alone
-from brulee.pipeline.probe import probe
 from brulee.recipe import Strict
 from brulee.reporting import notebook, suite_scores, terminal
-from brulee.reporting.tables import Rows
+from brulee.reporting.tables import TableRows
 
 
 @dataclass(frozen=True)
-class Asked:
+class EvaluatedModel:
     """The evaluated model: its base, whether it is tuned or has a chat template, its brulee.json.
 
     The model itself is not referenced, so that scores of many models fit into memory.
@@ -66,7 +66,7 @@ class Evaluation:
     options: Strict
     limit: int | None
     chat: bool
-    asked: Asked = field(repr=False)
+    asked: EvaluatedModel = field(repr=False)
     examples: Mapping[str, list[Example]] = field(repr=False)
     answers: Mapping[str, list[Answer]] = field(repr=False)
     scored: Mapping[str, TaskScores] = field(repr=False)
@@ -86,7 +86,7 @@ class Evaluation:
         return f"{self.suite.name} of {self.target}{first}"
 
     @property
-    def table(self) -> Rows:
+    def table(self) -> TableRows:
         """The scores and averages as text: a header, and a row for each."""
         return suite_scores.table(self.scored, self.aggregates)
 
@@ -171,7 +171,7 @@ def evaluate(
     session = open_session(target, device=device, precision=precision, base=base)
     answers = _answers(tasks, examples, session, chat)
     scored = {task.name: task_scores(task, answers[task.name], resamples) for task in tasks}
-    efficiency = probe(session, examples, replies_folder(session)) if found.timed else None
+    efficiency = speed_of(session, examples, replies_folder(session)) if found.timed else None
     return Evaluation(
         os.fspath(target),
         found,
@@ -186,10 +186,10 @@ def evaluate(
     )
 
 
-def _asked(session: Session) -> Asked:
+def _asked(session: Session) -> EvaluatedModel:
     tuned = session.attached is not None or bool(session.record)
     template = session.encoder.chat
-    return Asked(session.base.name, session.base.digest, tuned, template, session.record)
+    return EvaluatedModel(session.base.name, session.base.digest, tuned, template, session.record)
 
 
 def identity(session: Session) -> str:

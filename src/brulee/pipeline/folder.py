@@ -20,6 +20,7 @@ from brulee.progress import note
 from brulee.recipe import ADDED, MethodSpec, Recipe, load_recipe, recipe_from_dict
 from brulee.recipe.given_rows import PREFIX
 from brulee.reporting.results import FILE_NAME as RESULTS
+from brulee.textfile import write_text
 
 SWEEP_LOCK = ".sweep.lock"  # identifies a sweep's folder
 _RECIPE, _MANIFEST = "recipe.yaml", "manifest.json"
@@ -96,7 +97,7 @@ class RunFolder:
         self.write_json(_MANIFEST, written)
         self.write_json("split.json", split)
         # Last: a folder with a recipe counts as a run, so all else must exist.
-        _write_whole(self.path / _RECIPE, self.recipe.to_yaml())
+        write_text(self.path / _RECIPE, self.recipe.to_yaml())
 
     def _move_aside(self) -> None:
         """Rename an earlier run to NAME.1, NAME.2 ..., so that nothing is lost."""
@@ -147,7 +148,7 @@ class RunFolder:
     def write_json(self, name: str, values: dict[str, Any]) -> None:
         """Write a JSON file of the folder atomically."""
         text = json.dumps(values, indent=2, ensure_ascii=False) + "\n"
-        _write_whole(self.path / name, text)
+        write_text(self.path / name, text)
 
 
 def open_run(recipe: Recipe, command: str, folder: Path | None, fresh: bool) -> RunFolder:
@@ -230,17 +231,6 @@ def _read_json(path: Path) -> dict[str, Any]:
         raise InputError(
             f"{path}: not a JSON object; delete it, or start over with --fresh."
         ) from None
-
-
-def _write_whole(path: Path, text: str) -> None:
-    """Write a file atomically, by a rename."""
-    aside = path.with_name(f".{path.name}.tmp")
-    try:
-        aside.write_text(text, encoding="utf-8")
-        aside.replace(path)
-    except OSError:
-        aside.unlink(missing_ok=True)
-        raise
 
 
 def _number_aside(run: Path) -> str:

@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerBase
 from brulee.errors import InputError, nearest
 from brulee.methods import Method
 from brulee.methods.alongside import NOTHING, Alongside
-from brulee.methods.continuing import Start
+from brulee.methods.continuing import StartAdapter
 from brulee.models.added_tokens import NewToken, asked, extend
 from brulee.models.loading import Base
 from brulee.models.tokenizers import load_tokenizer
@@ -19,7 +19,7 @@ from brulee.recipe import ADDED, ALONGSIDE, Recipe
 
 
 @dataclass(frozen=True)
-class Rows:
+class TokenRows:
     """Tokens whose rows are trained with any method that stores an adapter.
 
     `vocabulary`: how many rows the model needs at least.
@@ -33,22 +33,24 @@ class Rows:
         return NOTHING if method.stores_model else self.trained
 
 
-NO_ROWS = Rows()
+NO_ROWS = TokenRows()
 
 
-def rows_of(recipe: Recipe) -> Rows:
+def rows_of(recipe: Recipe) -> TokenRows:
     """The rows of a resolved recipe; its tokenizer alone is read, and only if it names any."""
     spec = recipe.base
     whole = tuple(recipe.method.train_whole)
     if not (spec.add_tokens or spec.add_special_tokens or recipe.method.train_tokens):
-        return Rows(Alongside(whole=whole)) if whole else NO_ROWS
+        return TokenRows(Alongside(whole=whole)) if whole else NO_ROWS
     tokenizer, _ = load_tokenizer(spec.name, spec.revision, recipe.source.resolve)
     added, _ = extend(tokenizer, asked(spec))
     last = max((token.id or 0 for token in added), default=-1)
-    return Rows(Alongside(_ids(recipe, tokenizer, added), whole=whole), last + 1)
+    return TokenRows(Alongside(_ids(recipe, tokenizer, added), whole=whole), last + 1)
 
 
-def alongside_of(recipe: Recipe, base: Base, method: Method, start: Start | None) -> Alongside:
+def alongside_of(
+    recipe: Recipe, base: Base, method: Method, start: StartAdapter | None
+) -> Alongside:
     """What is trained alongside the method: rows of added tokens, and what the recipe names.
 
     Full fine-tuning trains everything anyway, and an adapter to start from has its own. Raises

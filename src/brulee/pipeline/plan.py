@@ -17,9 +17,9 @@ from brulee.methods.continuing import resolved
 from brulee.models.configuration import model_name, within_context
 from brulee.models.precision import pick_dtype
 from brulee.models.skeleton import depth, held_as, load_skeleton
-from brulee.pipeline.new_tokens import Rows, rows_of
+from brulee.pipeline.checks import check_named, device_of
+from brulee.pipeline.new_tokens import TokenRows, rows_of
 from brulee.pipeline.plan_trial import Sample, Tried, deeper, tried
-from brulee.pipeline.preparation import check_named, device_of
 from brulee.planning.apart import Apart
 from brulee.planning.cost import Cost, Saves, cost
 from brulee.planning.memory import Memory, memory, room
@@ -116,7 +116,7 @@ class _Trials:
     recipe: Recipe
     device: torch.device
     dtype: torch.dtype
-    rows: Rows
+    rows: TokenRows
 
     def of(
         self, counted: Count, options: Mapping[str, Any], fitting: int | None = None

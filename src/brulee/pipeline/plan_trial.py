@@ -23,7 +23,7 @@ from brulee.methods.base import Attached
 from brulee.models.loading import Base
 from brulee.models.skeleton import held_as, load_shallow
 from brulee.models.tokenizers import load_encoder
-from brulee.pipeline.new_tokens import NO_ROWS, Rows
+from brulee.pipeline.new_tokens import NO_ROWS, TokenRows
 from brulee.planning.apart import unseen_bytes
 from brulee.planning.probe import Probe, Prober, heaviest, tokens_of
 from brulee.recipe import MethodSpec, Recipe
@@ -99,7 +99,7 @@ def tried(
     options: Mapping[str, Any],
     device: torch.device,
     dtype: torch.dtype,
-    rows: Rows = NO_ROWS,
+    rows: TokenRows = NO_ROWS,
     fitting: int | None = None,
 ) -> Tried:
     """Train the method briefly on `layers` layers of `model`, a name or a path.
@@ -145,7 +145,9 @@ def tried(
     )
 
 
-def _attach(sample: Sample, method: Method, base: Base, autocast: bool, rows: Rows) -> Attached:
+def _attach(
+    sample: Sample, method: Method, base: Base, autocast: bool, rows: TokenRows
+) -> Attached:
     sample.instruct(method)
     if method.documents():
         passes = Passes(base, most=1, autocast=autocast)

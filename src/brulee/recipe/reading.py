@@ -15,6 +15,7 @@ from brulee.recipe.overrides import apply
 from brulee.recipe.recipe import Recipe
 from brulee.recipe.source import Source
 from brulee.recipe.validation import check
+from brulee.textfile import read_text
 from brulee.yaml_lines import parse
 
 # Suffixes of data files; a recipe may be .yaml, .yml or .json.
@@ -58,18 +59,16 @@ def load_recipe(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
     if not file.is_file():
         beside = sorted(p.name for p in file.parent.glob("*.yaml")) if file.parent.is_dir() else []
         close = nearest(file.name, beside)
-        hint = f" Did you mean {file.parent / close[0]}?" if close else ""
-        raise InputError(f"{path}: no such recipe file.{hint}")
+        hint = (
+            f"Did you mean {file.parent / close[0]}?" if close else "brulee init DATA writes one."
+        )
+        raise InputError(f"{path}: no such recipe file. {hint}")
     if file.suffix in _ROWS:
         raise InputError(
             f"{path}: these are rows, not a recipe; `brulee init {path}` writes one, or a .yaml "
             f"file names them: data: {{source: {path}}}."
         )
-    try:
-        text = file.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not UTF-8 text (byte {error.start}).") from None
-    values, lines = parse(text, str(path))
+    values, lines = parse(read_text(file, str(path)), str(path))
     if not isinstance(values, dict):
         found = "the file is empty" if values is None else "it has no keys"
         raise InputError(

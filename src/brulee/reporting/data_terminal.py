@@ -17,7 +17,7 @@ from brulee.data.splits import NAMES
 from brulee.printable import printable
 from brulee.reporting import wording
 from brulee.reporting.data_headline import clauses, headline
-from brulee.reporting.tables import Rows
+from brulee.reporting.tables import TableRows
 
 _BLOCKS = " ▁▂▃▄▅▆▇█"
 _BARS = 12
@@ -81,8 +81,8 @@ def _merged(found: Lengths) -> tuple[list[int], int]:
     return bins, found.bin_width * step
 
 
-def _spreads(found: Inspection) -> Rows:
-    table = Rows(("Tokens", "Mean", "p50", "p95", "Longest", "Spread"))
+def _spreads(found: Inspection) -> TableRows:
+    table = TableRows(("Tokens", "Mean", "p50", "p95", "Longest", "Spread"))
     named = (("whole", found.total), ("prompt", found.prompt), ("completion", found.completion))
     for name, one in named:
         cells = (f"{one.mean:,.1f}", f"{one.p50:,}", f"{one.p95:,}", f"{one.max:,}")
@@ -96,10 +96,12 @@ def _sparkline(bins: Sequence[int]) -> str:
     return "".join(_BLOCKS[max(bool(n), round(n / most * 8))] for n in bins)
 
 
-def _cuts(found: Inspection) -> Rows:
+def _cuts(found: Inspection) -> TableRows:
     shots = any(cut.fewer_examples for cut in found.cuts)
     further = ["Fewer examples"] if shots else []
-    table = Rows(("At", *further, "Rows cut", "", "Tokens lost", "Completions cut", "Do not fit"))
+    table = TableRows(
+        ("At", *further, "Rows cut", "", "Tokens lost", "Completions cut", "Do not fit")
+    )
     for cut in found.cuts:
         here = "bold" if cut.max_length == found.max_length else ""
         share = wording.percent(cut.rows_cut / found.measured)
@@ -110,16 +112,16 @@ def _cuts(found: Inspection) -> Rows:
     return table
 
 
-def _mix(found: Inspection) -> Rows:
+def _mix(found: Inspection) -> TableRows:
     """The mix by task, or by template if there is only one task."""
     if len(found.mix) == 1:
         read = f" of the first {found.measured:,}" if found.measured < found.draws else ""
-        table = Rows((f"Template{read}", "Draws", "Of draws", "Tokens", "Of tokens"))
+        table = TableRows((f"Template{read}", "Draws", "Of draws", "Tokens", "Of tokens"))
         for one in found.templates[:_TASKS]:
             drawn, learned = wording.percent(one.share), wording.percent(one.token_share)
             table.add(one.template, f"{one.draws:,}", drawn, f"{one.tokens:,}", learned)
         return _more(table, len(found.templates) - _TASKS)
-    table = Rows(("Task", "Rows", "Epochs", "Draws", "Rate", "Of draws", "Of tokens"))
+    table = TableRows(("Task", "Rows", "Epochs", "Draws", "Rate", "Of draws", "Of tokens"))
     # Tasks that need attention come first.
     for one in sorted(found.mix, key=lambda one: not one.odd)[:_TASKS]:
         epochs = Text(f"{one.epochs or 0:,.2f}", style="bold red" if one.odd else "")
@@ -128,9 +130,9 @@ def _mix(found: Inspection) -> Rows:
     return _more(table, len(found.mix) - _TASKS)
 
 
-def _splits(found: Inspection) -> Rows:
+def _splits(found: Inspection) -> TableRows:
     heads = ("Train", "Valid.", "Test", "Duplicates", "Near-dup.", "In two splits", "Dropped")
-    table = Rows(("Task", *heads))
+    table = TableRows(("Task", *heads))
     for task in sorted(found.tasks, key=lambda task: not task.leaks)[:_TASKS]:
         inputs = sum(o.rows for o in task.texts.leakage.overlaps if o.kind == "input")
         leaks = Text(f"{inputs:,}", style="bold red" if inputs else "")
@@ -141,7 +143,7 @@ def _splits(found: Inspection) -> Rows:
     return _more(table, len(found.tasks) - _TASKS)
 
 
-def _labels(found: Inspection) -> list[Rows]:
+def _labels(found: Inspection) -> list[TableRows]:
     shown = []
     for task in found.tasks[:5]:
         if task.texts.labels is None:
@@ -149,7 +151,7 @@ def _labels(found: Inspection) -> list[Rows]:
         counts = task.texts.labels.counts
         first = next(iter(counts))
         ranked = sorted(counts[first], key=lambda label: -counts[first][label])
-        table = Rows((f"{task.path}: {len(ranked)} labels", *(name for name in counts)))
+        table = TableRows((f"{task.path}: {len(ranked)} labels", *(name for name in counts)))
         # Of many labels, show only the most and the least frequent.
         half = _LABELS // 2
         brief = ranked if len(ranked) <= _LABELS + 2 else [*ranked[:half], "", *ranked[-half:]]
@@ -217,7 +219,7 @@ def _preview(row: Shown) -> list[Piece]:
     return [*row.pieces[:head], *([gap] if tail > head else []), *row.pieces[tail:]]
 
 
-def _more(table: Rows, left: int) -> Rows:
+def _more(table: TableRows, left: int) -> TableRows:
     if left > 0:
         table.add(f"... and {left:,} more")
     return table

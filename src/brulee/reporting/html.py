@@ -10,7 +10,6 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from brulee.errors import InputError
 from brulee.reporting import results as results_file
 from brulee.reporting import several_tasks, wording
 from brulee.reporting.items import Item, read_items
@@ -31,6 +30,7 @@ from brulee.reporting.page_texts import texts
 from brulee.reporting.page_training import read_events, training
 from brulee.reporting.results import Results
 from brulee.reporting.verdict import verdict
+from brulee.textfile import read_text
 
 FILE_NAME = "report.html"
 
@@ -167,7 +167,4 @@ def _folded(title: str, text: str) -> str:
 
 
 def _read(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8") if file.is_file() else ""
-    except UnicodeDecodeError as error:
-        raise InputError(f"{file}: byte {error.start} is not UTF-8 text.") from None
+    return read_text(file) if file.is_file() else ""

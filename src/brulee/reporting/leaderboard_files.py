@@ -16,6 +16,7 @@ from brulee.reporting.leaderboard import Entry, in_unlike_phrasings, lower_is_be
 from brulee.reporting.phrasings import asked_in, texts_of
 from brulee.reporting.results import Results
 from brulee.reporting.wording import method_name
+from brulee.textfile import read_text
 
 _Z: Final = 1.96  # half-width of a 95% interval in standard errors
 # The harness's metric names that differ from those in results.json.
@@ -96,10 +97,7 @@ def _of_folder(folder: Path, name: str | None) -> list[Entry]:
 def _of_file(file: Path, name: str | None) -> list[Entry]:
     if not file.is_file():
         raise InputError(f"{file}: no such file or folder.")
-    try:
-        values = parse_json(file.read_text(encoding="utf-8-sig"), file)
-    except UnicodeDecodeError as error:
-        raise InputError(f"{file}: byte {error.start} is not UTF-8 text.") from None
+    values = parse_json(read_text(file), file)
     if isinstance(values, dict) and isinstance(values.get("results"), dict):
         return list(_harness(values, name or _harness_model(values, file), str(file)))
     found = results_file.read(file)

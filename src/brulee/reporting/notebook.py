@@ -10,7 +10,7 @@ from rich.text import Text
 from brulee.reporting import sweep_text, terminal
 from brulee.reporting.results import Results
 from brulee.reporting.sweep_results import Sweep
-from brulee.reporting.tables import Rows
+from brulee.reporting.tables import TableRows
 from brulee.reporting.verdict import verdict
 
 
@@ -33,12 +33,12 @@ def sweep_html(found: Sweep, page: Path) -> str:
     return f"<div><p><b>{escape(first)}.</b></p><ul>{listed}</ul>{shown}<p>{link}</p></div>"
 
 
-def suite_html(of: str, scores: Rows) -> str:
+def suite_html(of: str, scores: TableRows) -> str:
     """A suite's scores in the same style, under the name of the model."""
     return f"<div><p><b>{escape(of)}</b></p>{_table(scores)}</div>"
 
 
-def _table(rows: Rows) -> str:
+def _table(rows: TableRows) -> str:
     heads = "".join(f"<th>{escape(head)}</th>" for head in rows.heads)
     body = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in rows.rows)
     return f"<table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>"

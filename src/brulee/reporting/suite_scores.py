@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from brulee.evaluation.stats import Interval
 from brulee.evaluation.tasks import Aggregate, TaskScores
 from brulee.reporting import wording
-from brulee.reporting.tables import Rows
+from brulee.reporting.tables import TableRows
 
 
-def table(scored: Mapping[str, TaskScores], averages: Sequence[Aggregate]) -> Rows:
+def table(scored: Mapping[str, TaskScores], averages: Sequence[Aggregate]) -> TableRows:
     """Task, metric, value, 95% interval and items; `scored` is keyed by task name."""
-    shown = Rows(("task", "score", "value", "95% interval", "items"))
+    shown = TableRows(("task", "score", "value", "95% interval", "items"))
     for task, found in scored.items():
         for key, one in found.scores.items():
             shown.add(task, key, *_cells(one.interval), wording.items(one.interval.n, one.units))

@@ -25,6 +25,7 @@ from brulee.reporting.sweep_text import (
     tested,
     verdict,
 )
+from brulee.textfile import write_text
 
 FILE_NAME = "sweep.html"
 
@@ -65,9 +66,8 @@ section p a { color: inherit; }
 
 def write_page(found: Sweep, folder: Path) -> Path:
     """Write sweep.html atomically; returns its path."""
-    target, aside = folder / FILE_NAME, folder / f".{FILE_NAME}.tmp"
-    aside.write_text(render(found), encoding="utf-8")
-    aside.replace(target)
+    target = folder / FILE_NAME
+    write_text(target, render(found))
     return target
 
 

@@ -12,7 +12,7 @@ from rich.text import Text
 from brulee.reporting import wording
 from brulee.reporting.results import Comparison
 from brulee.reporting.sweep_results import LOSS, Sweep, Trial
-from brulee.reporting.tables import Rows
+from brulee.reporting.tables import TableRows
 
 _STATES = {"pruned": "ended early", "failed": "failed", "running": "running"}
 _FEW = 30  # validation rows; with fewer, the text warns that the choice is uncertain
@@ -43,13 +43,13 @@ def verdict(found: Sweep) -> list[str]:
     return [_first(found, best), *_test(found), *_doubts(found), *_losses(found)]
 
 
-def trials(found: Sweep) -> Rows:
+def trials(found: Sweep) -> TableRows:
     """The trials, best first, then those without a score."""
     keys = axes(found)
     heads = ["Trial", objective(found), *(short(key) for key in keys), "Seconds"]
     rest = [trial for trial in found.trials if trial.value is None]
     noted = [note(found, trial) for trial in (*found.ranked, *rest)]
-    rows = Rows([*heads, ""] if any(noted) else heads)
+    rows = TableRows([*heads, ""] if any(noted) else heads)
     for trial, said in zip((*found.ranked, *rest), noted, strict=True):
         values = [shown(trial.along.get(key)) for key in keys]
         best = "bold" if trial == found.best else ""
@@ -58,12 +58,16 @@ def trials(found: Sweep) -> Rows:
     return rows
 
 
-def test(found: Sweep) -> Rows:
+def test(found: Sweep) -> TableRows:
     """Scores on the test rows: before, the recipe's own setting, the chosen one, the difference."""
     several = len({pair.task for pair in found.test}) > 1
-    rows = Rows(("On the test rows", "Before", "Own", "Chosen", "Difference", "95% interval", "p"))
+    rows = TableRows(
+        ("On the test rows", "Before", "Own", "Chosen", "Difference", "95% interval", "p")
+    )
     if not found.test:
-        rows = Rows(("On the test rows", "Before", "Chosen", "Difference", "95% interval", "p"))
+        rows = TableRows(
+            ("On the test rows", "Before", "Chosen", "Difference", "95% interval", "p")
+        )
     for pair in found.test or tested(found):
         name = wording.metric_name(pair.metric)
         before = before_of(found, pair) if found.test else wording.fixed(pair.base)

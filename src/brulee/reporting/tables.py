@@ -25,7 +25,7 @@ _BLOCKS: Final = re.compile(r"[ ▁-█]+")  # a sparkline, which like a number 
 
 
 @dataclass
-class Rows:
+class TableRows:
     """A table under construction."""
 
     heads: Sequence[str]

@@ -13,7 +13,7 @@ from brulee.errors import InputError
 from brulee.printable import printable
 from brulee.reporting import phrasings, wording
 from brulee.reporting.results import Paired, Results, Who
-from brulee.reporting.tables import Rows
+from brulee.reporting.tables import TableRows
 from brulee.reporting.verdict import verdict
 
 _KEPT_STYLE = {"kept": "", "forgot": "bold red", "improved": "green", "unclear": "yellow"}
@@ -47,7 +47,7 @@ def printed(show: Callable[[Console], None]) -> str:
     return out.getvalue().strip("\n")
 
 
-def tables(results: Results) -> tuple[Rows, Rows, Rows]:
+def tables(results: Results) -> tuple[TableRows, TableRows, TableRows]:
     """The tables of scores, of each task's first score over phrasings, of guards; may be empty."""
     return _scores(results), _phrasings(results), _guards(results)
 
@@ -86,10 +86,10 @@ def _grouped(results: Results) -> str:
     return f"{listed}. Items of a group are not independent: groups are resampled as a whole."
 
 
-def _scores(results: Results) -> Rows:
+def _scores(results: Results) -> TableRows:
     tasks = {pair.task for pair in results.comparisons}
     p = "p (Holm)" if any(pair.p_holm is not None for pair in results.comparisons) else "p"
-    table = Rows(("Score", "Before", "After", "Difference", "95% interval", p))
+    table = TableRows(("Score", "Before", "After", "Difference", "95% interval", p))
     for pair in results.comparisons:
         name = wording.metric_name(pair.metric)
         label = name if len(tasks) == 1 else f"{pair.task} {name}"
@@ -98,15 +98,15 @@ def _scores(results: Results) -> Rows:
     return table
 
 
-def _phrasings(results: Results) -> Rows:
-    table = Rows(("Over phrasings", *phrasings.HEADS))
+def _phrasings(results: Results) -> TableRows:
+    table = TableRows(("Over phrasings", *phrasings.HEADS))
     for task, what, cells in phrasings.rows(results, every=False):
         table.add(f"{task} {what}".strip(), *cells)
     return table
 
 
-def _guards(results: Results) -> Rows:
-    table = Rows(("Guard", "Before", "After", "Difference", "95% interval", "Outcome"))
+def _guards(results: Results) -> TableRows:
+    table = TableRows(("Guard", "Before", "After", "Difference", "95% interval", "Outcome"))
     for guard in results.forgetting:
         style = _KEPT_STYLE[guard.kept]
         name = f"{guard.task} {wording.metric_name(guard.metric)}"
@@ -135,9 +135,11 @@ def cost(results: Results) -> str:
     return " · ".join(text for value, text in parts if value)
 
 
-def _comparison(results: Sequence[Results], task: str, metrics: Sequence[str], guard: bool) -> Rows:
+def _comparison(
+    results: Sequence[Results], task: str, metrics: Sequence[str], guard: bool
+) -> TableRows:
     title = f"{task} (guard)" if guard else task
-    table = Rows(("Run", *(wording.metric_name(metric) for metric in metrics)), title)
+    table = TableRows(("Run", *(wording.metric_name(metric) for metric in metrics)), title)
     how = [
         f"{phrasings.over(run, task)}{items}{mark}"
         for run, items, mark in zip(
@@ -168,9 +170,9 @@ def _items(results: Sequence[Results], task: str) -> list[str]:
     return [one if count and not alike else "" for count, one in zip(counts, said, strict=True)]
 
 
-def _apart(results: Sequence[Results]) -> Rows:
+def _apart(results: Sequence[Results]) -> TableRows:
     """The spread of each task's first score over phrasings, for all runs and their bases."""
-    table = Rows(("Over phrasings", *phrasings.HEADS))
+    table = TableRows(("Over phrasings", *phrasings.HEADS))
     shown: set[tuple[str, ...]] = set()
     for number, run in enumerate(results):
         for one in phrasings.firsts(run):
@@ -198,9 +200,9 @@ def _cell(run: Results, who: Who, task: str, metric: str) -> str:
     return f"{wording.fixed(score.value)} ±{wording.fixed(half)}"
 
 
-def _costs(results: Sequence[Results]) -> Rows:
+def _costs(results: Sequence[Results]) -> TableRows:
     heads = ("Run", "Method", "Trained", "Time", "Tokens/s", "Memory", "Disk")
-    table = Rows(heads, "cost")
+    table = TableRows(heads, "cost")
     for run in results:
         cost = run.cost
         share = cost.trainable_share

@@ -14,7 +14,7 @@ from brulee.training.trainer import Trainer
 
 
 @dataclass(frozen=True)
-class Measured:
+class TrainingSpeed:
     """The measurements of every step. Tokens exclude padding.
 
     `operations` are those of all counted steps (`training_operations`); `rates` is the machine's
@@ -50,7 +50,7 @@ class Measured:
         return {"tokens_per_second": speed, "share_of_product_rate": shares, **asdict(self)}
 
 
-def measure(trainer: Trainer) -> Measured:
+def measure(trainer: Trainer) -> TrainingSpeed:
     """Train to the end, after measuring the machine's product rates."""
     device = trainer.base.device
     rates = {
@@ -61,7 +61,7 @@ def measure(trainer: Trainer) -> Measured:
     steps = [e for e in read_events(trainer.folder / "events.jsonl") if e["event"] == "step"]
     learned = [_learned(trainer, step) for step in range(totals.steps)]
     tokens = [int(e["tokens"]) for e in steps]
-    return Measured(
+    return TrainingSpeed(
         seconds=[e["seconds"] for e in steps],
         losses=[e["loss"] for e in steps],
         grad_norms=[e["grad_norm"] for e in steps],

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from brulee.errors import InputError, StoppedError
+from brulee.textfile import write_text
 
 
 class EventLog:
@@ -40,10 +41,7 @@ class EventLog:
         if not self.writes:
             return
         kept = [line for line in read_events(self.path) if line.get("step", 0) <= step]
-        text = "".join(json.dumps(line) + "\n" for line in kept)
-        aside = self.path.with_suffix(".tmp")
-        aside.write_text(text, encoding="utf-8")
-        aside.replace(self.path)
+        write_text(self.path, "".join(json.dumps(line) + "\n" for line in kept))
 
 
 def read_events(path: Path) -> list[dict[str, Any]]:

@@ -15,7 +15,7 @@ import torch
 from torch.optim import Optimizer
 
 from brulee.errors import InputError, unknown
-from brulee.methods.base import Group
+from brulee.methods.base import ParameterGroup
 from brulee.models.quantising import need_bitsandbytes
 from brulee.recipe import TrainSpec
 from brulee.training.adafactor import Adafactor
@@ -52,7 +52,9 @@ def check_optimizer(spec: TrainSpec, on_gpu: bool) -> None:
             )
 
 
-def optimizer_of(spec: TrainSpec, groups: Sequence[Group], learning_rate: float) -> Optimizer:
+def optimizer_of(
+    spec: TrainSpec, groups: Sequence[ParameterGroup], learning_rate: float
+) -> Optimizer:
     """The optimiser of `spec` for a method's groups, with weight decay for groups that want it.
 
     Raises InputError as `check_optimizer` does.

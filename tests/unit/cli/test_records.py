@@ -43,7 +43,7 @@ def test_references_are_one_text_or_several() -> None:
     [
         ("a.txt", "", "a.txt: the file is empty"),
         ("a.csv", "x", "unknown kind of file '.csv'; valid: .txt, .jsonl"),
-        ("a.txt", b"ab\xff", "a.txt: not UTF-8 text (byte 2)"),
+        ("a.txt", b"ab\xff", "a.txt: byte 2 is not UTF-8 text"),
         ("a.jsonl", '"x"\n{"y": \n', "a.jsonl, line 2: not valid JSON"),
         ("a.jsonl", '"x"\n' + "9" * 5000, "a.jsonl, line 2: not usable JSON"),
     ],

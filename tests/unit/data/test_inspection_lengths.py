@@ -2,11 +2,11 @@
 
 import pytest
 
-from brulee.data.inspection_lengths import Cut, Measured, cuts, lengths, packing, sizes
+from brulee.data.inspection_lengths import Cut, MeasuredDocument, cuts, lengths, packing, sizes
 
 
-def document(prompt: int, learned: int, least: int | None = None) -> Measured:
-    return Measured("task", 0, 0, prompt, learned, least)
+def document(prompt: int, learned: int, least: int | None = None) -> MeasuredDocument:
+    return MeasuredDocument("task", 0, 0, prompt, learned, least)
 
 
 def test_quantiles_are_lengths_that_occur_and_bins_count_every_one() -> None:
@@ -53,7 +53,7 @@ def test_packing_wastes_the_end_of_passes_and_padding_up_to_the_longest() -> Non
 
 
 def test_examples_go_before_the_source_does() -> None:
-    shown = Measured("task", 0, 0, 190, 10, least=40, fewer=(150, 100, 60))
+    shown = MeasuredDocument("task", 0, 0, 190, 10, least=40, fewer=(150, 100, 60))
     at_120, at_50, at_30 = cuts([shown], (120, 50, 30))
     assert at_120 == Cut(120, rows_cut=0, tokens_lost=100, misfits=0, fewer_examples=1)
     assert at_50 == Cut(50, rows_cut=1, tokens_lost=150, misfits=0)

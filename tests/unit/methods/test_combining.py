@@ -235,7 +235,7 @@ def test_a_result_says_what_it_is_made_of_and_is_found(
     assert (made.label, made.notes) == ("LoRA r4 (dare of 2)", ())
     assert [one.name for one in made.parts] == ["one", "b"]
     ours = json.loads((out / OURS).read_text())
-    digest = open_adapter(tmp_path / "b").ours["tensors_digest"]
+    digest = open_adapter(tmp_path / "b").record["tensors_digest"]
     assert ours["combined"]["of"][1] == {
         "name": "b", "label": "LoRA r8", "weight": 0.3, "tensors_digest": digest,
     }  # fmt: skip

@@ -15,7 +15,7 @@ from brulee.methods import build_method
 from brulee.methods.adapter_files import CONFIG, OURS, WEIGHTS
 from brulee.methods.base import Attached
 from brulee.methods.checkpoint import open_adapter
-from brulee.methods.differences import Difference, Part, compare
+from brulee.methods.differences import Difference, PartDifference, compare
 from brulee.methods.storing import save_adapter
 from brulee.models.loading import Base
 from brulee.recipe import MethodSpec
@@ -44,7 +44,7 @@ def _compare(a: Path, b: Path) -> Difference:
     return compare(open_adapter(a), open_adapter(b))
 
 
-def _part(found: Difference, name: str) -> Part:
+def _part(found: Difference, name: str) -> PartDifference:
     return next(part for part in found.parts if part.name == name)
 
 

@@ -22,7 +22,7 @@ from brulee.models.attention import packed, packs_exactly
 from brulee.models.experts import experts_in, router_modules
 from brulee.models.fused_decoder import FusedDecoder
 from brulee.models.head import CompletionLoss
-from brulee.models.layer_form import Form, read_form
+from brulee.models.layer_form import DecoderForm, read_form
 from brulee.recipe import MethodSpec
 
 _FOUND = runpy.run_path(str(Path(__file__).parents[2] / "experts.py"))
@@ -128,7 +128,7 @@ def test_a_bf16_model_is_as_near_to_fp32_as_by_its_layers(name: str) -> None:
     assert abs(found - exact) <= 2 * abs(own - exact) + 0.02 * exact
 
 
-def _form(model: PreTrainedModel) -> Form:
+def _form(model: PreTrainedModel) -> DecoderForm:
     form = read_form(model)
     assert form is not None
     return form
@@ -173,11 +173,11 @@ def test_what_is_misread_in_a_layer_of_experts_is_found(
     model = make_experts(name)
     assert fused_trial.form_is_right(model, _form(model), FusedDecoder)
 
-    def misread(model: PreTrainedModel) -> Form:
+    def misread(model: PreTrainedModel) -> DecoderForm:
         layers = read_form(model)
         assert layers is not None
         left_out = {wrong: None if wrong == "before_mlp" else ""}
-        return Form(tuple(replace(each, **left_out) for each in layers.layers))
+        return DecoderForm(tuple(replace(each, **left_out) for each in layers.layers))
 
     monkeypatch.setattr(fused_trial, "read_form", misread)
     assert not fused_trial.form_is_right(model, misread(model), FusedDecoder)

@@ -22,7 +22,7 @@ from brulee.data.encoding import Encoded
 from brulee.models import fused_attention, fused_decoder, fused_trial
 from brulee.models.fused_decoder import FusedDecoder
 from brulee.models.head import CompletionLoss
-from brulee.models.layer_form import Form, read_form
+from brulee.models.layer_form import DecoderForm, read_form
 from brulee.models.twin import WINDOW, twin_of
 
 _FOUND = runpy.run_path(str(Path(__file__).parent / "families.py"))
@@ -216,7 +216,7 @@ def test_the_trial_fails_for_each_property_that_is_misread(
     assert form is not None
     assert fused_trial.form_is_right(model, form, FusedDecoder)
 
-    def misread(model: PreTrainedModel) -> Form:
+    def misread(model: PreTrainedModel) -> DecoderForm:
         found = read_form(model)
         assert found is not None
         return replace(found, layers=tuple(replace(layer, **wrong) for layer in found.layers))
@@ -295,7 +295,7 @@ def test_dropout_that_is_overlooked_is_left_to_the_model(
     model = make_family("gpt2", **_GPT)
     assert fused_decoder.fused_decoder(model) is not None
 
-    def overlooks(model: PreTrainedModel) -> Form:
+    def overlooks(model: PreTrainedModel) -> DecoderForm:
         found = read_form(model)
         assert found is not None
         if place == "words_drop":

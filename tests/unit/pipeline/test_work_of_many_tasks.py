@@ -11,7 +11,7 @@ import pytest
 from brulee.data import corpus as opening
 from brulee.data.corpus import open_corpus
 from brulee.pipeline.asked import asked_of
-from brulee.pipeline.preparation import task_metrics
+from brulee.pipeline.task_metrics import task_metrics
 from brulee.recipe import recipe_from_dict
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from brulee.errors import InputError
-from brulee.methods.base import Group
+from brulee.methods.base import ParameterGroup
 from brulee.recipe import TrainSpec
 from brulee.training.optim import (
     OPTIMIZERS,
@@ -77,10 +77,12 @@ def test_a_name_without_a_computation_is_not_another_one_in_silence() -> None:
         optimizer_of(TrainSpec.model_construct(optimizer="lion"), _groups(), 0.1)
 
 
-def _groups() -> tuple[Group, Group]:
+def _groups() -> tuple[ParameterGroup, ParameterGroup]:
     matrix = torch.nn.Parameter(torch.ones(2, 2))
     vector = torch.nn.Parameter(torch.ones(2))
-    return Group("matrices", (matrix,)), Group("vectors", (vector,), lr_scale=4.0, decay=False)
+    return ParameterGroup("matrices", (matrix,)), ParameterGroup(
+        "vectors", (vector,), lr_scale=4.0, decay=False
+    )
 
 
 def test_decay_and_rate_follow_the_group() -> None:
@@ -107,10 +109,10 @@ def test_a_step_is_adamws() -> None:
     torch.testing.assert_close(vectors.parameters[0].data, torch.full((2,), 0.6))
 
 
-def _large() -> Group:
+def _large() -> ParameterGroup:
     """Enough values that their moments are held in 8 bits."""
     draw = torch.Generator().manual_seed(0)
-    return Group("all", (torch.nn.Parameter(torch.randn(80, 64, generator=draw)),))
+    return ParameterGroup("all", (torch.nn.Parameter(torch.randn(80, 64, generator=draw)),))
 
 
 def test_moments_in_8_bits_step_nearly_as_adamw() -> None:
@@ -146,7 +148,7 @@ def test_pages_need_a_gpu() -> None:
 def test_betas_and_epsilon_are_those_given() -> None:
     weight = torch.nn.Parameter(torch.ones(3))
     optimizer = optimizer_of(
-        TrainSpec(beta1=0.5, beta2=0.75, epsilon=1e-3), [Group("all", (weight,))], 0.1
+        TrainSpec(beta1=0.5, beta2=0.75, epsilon=1e-3), [ParameterGroup("all", (weight,))], 0.1
     )
     for gradient in (1.0, 3.0):
         weight.grad = torch.full((3,), gradient)

@@ -13,7 +13,7 @@ from torch import nn
 from brulee import progress
 from brulee.errors import InputError
 from brulee.methods import build_method
-from brulee.methods.base import Group
+from brulee.methods.base import ParameterGroup
 from brulee.models.loading import Base
 from brulee.recipe import MethodSpec, TrainSpec
 from brulee.training import checkpoint
@@ -48,7 +48,7 @@ def test_adafactor_steps_as_that_of_transformers() -> None:
 
     own, theirs = _drawn(*SHAPES, (7,)), _drawn(*SHAPES, (7,))
     spec = TrainSpec(optimizer="adafactor", weight_decay=0.1)
-    _steps(optimizer_of(spec, [Group("all", own)], 0.01), own, range(4))
+    _steps(optimizer_of(spec, [ParameterGroup("all", own)], 0.01), own, range(4))
     settings: dict[str, Any] = {"relative_step": False, "scale_parameter": False}
     _steps(Adafactor(theirs, lr=0.01, weight_decay=0.1, **settings), theirs, range(4))
     _same(own, theirs, 1e-6)
@@ -59,7 +59,7 @@ def test_muon_steps_as_that_of_torch() -> None:
     own, theirs = _drawn(*SHAPES[:3]), _drawn(*SHAPES[:3])
     before = [parameter.detach().clone() for parameter in own]
     spec = TrainSpec(optimizer="muon", weight_decay=0.1)
-    _steps(optimizer_of(spec, [Group("all", own, maps=True)], 0.01), own, range(4))
+    _steps(optimizer_of(spec, [ParameterGroup("all", own, maps=True)], 0.01), own, range(4))
     like = torch.optim.Muon(
         theirs, lr=0.01, weight_decay=0.1, momentum=0.95, adjust_lr_fn="match_rms_adamw"
     )
@@ -90,7 +90,7 @@ def test_matrices_of_one_shape_move_as_each_does_alone(monkeypatch: pytest.Monke
     for most in (1 << 24, 1):
         monkeypatch.setattr("brulee.training.muon._TOGETHER", most)
         own = _drawn(*[(12, 8)] * 3, (3, 12, 8))
-        _steps(optimizer_of(spec, [Group("all", own, maps=True)], 0.01), own, range(3))
+        _steps(optimizer_of(spec, [ParameterGroup("all", own, maps=True)], 0.01), own, range(3))
         ends.append(own)
     _same(*ends, 1e-6)
 
@@ -102,8 +102,11 @@ def test_what_is_no_map_moves_by_adamw_at_the_rate_of_the_step() -> None:
     ends = []
     for kind, more in (("muon", _drawn((4, 4))), ("adamw", ())):
         own = _drawn((5, 3), (4,))
-        groups = [Group("maps", more, maps=True)] if more else []
-        groups += [Group("tables", own[:1]), Group("vectors", own[1:], decay=False)]
+        groups = [ParameterGroup("maps", more, maps=True)] if more else []
+        groups += [
+            ParameterGroup("tables", own[:1]),
+            ParameterGroup("vectors", own[1:], decay=False),
+        ]
         optimizer = optimizer_of(TrainSpec.model_validate({"optimizer": kind, **spec}), groups, 1.0)
         for share in (0.1, 0.01):
             set_learning_rate(optimizer, share)
@@ -117,7 +120,7 @@ def test_what_is_no_map_moves_by_adamw_at_the_rate_of_the_step() -> None:
 def test_a_checkpoint_has_all_of_it(kind: str, steps: int, tmp_path: Path) -> None:
     def made() -> tuple[tuple[nn.Parameter, ...], torch.optim.Optimizer]:
         own = _drawn(*SHAPES, (7,))
-        groups = [Group("maps", own[:-1], maps=True), Group("vectors", own[-1:])]
+        groups = [ParameterGroup("maps", own[:-1], maps=True), ParameterGroup("vectors", own[-1:])]
         return own, optimizer_of(TrainSpec.model_validate({"optimizer": kind}), groups, 0.01)
 
     straight, optimizer = made()
@@ -137,7 +140,7 @@ def test_fewer_numbers_are_kept() -> None:
     for kind in ("adamw", "adafactor", "muon"):
         own = _drawn((40, 30))
         spec = TrainSpec.model_validate({"optimizer": kind})
-        optimizer = optimizer_of(spec, [Group("maps", own, maps=True)], 0.01)
+        optimizer = optimizer_of(spec, [ParameterGroup("maps", own, maps=True)], 0.01)
         _steps(optimizer, own, range(1))
         kept = optimizer.state[own[0]].values()
         held[kind] = sum(v.numel() for v in kept if isinstance(v, torch.Tensor) and v.ndim)

@@ -18,6 +18,7 @@ from brulee.errors import InputError, unknown
 from brulee.recipe.base import Strict
 from brulee.recipe.source import Source
 from brulee.recipe.validation import check
+from brulee.textfile import read_text
 
 FILE: Final = "task.json"
 GENERATED: Final = (
@@ -121,11 +122,7 @@ def read_task(folder: Path, name: str) -> dict[str, JsonTask]:
 
 
 def _load(file: Path, label: str) -> dict[str, Any]:
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{label}: byte {error.start} is not UTF-8 text.") from None
-    values = parse_json(text, label)
+    values = parse_json(read_text(file, label), label)
     if not isinstance(values, dict):
         raise InputError(f"{label}: a task is a JSON object, but this is a list or a plain value.")
     return values

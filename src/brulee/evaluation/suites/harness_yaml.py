@@ -15,6 +15,7 @@ import yaml
 
 from brulee.errors import InputError, unknown
 from brulee.recipe.source import Source
+from brulee.textfile import read_text
 from brulee.yaml_lines import parse
 
 SUFFIXES: Final = (".yaml", ".yml")
@@ -83,10 +84,7 @@ def _read(file: Path, above: tuple[Path, ...]) -> Config:
 def _text(file: Path) -> str:
     if not file.is_file():
         raise InputError(f"{file}: no such file.")
-    try:
-        return file.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{file}: byte {error.start} is not UTF-8 text.") from None
+    return read_text(file)
 
 
 def _refuse_code(text: str, where: str) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from brulee import textfile
 from brulee.data.json_text import parse_json
 from brulee.errors import InputError, unknown
 
@@ -124,10 +125,7 @@ def read_text(file: Path) -> str:
     """The text of a file. Raises InputError if it is missing, empty or not UTF-8."""
     if not file.is_file():
         raise InputError(f"{file}: no such file.")
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{file}: not UTF-8 text (byte {error.start}).") from None
+    text = textfile.read_text(file)
     if not text.strip():
         raise InputError(f"{file}: the file is empty.")
     return text

@@ -11,9 +11,9 @@ from filelock import FileLock, Timeout
 
 from brulee.errors import AskedToStopError, InputError
 from brulee.models.disk import nearest_folder, try_writing
+from brulee.pipeline.checks import check_named
 from brulee.pipeline.folder import SWEEP_LOCK
 from brulee.pipeline.lock import alone
-from brulee.pipeline.preparation import check_named
 from brulee.pipeline.sweeps import finals
 from brulee.pipeline.sweeps.forecast import check_methods, forecast
 from brulee.pipeline.sweeps.ground import check_pruning, look

@@ -14,8 +14,8 @@ from brulee.evaluation.stats import compare
 from brulee.methods import METHODS
 from brulee.pipeline.asked import asked_of
 from brulee.pipeline.comparing import adjusted, comparison, swaps
-from brulee.pipeline.preparation import task_metrics
 from brulee.pipeline.sweeps.outline import Outline
+from brulee.pipeline.task_metrics import task_metrics
 from brulee.recipe import Recipe
 from brulee.reporting import results
 from brulee.reporting.results import Comparison

@@ -18,8 +18,9 @@ from brulee.inference.session import open_engine
 from brulee.models.context import context_length
 from brulee.pipeline.folder import open_run
 from brulee.pipeline.generating import sampling_of
-from brulee.pipeline.preparation import Prepared, prepare, task_metrics
+from brulee.pipeline.preparation import Prepared, prepare
 from brulee.pipeline.storing import from_disk
+from brulee.pipeline.task_metrics import task_metrics
 from brulee.pipeline.trained import Tuned, ended
 from brulee.recipe import Recipe
 from brulee.reporting.sweep_results import LOSS

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from brulee.errors import InputError
+from brulee.textfile import write_text
 
 
 class Ids:
@@ -22,9 +23,7 @@ class Ids:
         """Write the file atomically."""
         values = {"run": self.run, "ids": self.ids}
         self.folder.mkdir(parents=True, exist_ok=True)
-        aside = self._file.with_suffix(".tmp")
-        aside.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-        aside.replace(self._file)
+        write_text(self._file, json.dumps(values, indent=2) + "\n")
 
     def _read(self) -> None:
         try:

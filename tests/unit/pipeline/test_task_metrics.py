@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from brulee.inference.sampling import Sampling
-from brulee.pipeline.asked import given_names
+from brulee.pipeline.task_metrics import given_names
 from brulee.recipe import load_recipe
 
 

@@ -15,12 +15,15 @@ from brulee.evaluation.tasks import Example, Generation
 from brulee.inference.session import Session
 from brulee.models.context import context_length
 from brulee.pipeline.lock import alone
+from brulee.textfile import write_text
 
 _FILE: Final = "efficiency.json"
 _PROMPTS: Final = 8
 
 
-def probe(session: Session, examples: Mapping[str, Sequence[Example]], folder: Path) -> Efficiency:
+def speed_of(
+    session: Session, examples: Mapping[str, Sequence[Example]], folder: Path
+) -> Efficiency:
     """The speed of the model on the first prompts of a suite, taken from the tasks in turn.
 
     A measurement in `folder` is reused.
@@ -30,9 +33,7 @@ def probe(session: Session, examples: Mapping[str, Sequence[Example]], folder: P
         if file.is_file():
             return Efficiency(**json.loads(file.read_text(encoding="utf-8")))
         found = measure(session.engine, _prompts(session, examples))
-        aside = file.with_name(f".{file.name}.tmp")
-        aside.write_text(json.dumps(asdict(found)) + "\n", encoding="utf-8")
-        aside.replace(file)
+        write_text(file, json.dumps(asdict(found)) + "\n")
         return found
 
 
