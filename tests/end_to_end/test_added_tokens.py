@@ -180,6 +180,10 @@ def test_full_tuning_stores_the_larger_model(added: Any, brulee: Any) -> None:
     assert done.code == 0, done.err
     base = load_base("runs/recipe/model", torch.float32, torch.device("cpu"))
     assert len(base.tokenizer) == base.model.config.vocab_size == 305
+    settings = base.model.generation_config
+    assert settings is not None
+    over = base.tokenizer.convert_tokens_to_ids("<|over|>")
+    assert settings.eos_token_id == [2, over], "other tools would not stop"
     done = brulee("generate", "runs/recipe", "--prompt", PROMPT)
     assert done.code == 0, done.err
 

@@ -7,23 +7,20 @@ ends, and whether earlier text stays unchanged as the chat continues.
 from __future__ import annotations
 
 import functools
-import json
 import re
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from jinja2 import TemplateError
-
+from brulee.data.chat_rendering import MARK, Rendering
 from brulee.data.framing import MEND, FramingError, Segment
 from brulee.data.messages import CALLS, NAME, REASONING, Message, is_learned
 from brulee.data.thoughts import Begun, Thoughts, shown_by
-from brulee.data.tool_template import FAILURES, ToolTemplate, example, needs_tools
+from brulee.data.tool_template import ToolTemplate, example, needs_tools
 from brulee.errors import InputError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-_MARK = "brulee-text-goes-here"
 # Texts that a chat template may interpret or trim.
 _AWKWARD = (
     "?",
@@ -52,15 +49,15 @@ class ChatFraming:
     bounds = False
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, system: str | None, eos: int) -> None:
-        self._tokenizer, self._system = tokenizer, system
-        self._tools = ToolTemplate(self._applied)
+        self._tokenizer, self._render = tokenizer, Rendering(tokenizer, system)
+        self._tools = ToolTemplate(self._render)
         user = [{"role": "user", "content": "?"}]
         asked = self._apply(user, generate=True)
-        whole = self._apply([*user, {"role": "assistant", "content": _MARK}], generate=False)
+        whole = self._apply([*user, {"role": "assistant", "content": MARK}], generate=False)
         begun = Begun.by(asked)
         self._begun = None if whole.startswith(asked) else begun
         self._ended = begun is not None and begun.over
-        self.before, found, after = (self._said(asked, whole) or "").partition(_MARK)
+        self.before, found, after = (self._said(asked, whole) or "").partition(MARK)
         if not found:
             raise InputError(
                 "the model's chat template rewrites the prompt once an answer follows it, so that "
@@ -149,9 +146,9 @@ class ChatFraming:
         }
         found = set()
         for role, chat in chats.items():
-            named = [{**m, NAME: _MARK} if m["role"] == role else m for m in chat]
+            named = [{**m, NAME: MARK} if m["role"] == role else m for m in chat]
             try:
-                if _MARK in self._apply(named, generate=False):
+                if MARK in self._apply(named, generate=False):
                     found.add(role)
             except InputError:
                 continue
@@ -219,7 +216,7 @@ class ChatFraming:
         def framed(text: str) -> str:
             return self.chat([{"role": "user", "content": text}])
 
-        head, found, tail = framed(_MARK).partition(_MARK)
+        head, found, tail = framed(MARK).partition(MARK)
         if not found:
             return None
         try:
@@ -301,8 +298,7 @@ class ChatFraming:
         """The ids that end an answer, and their text in the template, if any."""
         tokenizer = self._tokenizer
         said, ids = (
-            tokenizer(text, add_special_tokens=False)["input_ids"]
-            for text in (_MARK, _MARK + after)
+            tokenizer(text, add_special_tokens=False)["input_ids"] for text in (MARK, MARK + after)
         )
         # Tokenised after an answer, as some tokenizers put a space before the start of a text.
         ids = ids[len(said) :]
@@ -317,60 +313,27 @@ class ChatFraming:
             name = str(tokenizer.convert_ids_to_tokens(token))
             if token not in special or not rest.startswith(name):
                 break
+            if self._begins_turns(name):  # Command A begins one after the last
+                break
             if not self._goes_on_after(text + name):
                 break
             count, text, rest = count + 1, text + name, rest.removeprefix(name)
         return tuple(ids[:count]), text
 
+    def _begins_turns(self, name: str) -> bool:
+        """Whether a chat begins with a control token, so that it ends no turn."""
+        bos = str(self._tokenizer.bos_token or "")
+        return self._asked.removeprefix(bos).lstrip().startswith(name)
+
     def _goes_on_after(self, end: str) -> bool:
         """Whether an answer has the same end when another question follows it."""
         user = {"role": "user", "content": "?"}
-        chat = [user, {"role": "assistant", "content": _MARK}, user]
+        chat = [user, {"role": "assistant", "content": MARK}, user]
         try:
             written = self._apply(chat, generate=False)
         except InputError:
             return False
-        return written.partition(_MARK)[2].startswith(end)
-
-    @functools.cached_property
-    def _takes_system(self) -> bool:
-        chat = [{"role": "system", "content": _MARK}, {"role": "user", "content": "?"}]
-        try:
-            return _MARK in self._written(chat, generate=True)
-        except TemplateError:
-            return False
+        return written.partition(MARK)[2].startswith(end)
 
     def _apply(self, messages: Sequence[Message], tools: str = "", *, generate: bool) -> str:
-        return self._applied([self._tools.taken(m) for m in messages], tools, generate)
-
-    def _applied(self, messages: Sequence[Mapping[str, Any]], tools: str, generate: bool) -> str:
-        """Render messages, with the system message in a place that the template supports."""
-        if self._system and messages[0]["role"] != "system":
-            messages = [{"role": "system", "content": self._system}, *messages]
-        if messages[0]["role"] == "system" and messages[1:] and not self._takes_system:
-            system, first, *rest = messages
-            messages = [{**first, "content": f"{system['content']}\n\n{first['content']}"}, *rest]
-        try:
-            return self._written(messages, tools, generate=generate)
-        except (TemplateError, *FAILURES) as error:
-            roles = ", ".join(m["role"] for m in messages)
-            if tools or any(CALLS in m for m in messages):
-                raise FramingError(
-                    f"the model's chat template refuses these tools or calls: {error} (roles: "
-                    f"{roles})."
-                ) from None
-            raise FramingError(
-                f"the model's chat template refuses the roles {roles}: {error}; "
-                "set model.chat_template=none to train without it."
-            ) from None
-
-    def _written(
-        self, messages: Sequence[Mapping[str, Any]], tools: str = "", *, generate: bool
-    ) -> str:
-        text = self._tokenizer.apply_chat_template(
-            [dict(m) for m in messages],
-            tools=json.loads(tools) if tools else None,
-            tokenize=False,
-            add_generation_prompt=generate,
-        )
-        return str(text)
+        return self._render([self._tools.taken(m) for m in messages], tools, generate)

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _SHEETS = (".xlsx", ".xls", ".ods", ".numbers")
+# The first line of a JSON text over several lines, and the advice for one called .jsonl.
+_BEGINNINGS = ("[", "{", "[{")
+_NAMED = " In a .jsonl file every line is a row; one JSON text with all of them is called .json."
 # Bytes of JSON parsed at a time: few enough that their Python objects stay in a processor's cache.
 _PART = 2_000_000
 _WORTH_A_BAR, _WORTH_A_BAR_OF_HASHING = 20, 500  # megabytes
@@ -128,7 +131,8 @@ def _objects(
             if end < len(line) and line[end:].strip(" \t\r"):
                 value = _json(source, line, number)
         if not isinstance(value, dict):
-            source.fail(f"a row is a JSON object, but this is {_kind(value)}.", number)
+            hint = _NAMED if isinstance(value, list) and not lines else ""
+            source.fail(f"a row is a JSON object, but this is {_kind(value)}.{hint}", number)
         lines.append(number)
         yield value, count
 
@@ -161,7 +165,9 @@ def _json(source: Raw, text: str, first_line: int | None = None) -> Any:
             source.fail(f"not valid JSON: it holds {HOLDS_NUL}", (first_line or 1) + nul - 1)
         what = error.msg.removesuffix(" at").removesuffix(" starting")
         at = f"{what[:1].lower()}{what[1:]} at column {error.colno}"
-        source.fail(f"not valid JSON: {at}.", (first_line or 1) + error.lineno - 1)
+        begun = first_line is not None and text.strip() in _BEGINNINGS
+        hint = _NAMED if begun else ""
+        source.fail(f"not valid JSON: {at}.{hint}", (first_line or 1) + error.lineno - 1)
     except RepeatedKeyError as error:
         source.fail(f"{error}.", first_line)
     except (ValueError, RecursionError):

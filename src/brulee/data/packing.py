@@ -1,7 +1,8 @@
 """Stores tools and tool calls as JSON text, since an Arrow column has one type.
 
 The arguments of calls differ in their keys. As Arrow structs, every call would have the keys of all
-calls, padded with nulls, and an argument with numbers and strings would have no type at all.
+calls, padded with nulls, and an argument with numbers and strings would have no type at all. So has
+the text of a turn that is a list of parts in one turn and a text in another, as OpenAI allows it.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ TOOLS, FUNCTION_CALL = "tools", "function_call"
 
 
 def packed(records: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
-    """The records with tools and the tool calls in chats as JSON text.
+    """The records with tools and the tool calls in chats as JSON text, and texts in parts joined.
 
     Records without chats (lists of turns with a role) are returned unchanged.
     """
@@ -55,9 +56,39 @@ def _chat(value: Any) -> Any:
 
 
 def _turn(turn: Any) -> Any:
-    if not isinstance(turn, dict) or not (CALLS in turn or FUNCTION_CALL in turn):
+    if not isinstance(turn, dict) or not (
+        CALLS in turn or FUNCTION_CALL in turn or isinstance(turn.get("content"), list)
+    ):
         return turn
-    return {k: _text(v) if k in (CALLS, FUNCTION_CALL) else v for k, v in turn.items()}
+    called = {k: _text(v) if k in (CALLS, FUNCTION_CALL) else v for k, v in turn.items()}
+    parts = called.get("content")
+    return called | {"content": joined(parts)} if isinstance(parts, list) else called
+
+
+def joined(parts: list[Any]) -> Any:
+    """The text of a turn's parts; the parts, if one is something other than text."""
+    texts = [part.get("text") or "" for part in parts if is_text(part)]
+    return "".join(texts) if len(texts) == len(parts) else parts
+
+
+def is_text(part: Any) -> bool:
+    """Whether a part of a turn's content is text."""
+    return (
+        isinstance(part, dict)
+        and part.get("type") == "text"
+        and isinstance(part.get("text", 0), str | None)
+    )
+
+
+def turn_beside_text(value: Any) -> int | None:
+    """The number of the first turn of a chat that holds something other than text, if any."""
+    if not _is_chat(value):
+        return None
+    for number, turn in enumerate(value, start=1):
+        parts = turn.get("content") if isinstance(turn, dict) else None
+        if isinstance(parts, list) and not all(map(is_text, parts)):
+            return number
+    return None
 
 
 def _text(value: Any) -> Any:

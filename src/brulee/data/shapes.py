@@ -26,6 +26,8 @@ from brulee.data.template import PLAIN, SEPARATOR
 
 OPENAI, SHAREGPT = ("role", "content"), ("from", "value")
 
+# Columns of a prompt and a completion in the formats that name them.
+NAMED = (("prompt", "completion"), ("instruction", "output"), ("instruction", "response"))
 # Column pairs of sequence-to-sequence data, and an instruction if the names imply the task.
 PAIRS: dict[tuple[str, str], str] = {
     ("input", "output"): "",

@@ -7,13 +7,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from brulee.data.conversations import COLUMNS, has_messages
-from brulee.data.shapes import CONTEXT
+from brulee.data.messages import as_json
+from brulee.data.shapes import CONTEXT, NAMED, PAIRS
 from brulee.data.sources import Rows
 from brulee.data.templates import TemplateSet, library
 from brulee.data.turn_names import KEYS
 from brulee.errors import InputError
 
 _MOST = 6
+_MOST_SHOWN = 40
 _JSON_CHAT = re.compile(r'\s*\[\s*\{\s*"(role|content|from|value)"\s*:')
 
 
@@ -22,6 +24,8 @@ def advice(rows: Rows, sample: Sequence[Mapping[str, Any]]) -> str:
     chats = _chats(sample)
     if chats:
         return chats
+    if other := _other_than_text(rows, sample):
+        return other
     fitting = families_for(rows.columns, sample[0], rows.class_names) if sample else []
     columns = ", ".join(rows.columns)
     said = f"the columns ({columns}) do not say what is asked and what is learned"
@@ -33,6 +37,20 @@ def advice(rows: Rows, sample: Sequence[Mapping[str, Any]]) -> str:
         f"{said}; choose data.templates. Library families that fit these columns: "
         f"{', '.join(fitting)}."
     )
+
+
+def _other_than_text(rows: Rows, sample: Sequence[Mapping[str, Any]]) -> str:
+    """Advice for columns of a known pair, of which one holds something other than text."""
+    pairs = [pair for pair in (*NAMED, *PAIRS) if set(pair) <= set(rows.columns)]
+    for column in pairs[0] if pairs else ():
+        held = next((v for row in sample if isinstance(v := row[column], bool | dict | list)), None)
+        if held is not None:
+            return (
+                f"the column {column!r} holds {as_json(held)[:_MOST_SHOWN]}, which is not text; "
+                f"say in data.templates what is asked and learned, where {{{{{column} | tojson}}}} "
+                "writes it as JSON."
+            )
+    return ""
 
 
 def _alone(sample: Sequence[Mapping[str, Any]]) -> str:

@@ -19,7 +19,7 @@ from brulee.data.allowed import (
     surely_clean,
     too_many_keys,
 )
-from brulee.data.packing import packed
+from brulee.data.packing import packed, turn_beside_text
 from brulee.errors import InputError
 
 if TYPE_CHECKING:
@@ -165,8 +165,13 @@ def _column(name: str, values: list[Any], place: Place) -> pa.Array:
         good, bad = (middle, bad) if _array(values[:middle]) is not None else (good, middle)
     shown = repr(values[good])
     shown = shown if len(shown) <= 60 else shown[:57] + "..."
+    turn = turn_beside_text(values[good])
+    if turn is not None:
+        raise InputError(
+            f"{place(good)}, turn {turn}: the content holds something other than text."
+        )
     if good == 0:
-        raise InputError(f"{place(0)}: column {name!r} holds {shown}, which no column can hold.")
+        raise InputError(f"{place(0)}: column {name!r} holds {shown}, {_unheld(values[0])}.")
     kind = pa.array(values[:good]).type
     raise InputError(
         f"{place(good)}: column {name!r} holds {shown} but the rows before it hold {kind}; "
@@ -191,3 +196,34 @@ def _array(values: list[Any]) -> pa.Array | None:
         return pa.array(values)
     except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
         return None
+
+
+def _unheld(value: Any) -> str:
+    """Why no column can hold a value."""
+    if isinstance(value, int):
+        return "an integer of more than 64 bits; write it as text"
+    clash = _clash([value], "")
+    if clash is None:
+        return "which no column can hold"
+    key, kinds = clash
+    return f"in which {key!r} is {' and '.join(kinds)}; one column has one type"
+
+
+def _clash(values: list[Any], key: str) -> tuple[str, list[str]] | None:
+    """The first key that has values of several kinds within a value, and these."""
+    kinds = sorted({_kind(value) for value in values if value is not None})
+    if len(kinds) > 1:
+        return key, kinds
+    if kinds == ["a list"]:
+        return _clash(list(chain.from_iterable(v for v in values if v is not None)), key)
+    if kinds != ["an object"]:
+        return None
+    objects = [value for value in values if value is not None]
+    names = dict.fromkeys(chain.from_iterable(objects))
+    found = (_clash([one[name] for one in objects if name in one], name) for name in names)
+    return next((clash for clash in found if clash is not None), None)
+
+
+def _kind(value: Any) -> str:
+    kinds = ((bool, "true or false"), (str, "text"), (list, "a list"), (dict, "an object"))
+    return next((name for kind, name in kinds if isinstance(value, kind)), "a number")

@@ -134,9 +134,13 @@ class Begun(NamedTuple):
         if found := _TAG.search(prompt):
             return cls(found[0], _named(found["angle"], found["square"])._replace(begun=True))
         pairs = [pair for pair in _PAIR.finditer(prompt) if not prompt[pair.end() :].strip()]
-        if not pairs:
-            return None
-        return cls(prompt[pairs[0].start() :], _named(pairs[0][1], pairs[0][2]), over=True)
+        if pairs:
+            return cls(prompt[pairs[0].start() :], _named(pairs[0][1], pairs[0][2]), over=True)
+        for tags, _ in _KNOWN:
+            empty = rf"{re.escape(tags.opening)}\s*{re.escape(tags.closing)}\s*\Z"
+            if closed := re.search(empty, prompt):
+                return cls(closed[0], tags, over=True)
+        return None
 
     def ended(self, asked: str, whole: str, reasoning: str) -> str | None:
         """The text to generate after a prompt, from a rendered chat that lacks the prompt's end.

@@ -39,11 +39,9 @@ from brulee.methods.kept import Kept, Tally
 from brulee.methods.shelf import made_by
 from brulee.methods.storing import write_adapter
 from brulee.methods.ways import WAYS, Way, way_of
-from brulee.methods.whole import write_model_record
-from brulee.models.chat_templates import by_record
+from brulee.methods.whole import save_as_recorded, write_model_record
 from brulee.models.disk import check_new_folder, disk_errors, new_folder
 from brulee.models.hub_names import hub_name
-from brulee.models.saving import save_whole
 
 _ADAPTERS: dict[str, Callable[[Sequence[AdapterPart], Plan, Standing], Made]] = {
     "lora": combine_lora,
@@ -208,7 +206,7 @@ def _store_model(
     _check_result(tally)
     with new_folder(out) as aside:
         with disk_errors(out):
-            save_whole(loaded, aside, by_record(loaded.tokenizer, record.get("chat_template")))
+            save_as_recorded(loaded, aside, record)
         write_model_record(aside, loaded, base.source, {**record, "method": {"name": "full"}})
         label = made_by(read_record(aside))
         (aside / CARD).write_text(

@@ -21,13 +21,11 @@ from brulee.methods.adapter_files import tensors_digest
 from brulee.methods.base import largest, left_out
 from brulee.methods.checkpoint import Adapter, attach_adapter, open_adapter
 from brulee.methods.linear import is_transposed
-from brulee.methods.whole import write_model_record
-from brulee.models.chat_templates import by_record
+from brulee.methods.whole import save_as_recorded, write_model_record
 from brulee.models.disk import check_new_folder, disk_errors, new_folder
 from brulee.models.loading import Base, load_base
 from brulee.models.quantised_experts import restore_experts
 from brulee.models.quantising import held_bytes, is_misread, unpacked
-from brulee.models.saving import save_whole
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _STORED = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
@@ -187,7 +185,7 @@ def _store(
     """Write the model, the tokenizer and the record; returns the weights' size in bytes."""
     with new_folder(out) as aside:
         with disk_errors(out):
-            save_whole(base, aside, by_record(base.tokenizer, adapter.record.get("chat_template")))
+            save_as_recorded(base, aside, adapter.record)
         of_adapter = ("base", "config_digest", "tensors_digest")
         kept = {k: v for k, v in adapter.record.items() if k not in of_adapter}
         merged = {

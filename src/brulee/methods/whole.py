@@ -7,11 +7,27 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from brulee.data.encoding import Encoder
 from brulee.errors import InputError
 from brulee.methods.adapter_files import read_record
 from brulee.methods.base import largest
 from brulee.methods.storing import write_record
+from brulee.models.chat_templates import by_record, mode_of
 from brulee.models.loading import Base, base_digest
+from brulee.models.saving import save_whole
+
+
+def save_as_recorded(base: Base, folder: Path, record: Mapping[str, Any]) -> None:
+    """Write a whole model with the chat template of a record, and where its answers end.
+
+    A record without a chat template (an adapter that PEFT wrote) says neither.
+    """
+    template = record.get("chat_template")
+    tokenizer = by_record(base.tokenizer, template)
+    stops: tuple[int, ...] = ()
+    if template is not None:
+        stops = Encoder(tokenizer, kind=base.kind, chat_template=mode_of(template)).stop_ids
+    save_whole(base, folder, tokenizer, stops=stops)
 
 
 def write_model_record(folder: Path, base: Base, source: str, extra: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import yaml
 
 from brulee.models.hub_names import hub_name
+from brulee.models.saving import stops_missing
 from brulee.reporting import phrasings, wording
 from brulee.reporting.results import Results, Training
 
@@ -50,6 +51,7 @@ def model_card(prepared: Prepared, training: Training, found: Results | None = N
         f"- base digest: `{prepared.base.digest}`{_found_at(recipe.base.name, public)}",
         *_started(prepared),
         *_stretched(prepared),
+        *_ended(prepared),
         *(
             f"- data digest: `{file}` `{digest}`"
             for task in tasks.values()
@@ -110,6 +112,15 @@ def _stretched(prepared: Prepared) -> list[str]:
         else ("; the base needs this in its configuration wherever the adapter is used")
     )
     return [f"- `rope_parameters` of the base: `{json.dumps(scaling)}`{held}"]
+
+
+def _ended(prepared: Prepared) -> list[str]:
+    base = prepared.base
+    missing = stops_missing(base, prepared.encoder.stop_ids)
+    if prepared.method.stores_model or not missing:
+        return []
+    names = ", ".join(f"`{base.tokenizer.convert_ids_to_tokens(i)}` ({i})" for i in missing)
+    return [f"- its answers end with {names}; the base's generation does not stop there by itself"]
 
 
 def _scores(found: Results) -> list[str]:

@@ -77,7 +77,7 @@ def _store_adapter(prepared: Prepared, attached: Attached, folder: Path, card: s
 
 def _store_model(prepared: Prepared, whole: dict[str, Any] | None, folder: Path, card: str) -> int:
     with no_bars():
-        save_whole(prepared.base, folder, weights=whole)
+        save_whole(prepared.base, folder, weights=whole, stops=prepared.encoder.stop_ids)
     write_model_record(folder, prepared.base, prepared.recipe.base.name, _made_by(prepared))
     (folder / CARD).write_text(card, encoding="utf-8")
     return sum(file.stat().st_size for file in folder.glob("*.safetensors"))

@@ -180,8 +180,11 @@ def test_a_template_without_an_end_of_turn_learns_the_last_answer_only(
         # Ends the turn, then the chat (Phi 3).
         ("{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>{% endfor %}"
          "{% if not add_generation_prompt %}</s>{% endif %}", "<|im_end|>"),
+        # Begins another turn after the last (Command A).
+        ("{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}</s>{% endfor %}"
+         "{% if not add_generation_prompt %}<|im_start|>{% endif %}", "</s>"),
     ],
-    ids=["turn", "chat"],
+    ids=["turn", "chat", "begins"],
 )  # fmt: skip
 def test_all_that_ends_a_turn_is_learned_and_what_ends_the_chat_is_not(
     make_tokenizer: MakeTokenizer, template: str, end: str
@@ -194,6 +197,25 @@ def test_all_that_ends_a_turn_is_learned_and_what_ends_the_chat_is_not(
     whole = encoder.tokenizer.apply_chat_template(CHAT)["input_ids"]
     assert list(encoded.ids) == whole[: len(encoded.ids)]
     assert encoder.decode(list(encoded.completion)) == CHAT[-1]["content"]
+
+
+def test_texts_go_in_parts_where_a_template_shows_nothing_else(
+    make_tokenizer: MakeTokenizer,
+) -> None:
+    # As those of SmolVLM and Idefics 3.
+    tokenizer = make_tokenizer(
+        "{% for m in messages %}<|im_start|>{{ m.role }}:"
+        "{{ '' if m.content[0].type == 'image' else ' ' }}{% for part in m.content %}"
+        "{% if part.type == 'text' %}{{ part.text }}{% endif %}{% endfor %}<|im_end|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant:{% endif %}"
+    )
+    encoder = Encoder(tokenizer)
+    encoded = _fit(encoder, CHAT)
+    answers = [f" {m['content']}<|im_end|>" for m in CHAT if m["role"] == "assistant"]
+    assert _learned(encoder, encoded) == answers
+    parts = [{**m, "content": [{"type": "text", "text": m["content"]}]} for m in CHAT]
+    whole = tokenizer.apply_chat_template(parts)["input_ids"]
+    assert list(encoded.ids) == whole[: len(encoded.ids)]
 
 
 def test_a_system_message_goes_before_the_first_question_where_a_template_takes_none(

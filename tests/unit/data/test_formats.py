@@ -144,7 +144,7 @@ def test_text_without_a_prompt_is_learned_as_it_stands() -> None:
         ("labelled-table", {"body": "x"}, "plain-text with data.columns: {text: body}"),
         ("labelled-table", {"source": "a", "target": "b", "source_language": "en"}, "do not say"),
         ("labelled-table", {"question": "q", "answer": "a", "context": "c"}, "do not say"),
-        ("labelled-table", {"question": "q", "answer": ["a", "b"]}, "do not say"),
+        ("labelled-table", {"question": "q", "answer": ["a", "b"]}, "not text"),
     ],
 )
 def test_what_cannot_be_trained_on_says_why(name: str, row: dict[str, Any], reason: str) -> None:

@@ -15,7 +15,7 @@ from brulee.data.formats import detect, require_templates
 from brulee.data.lint import lint
 from brulee.data.row_checks import usable_rows
 from brulee.data.sources import Rows, open_source
-from brulee.data.template import Template, TemplateMetadata
+from brulee.data.template import Rendered, Template, TemplateMetadata
 from brulee.data.templates import TemplateSet, load_templates
 from brulee.errors import InputError
 
@@ -202,3 +202,61 @@ def test_a_file_in_another_encoding_is_told_how_it_is_converted(
     file.write_text("question,answer\nWo?,Über dem Fluß\n", encoding=encoding)
     with pytest.raises(InputError, match=rf"is not UTF-8 text; .*iconv -f {named} -t UTF-8"):
         open_source(str(file))
+
+
+# Values without a type: LlamaFactory#6223, #4249, datasets#7222
+
+
+def test_texts_may_be_parts_in_one_turn_and_text_in_another() -> None:
+    parts = [{"type": "text", "text": "Is it "}, {"type": "text", "text": "late?"}]
+    asked = [{"role": "user", "content": text} for text in (parts, "Is it late?")]
+    records = [{"messages": [turn, {"role": "assistant", "content": "Yes."}]} for turn in asked]
+    detected = detect(Rows.of(records))
+    template = require_templates(detected).templates[0]
+    assert [template.render(row) for row in detected.rows] == [
+        Rendered("Is it late?", "Yes.", None)
+    ] * 2
+
+
+def test_an_image_beside_texts_is_named_with_its_turn() -> None:
+    seen = [{"type": "image", "image": "a.png"}, {"type": "text", "text": "What is it?"}]
+    chats = [
+        [{"role": "user", "content": text}, {"role": "assistant", "content": "A lift."}]
+        for text in ("Where?", seen)
+    ]
+    with pytest.raises(InputError, match="row 2, turn 1: the content holds something other than"):
+        Rows.of([{"messages": chat} for chat in chats], "rows.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (2**64, "an integer of more than 64 bits; write it as text"),
+        ([{"a": "b"}, {"a": [1, 2]}], "in which 'a' is a list and text; one column has one type"),
+        ([{"a": {"b": "c"}}, {"a": {"b": 0.5}}], "in which 'b' is a number and text"),
+    ],
+)
+def test_a_value_that_no_column_can_hold_is_told_why(value: Any, reason: str) -> None:
+    with pytest.raises(InputError, match=rf"rows.jsonl, row 1: column 'meta' holds .*, {reason}"):
+        Rows.of([{"prompt": "q", "completion": "a", "meta": value}], "rows.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("answer", "shown"), [({"x": 1, "y": None}, '{"x": 1, "y": null}'), (["a"], '["a"]'),
+                          (True, "true")],
+)  # fmt: skip
+@pytest.mark.parametrize("names", [("prompt", "completion"), ("instruction", "output")])
+def test_an_answer_that_is_no_text_is_named(
+    names: tuple[str, str], answer: Any, shown: str
+) -> None:
+    column = names[1]
+    reason = refused([dict(zip(names, ("Why?", answer), strict=True))])
+    assert f"the column {column!r} holds {shown}, which is not text" in reason
+    assert f"{{{{{column} | tojson}}}}" in reason
+
+
+@pytest.mark.parametrize("text", ['[\n{"a": "b"}\n]', '{\n"a": "b"\n}', '[{"a": "b"}]'])
+def test_one_json_text_that_is_called_jsonl_is_told_its_name(tmp_path: Path, text: str) -> None:
+    (tmp_path / "rows.jsonl").write_text(text)
+    with pytest.raises(InputError, match=r"rows.jsonl, line 1: .* is called \.json\."):
+        open_source(str(tmp_path / "rows.jsonl"))

@@ -129,10 +129,11 @@ def test_a_template_that_names_the_tags_and_shows_nothing_knows_thoughts(
     assert _written(encoder, "<think>He asks.</think>It is.").startswith("<think>He asks.</think>")
 
 
+@pytest.mark.parametrize("ended", ["<think>\n\n</think>\n\n", "<|channel>thought\n<channel|>"])
 def test_a_prompt_that_ends_its_thoughts_is_followed_by_the_answer(
-    make_tokenizer: MakeTokenizer,
+    make_tokenizer: MakeTokenizer, ended: str
 ) -> None:
-    encoder = Encoder(make_tokenizer(template(SAID, "<think>\n\n</think>\n\n")))
+    encoder = Encoder(make_tokenizer(template(SAID, ended)))
     assert _written(encoder, "It is.") == "It is.<|im_end|>"
     assert encoder.unthinking == []
     for answer, reasoning in (("<think>He asks.</think>It is.", ""), ("It is.", "He asks.")):

@@ -22,6 +22,7 @@ from brulee.methods.checkpoint import attach_adapter, open_adapter
 from brulee.methods.merging import merge
 from brulee.methods.selective_attached import SelectiveAttached
 from brulee.methods.storing import save_adapter
+from brulee.methods.whole import save_as_recorded
 from brulee.models.loading import Base, load_base
 from brulee.recipe import MethodSpec
 
@@ -104,10 +105,25 @@ def test_prompts_are_framed_for_it_as_for_the_adapter(
     record = json.loads((tmp_path / "merged" / OURS).read_text())
     assert record["system"] == "Be brief."
     assert record["merged"]["label"] == "LoRA r8"
+    settings = json.loads((tmp_path / "merged" / "generation_config.json").read_text())
+    assert settings["eos_token_id"] == [2, *sessions[0].encoder.end_ids]
     assert record["base"]["digest"] == open_adapter(adapter).digest
     assert record.keys() == {
         "base", "chat_template", "merged", "method", "system", "weights_digest",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("record", "stops"),
+    [({"chat_template": "auto"}, [2, 4]), ({"chat_template": "none"}, 2), ({}, 2)],
+)
+def test_generation_stops_where_answers_were_learned_to_end(
+    tiny_model_folder: Path, tmp_path: Path, record: dict[str, Any], stops: Any
+) -> None:
+    save_as_recorded(_base(tiny_model_folder), tmp_path / "whole", record)
+    settings = json.loads((tmp_path / "whole" / "generation_config.json").read_text())
+    assert settings["eos_token_id"] == stops
+    assert AutoModelForCausalLM.from_pretrained(tmp_path / "whole").generation_config.bos_token_id
 
 
 @pytest.mark.parametrize(("dtype", "most"), [("bfloat16", 2.0), ("float16", 0.5)])

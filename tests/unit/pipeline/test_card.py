@@ -60,6 +60,14 @@ def test_a_base_that_lies_here_is_told_by_its_digest(
     assert _head(text)["pipeline_tag"] == "text-generation"
 
 
+def test_the_end_of_answers_that_the_bases_generation_does_not_know_is_told(
+    card: MakeCard, tiny_model_folder: Path
+) -> None:
+    told = "- its answers end with `<|im_end|>` (4); the base's generation does not stop there"
+    assert told in card(str(tiny_model_folder))
+    assert "its answers end with" not in card(str(tiny_model_folder), "full")
+
+
 @pytest.mark.parametrize(("method", "what"), [("lora", "A LoRA r8"), ("ia3", "An IA3")])
 def test_a_method_has_its_article_and_only_the_options_that_are_set(
     card: MakeCard, tiny_model_folder: Path, method: str, what: str

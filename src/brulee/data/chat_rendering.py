@@ -1,0 +1,94 @@
+"""Renders chats by a tokenizer's chat template, in the form that it takes them.
+
+A system message that the template does not take goes before the first message of the user, and a
+text that it shows only as a part of a list, as templates of vision-language models do, into one.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from jinja2 import TemplateError
+
+from brulee.data.messages import CALLS
+from brulee.data.tool_template import FAILURES, FramingError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+MARK: Final = "brulee-text-goes-here"
+
+
+class Rendering:
+    """The text of a chat; `system` is added to chats without a system message."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, system: str | None) -> None:
+        self._tokenizer, self._system = tokenizer, system
+
+    def __call__(self, messages: Sequence[Mapping[str, Any]], tools: str, generate: bool) -> str:
+        """The text of messages and tools (JSON text), with or without a generation prompt.
+
+        Raises FramingError for what the template refuses.
+        """
+        if self._system and messages[0]["role"] != "system":
+            messages = [{"role": "system", "content": self._system}, *messages]
+        if messages[0]["role"] == "system" and messages[1:] and not self._takes_system:
+            system, first, *rest = messages
+            messages = [{**first, "content": f"{system['content']}\n\n{first['content']}"}, *rest]
+        try:
+            return self._written(messages, tools, generate=generate)
+        except (TemplateError, *FAILURES) as error:
+            roles = ", ".join(m["role"] for m in messages)
+            if tools or any(CALLS in m for m in messages):
+                raise FramingError(
+                    f"the model's chat template refuses these tools or calls: {error} (roles: "
+                    f"{roles})."
+                ) from None
+            raise FramingError(
+                f"the model's chat template refuses the roles {roles}: {error}; "
+                "set model.chat_template=none to train without it."
+            ) from None
+
+    def _written(
+        self, messages: Sequence[Mapping[str, Any]], tools: str = "", *, generate: bool
+    ) -> str:
+        text = self._tokenizer.apply_chat_template(
+            [_in_parts(m) if self._takes_parts else dict(m) for m in messages],
+            tools=json.loads(tools) if tools else None,
+            tokenize=False,
+            add_generation_prompt=generate,
+        )
+        return str(text)
+
+    @functools.cached_property
+    def _takes_parts(self) -> bool:
+        """Whether the template shows a text only as a part of a list, as SmolVLM's does."""
+        asked = {"role": "user", "content": MARK}
+
+        def shows(message: Mapping[str, Any]) -> bool:
+            try:
+                text = self._tokenizer.apply_chat_template([dict(message)], tokenize=False)
+            except (TemplateError, *FAILURES):
+                return False
+            return MARK in str(text)
+
+        return not shows(asked) and shows(_in_parts(asked))
+
+    @functools.cached_property
+    def _takes_system(self) -> bool:
+        chat = [{"role": "system", "content": MARK}, {"role": "user", "content": "?"}]
+        try:
+            return MARK in self._written(chat, generate=True)
+        except (TemplateError, *FAILURES):
+            return False
+
+
+def _in_parts(message: Mapping[str, Any]) -> dict[str, Any]:
+    """A message whose text is a list of one part, as messages with images have it."""
+    text = message.get("content")
+    if not isinstance(text, str):
+        return dict(message)
+    return {**message, "content": [{"type": "text", "text": text}]}
