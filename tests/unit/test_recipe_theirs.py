@@ -373,6 +373,8 @@ def test_what_cannot_be_is_refused_by_name_and_line(text: str, said: str, tmp_pa
         ("train", "use_muon", True, "here it is 'train.optimizer: \"muon\"'."),
         ("train", "bf16", True, "here it is 'train.precision: \"bfloat16\"'."),
         ("train", "packing", True, "it has no counterpart here: passes are packed without padding"),
+        ("train", "swanlab_mode", "x", "it has no counterpart here: the trackers are tensorboard"),
+        ("evaluate", "temperature", 0, "here it is 'evaluate.generation.temperature'."),
         ("data", "template", "x", "did you mean 'templates'?"),
     ],
 )
@@ -411,6 +413,16 @@ def test_words_that_pyyaml_takes_for_true_and_false_are_read_as_there(tmp_path: 
     assert recipe.method.name == "full"
     assert recipe.train.precision == "bfloat16"
     assert "packing" not in left(found)
+
+
+def test_trls_splits_are_told_apart(tmp_path: Path) -> None:
+    recipe, found = converted(f"{TRL}test_split_size: 0.1\ndataset_train_split: part\n", tmp_path)
+    assert recipe.data.split.validation == 0.1
+    assert "datasets.0.split" in left(found)
+    recipe, found = converted(f"{TRL}dataset_train_split: 'train[:90]'\n", tmp_path)
+    assert recipe.data.limit == 90
+    _, found = converted(f"{TRL}dataset_train_split: train\ndataset_test_split: test\n", tmp_path)
+    assert not left(found) & {"datasets.0.split", "dataset_test_split"}
 
 
 def test_another_split_and_a_merged_entry_are_told_apart(tmp_path: Path) -> None:
@@ -580,6 +592,10 @@ def test_keys_of_data_that_stand_elsewhere_are_told(tmp_path: Path) -> None:
         ("rope_scaling", "{type: su}", "rope_type: input should be 'yarn'"),
         ("rope_scaling", "{type: linear, beta_fast: 1}", "beta_fast is no setting of linear"),
         ("embedding_lr", "1.0e-5", "one rate"),
+        ("galore_rank", "8", "no train.optimizer has such settings"),
+        ("relora_prune_ratio", "0.9", "no method here"),
+        ("loss_type", "dft", "cross-entropy"),
+        ("cosine_constant_lr_ratio", "0.8", "no train.schedule"),
     ],
 )
 def test_what_makes_another_training_is_told_with_its_reason(
@@ -591,10 +607,16 @@ def test_what_makes_another_training_is_told_with_its_reason(
 
 def test_what_is_here_as_it_is_or_does_not_matter_is_not_told(tmp_path: Path) -> None:
     _, before = converted(AXOLOTL, tmp_path)
-    same = "excess_length_strategy: drop\ndataloader_pin_memory: true\nlabel_smoothing_factor: 0\n"
-    _, after = converted(AXOLOTL + same, tmp_path)
+    same = {
+        **{"excess_length_strategy": "drop", "dataloader_pin_memory": "true", "loss_type": "nll"},
+        **{"label_smoothing_factor": "0", "dpo_beta": "0.1", "vllm_maxlen": "4096"},
+        **{"swanlab_project": "mine", "eval_on_start": "true", "max_new_tokens": "64"},
+    }
+    text = "".join(f"{key}: {value}\n" for key, value in same.items())
+    _, after = converted(AXOLOTL + text, tmp_path)
     assert left(after) == left(before)
-    assert all(key in after.text for key in ("excess_length_strategy", "dataloader_pin_memory"))
+    assert not [one.key for one in after.left if "not known" in one.why]
+    assert all(key in after.text for key in same)
 
 
 def test_validations_until_a_stop_are_llama_factorys_too(tmp_path: Path) -> None:

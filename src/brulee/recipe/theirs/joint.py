@@ -302,7 +302,8 @@ def _framed(found: Converted) -> None:
 
 def _validation(flat: Mapping[str, Any], at: At) -> float:
     """A share of the rows, or their number, which is an integer."""
-    key = "val_set_size" if flat.get("val_set_size") else "val_size"
+    keys = ("val_set_size", "val_size", "test_split_size")
+    key = next((key for key in keys if flat.get(key)), keys[0])
     given = read(number, {key: flat.get(key) or 0}, key, at)
     return int(given) if given >= 1 else given
 
