@@ -57,6 +57,23 @@ def test_prompts_are_learned_too_and_validation_is_of_answers(at: Any, brulee: A
     assert "of the tokens are learned, and the loss of the others counts as much" in shown
 
 
+def test_smoothing_is_of_the_trained_loss_alone(at: Any, brulee: Any) -> None:
+    told = {}
+    for share in (0.0, 0.3):
+        recipe = at.write(train__label_smoothing=share, train__learning_rate=1e-12)
+        done = brulee("train", recipe, "--fresh")
+        assert done.code == 0, done.err
+        told[share] = [events(at, kind)[0]["loss"] for kind in ("step", "validation")]
+    assert abs(told[0.0][0] - told[0.3][0]) > 1e-3
+    assert told[0.0][1] == pytest.approx(told[0.3][1], abs=1e-6)
+    done = brulee("train", at.write(train__label_smoothing=1))
+    assert (done.code, done.err.splitlines()[-1]) == (
+        2,
+        "error: recipe.yaml, line 4: train.label_smoothing = 1 is not valid: it should be less "
+        "than 1.",
+    )
+
+
 @pytest.mark.parametrize("command", ["train", pytest.param("plan", marks=pytest.mark.slow)])
 def test_prompts_of_an_encoder_decoder_are_refused(
     at: Any, brulee: Any, tiny_t5_folder: Path, command: str

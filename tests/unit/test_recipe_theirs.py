@@ -455,8 +455,63 @@ def test_a_cosine_with_a_floor_keeps_it(tmp_path: Path, kwargs: str) -> None:
     assert recipe.train.min_rate == 0.2
 
 
+@pytest.mark.parametrize(
+    ("kind", "kwargs", "expected"),
+    [
+        ("cosine_with_restarts", "{}", ["cosine", 0.2, 0.0]),
+        ("cosine_with_restarts", "{num_cycles: 1}", ["cosine", 0.2, 0.0]),
+        ("polynomial", "{}", ["linear", 0.2, 0.0]),
+        ("polynomial", "{lr_end: 2.0e-5, power: 1.0}", ["linear", 0.2, 0.1]),
+        ("warmup_stable_decay", "{num_decay_steps: 9, decay_type: 1-sqrt}", ["wsd", 9, 0.0]),
+        ("warmup_stable_decay", "{num_decay_steps: 9, min_lr_ratio: 0.1}", ["wsd", 9, 0.1]),
+    ],
+)
+def test_schedules_with_settings_are_carried_over(
+    tmp_path: Path, kind: str, kwargs: str, expected: list[Any]
+) -> None:
+    more = f"learning_rate: 2.0e-4\nlr_scheduler_type: {kind}\nlr_scheduler_kwargs: {kwargs}\n"
+    text = "".join(line for line in TRL.splitlines(True) if not line.startswith("learning_rate"))
+    recipe, found = converted(text + more, tmp_path)
+    assert train(recipe, "schedule", "cooldown", "min_rate") == pytest.approx(expected)
+    shape = {"lr_scheduler_kwargs.decay_type"} if "min_lr_ratio" in kwargs else set()
+    assert {key for key in left(found) if key.startswith("lr_")} == shape
+
+
+@pytest.mark.parametrize(
+    ("kind", "kwargs"),
+    [
+        ("cosine_with_restarts", "{num_cycles: 3}"),
+        ("polynomial", "{power: 2}"),
+        ("warmup_stable_decay", "{num_decay_steps: 9, warmup_type: cosine}"),
+        ("inverse_sqrt", "{}"),
+    ],
+)
+def test_schedules_that_are_other_ones_are_told(tmp_path: Path, kind: str, kwargs: str) -> None:
+    more = f"lr_scheduler_type: {kind}\nlr_scheduler_kwargs: {kwargs}\n"
+    _, found = converted(TRL + more, tmp_path)
+    assert "lr_scheduler_type" in left(found)
+
+
+@pytest.mark.parametrize(
+    ("more", "rate"),
+    [
+        ("embedding_lr: 1e-5", 1e-5),
+        ("embedding_lr_scale: 0.5", 1e-4),
+        ("loraplus_lr_ratio: 16\nloraplus_lr_embedding: 1e-6", 1e-6),
+        ("loraplus_lr_embedding: 1e-6", None),
+    ],
+)
+def test_the_rate_of_embeddings_is_carried_over(
+    tmp_path: Path, more: str, rate: float | None
+) -> None:
+    text = "".join(line for line in AXOLOTL.splitlines(True) if not line.startswith("learning_"))
+    recipe, found = converted(f"{text}learning_rate: 2e-4\n{more}\n", tmp_path)
+    assert train(recipe, "embedding_learning_rate") == [rate]
+    assert not {key for key in left(found) if "embedding" in key}
+
+
 def test_a_schedule_that_is_not_here_is_not_called_the_tools_default(tmp_path: Path) -> None:
-    text = LLAMA_FACTORY.replace("_type: cosine", "_type: cosine_with_restarts")
+    text = LLAMA_FACTORY.replace("_type: cosine", "_type: inverse_sqrt")
     recipe, found = converted(text, tmp_path)
     assert recipe.train.schedule == "cosine"
     assert "schedule: cosine  # another there" in found.text
@@ -584,14 +639,14 @@ def test_keys_of_data_that_stand_elsewhere_are_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("key", "value", "why"),
     [
-        ("label_smoothing_factor", "0.1", "cross-entropy"),
+        ("use_dft_loss", "true", "cross-entropy"),
         ("unfrozen_parameters", "[lm_head.weight]", "method.name: selective"),
         ("curriculum_sampling", "true", "drawn again"),
         ("lora_rank_pattern", "8", "method.ranks: 8 is not a mapping"),
         ("peft_init_lora_weights", "loftq", "method.init: 'loftq' is none"),
         ("rope_scaling", "{type: su}", "rope_type: input should be 'yarn'"),
         ("rope_scaling", "{type: linear, beta_fast: 1}", "beta_fast is no setting of linear"),
-        ("embedding_lr", "1.0e-5", "one rate"),
+        ("lr_groups", "[{name: a, modules: [b], lr: 1.0e-5}]", "rates are train.learning_rate"),
         ("galore_rank", "8", "no train.optimizer has such settings"),
         ("relora_prune_ratio", "0.9", "no method here"),
         ("loss_type", "dft", "cross-entropy"),
@@ -609,7 +664,7 @@ def test_what_is_here_as_it_is_or_does_not_matter_is_not_told(tmp_path: Path) ->
     _, before = converted(AXOLOTL, tmp_path)
     same = {
         **{"excess_length_strategy": "drop", "dataloader_pin_memory": "true", "loss_type": "nll"},
-        **{"label_smoothing_factor": "0", "dpo_beta": "0.1", "vllm_maxlen": "4096"},
+        **{"use_dft_loss": "false", "dpo_beta": "0.1", "vllm_maxlen": "4096"},
         **{"swanlab_project": "mine", "eval_on_start": "true", "max_new_tokens": "64"},
     }
     text = "".join(f"{key}: {value}\n" for key, value in same.items())
@@ -617,6 +672,12 @@ def test_what_is_here_as_it_is_or_does_not_matter_is_not_told(tmp_path: Path) ->
     assert left(after) == left(before)
     assert not [one.key for one in after.left if "not known" in one.why]
     assert all(key in after.text for key in same)
+
+
+def test_smoothing_is_carried_over(tmp_path: Path) -> None:
+    recipe, found = converted(f"{TRL}label_smoothing_factor: 0.1\n", tmp_path)
+    assert train(recipe, "label_smoothing") == [0.1]
+    assert "label_smoothing_factor" not in left(found)
 
 
 def test_validations_until_a_stop_are_llama_factorys_too(tmp_path: Path) -> None:
@@ -641,6 +702,7 @@ def test_ranks_and_alphas_by_pattern_and_the_initialisation_are_carried_over(
         "peft_init_lora_weights: true",
         "peft_use_dora: false",
         "neftune_noise_alpha: 0",
+        "label_smoothing_factor: 0.0",
         "save_steps: 0",
         "save_total_limit: 0",
         "train_on_inputs: false",

@@ -177,6 +177,9 @@ class _AlongsideAttached(Attached):
         rows = [Group("tokens", tuple(self._rows), decay=False)] if self._rows else []
         return [*self._own.groups(), *self._whole.groups(), *rows]
 
+    def of_tokens(self) -> tuple[nn.Parameter, ...]:
+        return (*self._own.of_tokens(), *self._whole.of_tokens(), *self._rows)
+
     def tensors(self) -> dict[str, torch.Tensor]:
         rows = {
             table.key: own.detach()[table.order].float().cpu().contiguous()

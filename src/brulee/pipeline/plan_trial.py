@@ -125,8 +125,13 @@ def tried(
     steps = sample.steps(encoder)
     documents = [document for step in steps for document in step]
     document_seconds = (time.perf_counter() - began) / len(documents)
-    noise = recipe.train.neftune_alpha
-    passes = Passes(base, most=recipe.train.batch_size, autocast=autocast, noise=noise)
+    passes = Passes(
+        base,
+        most=recipe.train.batch_size,
+        autocast=autocast,
+        noise=recipe.train.neftune_alpha,
+        smoothing=recipe.train.label_smoothing,
+    )
     bound = fitting if recipe.train.micro_batch == "auto" else recipe.train.micro_batch
     passes.pass_tokens = min(passes.pass_tokens, bound or sys.maxsize)
     probe = prober.probe(passes, attached, steps, recipe.train)

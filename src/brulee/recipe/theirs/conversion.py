@@ -10,6 +10,7 @@ from brulee.recipe.theirs import joint
 from brulee.recipe.theirs.converted import Converted
 from brulee.recipe.theirs.entries import UNKNOWN
 from brulee.recipe.theirs.keys import KEYS, key_of
+from brulee.recipe.theirs.rates import rates
 from brulee.recipe.theirs.start import start
 from brulee.recipe.theirs.tools import refuse, tool_of
 from brulee.recipe.theirs.values import UNSET, Unlike
@@ -45,6 +46,7 @@ _JOINT: Final = frozenset(
             "output_dir",
         ),
         "overrides_of_model_config",
+        *("embedding_lr", "embedding_lr_scale", "loraplus_lr_embedding"),
         *("per_device_train_batch_size", "micro_batch_size", "gradient_accumulation_steps"),
         *(
             "batch_size",
@@ -79,7 +81,7 @@ def convert(theirs: Mapping[str, Any], lines: Mapping[KeyPath, int], file: Path)
     start(found, flat)
     joint.batch(found, flat, at)
     joint.length(found, flat, at)
-    joint.floor(found, flat)
+    rates(found, flat, at)
     joint.trackers(found, flat, at)
     joint.data(found, flat, at, file)
     joint.name(found, flat)

@@ -24,7 +24,6 @@ from brulee.recipe.theirs.values import (
 
 # The value in place of one that a recipe does not have: the closest to most of them.
 _DEFAULTS = {"train.schedule": "cosine"}
-_FLOORED = "cosine_with_min_lr"
 At = Mapping[str, str]  # a key of the tool -> "file, line N"; "" -> the file
 
 
@@ -216,28 +215,6 @@ def length(found: Converted, flat: Mapping[str, Any], at: At) -> None:
     if share >= 1 and share != int(share):
         raise InputError(f"{at[key]}: {key}: {given} is not a whole number of steps.")
     found.put("train.warmup", share if share < 1 else int(share))
-
-
-def floor(found: Converted, flat: Mapping[str, Any]) -> None:
-    """The floor of transformers' cosine schedule that ends above zero, a separate setting there."""
-    key = next((k for k in ("lr_scheduler_type", "lr_scheduler") if flat.get(k) == _FLOORED), None)
-    settings = flat.get("lr_scheduler_kwargs")
-    if key is None or not isinstance(settings, dict) or len(settings) != 1:
-        return
-    try:
-        (name, value), rate = *settings.items(), found.values.get("train.learning_rate")
-        if name == "min_lr_rate":
-            share = number(value)
-        elif name == "min_lr" and rate:
-            share = number(value) / rate
-        else:
-            return
-    except Unlike:
-        return
-    found.left = [one for one in found.left if one.key not in (key, "lr_scheduler_kwargs")]
-    found.unsaid.discard("train.schedule")
-    found.put("train.schedule", "cosine")
-    found.put("train.min_rate", share)
 
 
 def trackers(found: Converted, flat: Mapping[str, Any], at: At) -> None:

@@ -105,6 +105,10 @@ _COUNTERPARTS: Final[dict[str, Key]] = {
     "lora_target_linear": Key("method.target", "all-linear", targets),
     **dict.fromkeys(("use_rslora", "peft_use_rslora"), Key("method.rslora", "", switch)),
     **dict.fromkeys(("use_dora", "peft_use_dora"), Key("method.dora", "", switch)),
+    **dict.fromkeys(
+        ("embedding_lr", "loraplus_lr_embedding"), Key("train.embedding_learning_rate", "", number)
+    ),
+    "embedding_lr_scale": Key("train.embedding_learning_rate", "times train.learning_rate"),
     "loraplus_lr_ratio": Key("method.plus_ratio", "", number),
     "pissa_init": Key("method.init", "", pissa),
     **dict.fromkeys(
@@ -142,6 +146,7 @@ _COUNTERPARTS: Final[dict[str, Key]] = {
         ("neftune_noise_alpha", "noisy_embedding_alpha"),
         Key("train.neftune_alpha", "L is a document's own length, not a padded row's", above_zero),
     ),
+    "label_smoothing_factor": Key("train.label_smoothing", "", above_zero),
     **dict.fromkeys(
         ("cutoff_len", "sequence_len", "max_seq_length", "max_length"),
         Key("train.max_length", "tokens; of a longer document the source text is cut", count),

@@ -211,10 +211,10 @@ LOST: Final[dict[str, tuple[str, ...]]] = {
     "the loss is the cross-entropy of the learned tokens": (
         *("use_dft_loss", "use_asft_loss", "asft_alpha", "use_eaft", "use_eaft_loss"),
         *("eaft_*", "moe_aux_loss_coef", "router_aux_loss_coef", "kd_*", "diffusion"),
-        *("dense_mixer", "loss_type", "label_smoothing_factor"),
+        *("dense_mixer", "loss_type"),
     ),
-    "one rate for everything that is trained; method.plus_ratio is LoRA+'s": (
-        *("lr_groups", "embedding_lr", "embedding_lr_scale", "loraplus_lr_embedding"),
+    "rates are train.learning_rate, embedding_learning_rate and LoRA+'s method.plus_ratio": (
+        "lr_groups",
     ),
     "no train.optimizer has such settings": (
         *("use_galore", "use_apollo", "use_badam", "use_adam_mini", "optim_args"),
