@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from brulee.data.corpus import open_corpus
 from brulee.errors import InputError
+from brulee.methods import build_method
 from brulee.recipe import MixtureSpec, ModelSpec, Recipe, load_recipe, recipe_from_dict
 from brulee.recipe.theirs.writing import Written, written
 
@@ -256,6 +258,28 @@ def test_frozen_layers_are_selective(tmp_path: Path) -> None:
         "train": "layers",
         "layers": {"last": 3},
     }
+
+
+def test_unfrozen_parameters_are_selective(tmp_path: Path, make_model: Any) -> None:
+    patterns = [
+        "^lm_head.weight$",
+        "model.layers.[1]+.mlp.[a-z]+|model.norm",
+        "model.embed_tokens.weight[:9]",
+    ]
+    text = "".join(line for line in AXOLOTL.splitlines(True) if not line.startswith("adapter"))
+    text = text.replace("load_in_4bit: true", "")
+    recipe, found = converted(f"{text}unfrozen_parameters: {json.dumps(patterns)}\n", tmp_path)
+    assert recipe.method.name == "selective"
+    model = make_model("llama")
+    attached = build_method(recipe.method).attach(model)
+    names = [n.removesuffix("_tuned") for n, p in model.named_parameters() if p.requires_grad]
+    # By axolotl's own rule: re.match, with dots escaped.
+    rules = [re.compile(p.split("[:")[0].replace(".", r"\.")) for p in patterns]
+    attached.detach()
+    every = [n for n, _ in model.named_parameters()]
+    assert sorted(names) == sorted(n for n in every if any(rule.match(n) for rule in rules))
+    assert len(names) == 6
+    assert [one.value for one in found.left if one.key == "unfrozen_parameters"] == [patterns[2]]
 
 
 def test_data_sets_drawn_by_probability_keep_it(tmp_path: Path) -> None:
@@ -640,8 +664,7 @@ def test_keys_of_data_that_stand_elsewhere_are_told(tmp_path: Path) -> None:
     ("key", "value", "why"),
     [
         ("use_dft_loss", "true", "cross-entropy"),
-        ("unfrozen_parameters", "[lm_head.weight]", "method.name: selective"),
-        ("curriculum_sampling", "true", "drawn again"),
+        ("unfrozen_parameters", "[lm_head.weight]", "LoRA leaves all others frozen"),
         ("lora_rank_pattern", "8", "method.ranks: 8 is not a mapping"),
         ("peft_init_lora_weights", "loftq", "method.init: 'loftq' is none"),
         ("rope_scaling", "{type: su}", "rope_type: input should be 'yarn'"),
@@ -672,6 +695,25 @@ def test_what_is_here_as_it_is_or_does_not_matter_is_not_told(tmp_path: Path) ->
     assert left(after) == left(before)
     assert not [one.key for one in after.left if "not known" in one.why]
     assert all(key in after.text for key in same)
+
+
+@pytest.mark.parametrize(
+    ("text", "more", "shuffle"),
+    [
+        (AXOLOTL, "curriculum_sampling: true", False),
+        (LLAMA_FACTORY, "disable_shuffling: true", False),
+        (TRL, "train_sampling_strategy: sequential", False),
+        (TRL, "train_sampling_strategy: group_by_length\nshuffle_dataset: true", True),
+        # The sampler draws the order anew all the same.
+        (AXOLOTL, "shuffle_merged_datasets: false", True),
+    ],
+)
+def test_the_order_of_rows_is_carried_over(
+    text: str, more: str, shuffle: bool, tmp_path: Path
+) -> None:
+    recipe, found = converted(f"{text}{more}\n", tmp_path)
+    assert recipe.train.shuffle is shuffle
+    assert not left(found) & {line.split(":")[0] for line in more.splitlines()}
 
 
 def test_smoothing_is_carried_over(tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ class Sample:
             p: fitting_rows(tasks[p], encoder, tasks[p].train).rows for p in self.corpus.trained
         }
         spec = self.recipe.train
-        self.mixture = self.corpus.mixture(fitting, spec.seed)
+        self.mixture = self.corpus.mixture(fitting, spec.seed, spec.shuffle)
         self.course = course(spec, len(self.mixture))
         self.documents = planned_documents(spec, len(self.mixture))
 

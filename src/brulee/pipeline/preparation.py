@@ -134,7 +134,8 @@ def _prepared(where: RunFolder, world: World, begin: bool) -> Prepared:
             say_of_tokens(recipe, base)
         if start and world.writes:
             _say_of_start(start, base, encoder)
-    mixture = corpus.mixture({p: found.rows for p, found in fitting.items()}, recipe.train.seed)
+    rows, train = {p: found.rows for p, found in fitting.items()}, recipe.train
+    mixture = corpus.mixture(rows, train.seed, train.shuffle)
     _warn_of_patience(recipe, len(mixture))
     _warn_of_steps(recipe, len(mixture))
     autocast = method.stores_model and dtype == torch.bfloat16

@@ -199,6 +199,9 @@ class TrainSpec(Strict):
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1 ...")
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    shuffle: bool = Field(
+        True, description="draw the order of rows anew for every epoch; false: that of the source"
+    )
     validate_every: Count | None = Field(None, description="steps; default: once per epoch")
     save_every: Count | None = Field(None, description="steps; default: once per epoch")
     keep_checkpoints: Count = 2

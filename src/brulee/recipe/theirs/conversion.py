@@ -45,7 +45,7 @@ _JOINT: Final = frozenset(
             "fp16",
             "output_dir",
         ),
-        "overrides_of_model_config",
+        *("overrides_of_model_config", "unfrozen_parameters"),
         *("embedding_lr", "embedding_lr_scale", "loraplus_lr_embedding"),
         *("per_device_train_batch_size", "micro_batch_size", "gradient_accumulation_steps"),
         *(

@@ -111,6 +111,8 @@ def method(found: Converted, flat: Mapping[str, Any], at: At) -> None:
     """The method. Raises InputError for an unsupported one."""
     kind, key = _kind(found.tool.name, flat)
     if kind in ("lora", "qlora"):
+        if patterns := flat.get("unfrozen_parameters"):
+            found.leave("unfrozen_parameters", patterns, "LoRA leaves all others frozen")
         found.put("method.name", "lora")
         if kind == "qlora":
             found.put("model.quantise", "nf4", "needs brulee[quantised]")
@@ -120,7 +122,9 @@ def method(found: Converted, flat: Mapping[str, Any], at: At) -> None:
         found.leave(
             to, found.values.pop(to), "an option of LoRA, which is not the method", matters=False
         )
-    if kind == "full":
+    if kind == "full" and flat.get("unfrozen_parameters"):
+        _unfrozen(found, flat, at)
+    elif kind == "full":
         found.put("method.name", "full")
     elif kind == "freeze":
         key = "freeze_trainable_layers"
@@ -133,6 +137,24 @@ def method(found: Converted, flat: Mapping[str, Any], at: At) -> None:
             f"{at[key]}: {key}: {kind} is no method here; lora, qlora, full and freeze are, and "
             "`brulee methods list` names others."
         )
+
+
+def _unfrozen(found: Converted, flat: Mapping[str, Any], at: At) -> None:
+    """Axolotl's patterns of parameters: regular expressions for the beginning of a name."""
+    patterns = []
+    for given in read(listed, flat, "unfrozen_parameters", at):
+        if rows := re.fullmatch(r"(.+)\[[0-9]*(:[0-9]*)?\]", given):
+            given = rows[1]
+            why = "all rows of a parameter are trained; method.train_tokens trains some beside LoRA"
+            found.leave("unfrozen_parameters", rows[0], why)
+        # A dot there is a dot, unless a plus follows.
+        pattern = re.sub(r"\.(?!\+)", r"\\.", given)
+        if "|" in pattern:
+            pattern = f"(?:{pattern})"
+        patterns.append(f"re:{pattern.removeprefix('^')}{'' if pattern.endswith('$') else '.*'}")
+    found.put("method.name", "selective")
+    found.put("method.train", "parameters")
+    found.put("method.parameters", patterns)
 
 
 def _kind(tool: str, flat: Mapping[str, Any]) -> tuple[str, str]:

@@ -19,6 +19,7 @@ from brulee.recipe.theirs.values import (
     control,
     count,
     four_bits,
+    in_order,
     layers,
     muon,
     names,
@@ -33,6 +34,7 @@ from brulee.recipe.theirs.values import (
     rope,
     rows,
     same,
+    sampling,
     schedule,
     start,
     steps,
@@ -59,6 +61,7 @@ class Key:
 
 MERGED: Final = "merge the adapter first: brulee adapters merge; the result is named as the model"
 _STEP = "documents of a step: per device, times devices, times what is accumulated"
+_SHUFFLE = "train.shuffle"
 _PROMPTS = "train.prompt_loss_weight"
 _TEMPLATE = Key("model.chat_template", "auto is the tokenizer's own, none is plain text; or a file")
 _ANSWERS = Key("", "only answers are learned unless train.prompt_loss_weight is set")
@@ -175,6 +178,9 @@ _COUNTERPARTS: Final[dict[str, Key]] = {
         Key("model.rope_scaling", "yarn, linear, dynamic or llama3; or {rope_type, factor}", rope),
     ),
     **dict.fromkeys(("seed", "random_seed"), Key("train.seed", "", count)),
+    **dict.fromkeys(("disable_shuffling", "curriculum_sampling"), Key(_SHUFFLE, "", in_order)),
+    "train_sampling_strategy": Key(_SHUFFLE, "", sampling),
+    "shuffle_merged_datasets": Key("", "train.shuffle: false keeps the order of rows"),
     "max_steps": Key("train.max_steps", "", count),
     **dict.fromkeys(
         ("early_stopping_patience", "early_stopping_steps"),
@@ -210,7 +216,7 @@ _COUNTERPARTS: Final[dict[str, Key]] = {
     "num_beams": Key("evaluate.generation.beams"),
     **dict.fromkeys(("assistant_only_loss", "train_on_completions"), _ANSWERS),
     "create_new_adapter": Key("", MERGED, matters=True),
-    "unfrozen_parameters": Key("", _SELECTIVE, matters=True),
+    "unfrozen_parameters": Key("method.parameters", "of method.name: selective"),
     **dict.fromkeys(("eval_dataset", "test_datasets"), Key("", _SPLITS, matters=True)),
     "dataset_test_split": Key("", _SPLITS, matters=True),
 }

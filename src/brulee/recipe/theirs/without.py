@@ -39,8 +39,7 @@ UNNEEDED: Final[dict[str, tuple[str, ...]]] = {
         *("model_max_length",),
     ),
     "the order of rows is drawn again for each epoch from train.seed": (
-        *("shuffle_dataset", "shuffle_before_merging_datasets", "shuffle_merged_datasets"),
-        *("train_sampling_strategy",),
+        *("shuffle_dataset", "shuffle_before_merging_datasets"),
     ),
     "train.seed also sets the order of rows": ("data_seed",),
     "the best weights are those of the lowest validation loss": (
@@ -236,7 +235,6 @@ LOST: Final[dict[str, tuple[str, ...]]] = {
     "rows with text alone are plain text; a column of another name is given by data.templates: "
     "plain-text with data.columns: {text: COLUMN}": ("dataset_text_field", "text_column"),
     "train.max_length is also that of validation": ("eval_sequence_len",),
-    "the order of rows is drawn again for each epoch": ("disable_shuffling", "curriculum_sampling"),
     "every row is read; data.limit takes the first ones": (
         *("min_sample_len", "dataset_shard_idx", "dataset_shard_num", "skip_prepare_dataset"),
         *("dataset_kwargs",),
