@@ -64,6 +64,7 @@ FACTORS: dict[str, list[Any]] = {
     "max_grad_norm": [1.0, None, 0.01],
     "neftune_alpha": [None, None, 5],
     "prompt_loss_weight": [0.0, 0.0, 0.1, 1.0],
+    "label_smoothing": [0.0, 0.0, 0.1],
     "length": [{"epochs": 1.5}, {"epochs": 0.4}, {"epochs": 50, "max_steps": 5}],
     "validate_every": [None, 1, 2],
     "best": [(False, None), (True, None), (True, 1)],
@@ -73,6 +74,7 @@ FACTORS: dict[str, list[Any]] = {
     "max_length": [256, 100],
     "framing": ["auto", "none"],
     "seed": [0, 7],
+    "shuffle": [True, True, False],
 }
 ROWS = {
     "source": "rows.jsonl",
@@ -109,7 +111,7 @@ def recipe_of(choice: Choice, model: str) -> dict[str, Any]:
     schedule, warmup, min_rate = choice["schedule"]
     (batch_size, accumulation), (keep_best, patience) = choice["batch"], choice["best"]
     as_they_are = ("micro_batch", "weight_decay", "max_grad_norm", "neftune_alpha", "seed",
-                   "prompt_loss_weight")  # fmt: skip
+                   "prompt_loss_weight", "label_smoothing", "shuffle")  # fmt: skip
     often = ("validate_every", "generate_every", "save_every", "max_length")
     return {
         "model": {"name": model, "chat_template": choice["framing"]},

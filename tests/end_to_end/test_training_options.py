@@ -57,6 +57,45 @@ def test_prompts_are_learned_too_and_validation_is_of_answers(at: Any, brulee: A
     assert "of the tokens are learned, and the loss of the others counts as much" in shown
 
 
+def test_smoothing_is_of_the_trained_loss_alone(at: Any, brulee: Any) -> None:
+    told = {}
+    for share in (0.0, 0.3):
+        recipe = at.write(train__label_smoothing=share, train__learning_rate=1e-12)
+        done = brulee("train", recipe, "--fresh")
+        assert done.code == 0, done.err
+        told[share] = [events(at, kind)[0]["loss"] for kind in ("step", "validation")]
+    assert abs(told[0.0][0] - told[0.3][0]) > 1e-3
+    assert told[0.0][1] == pytest.approx(told[0.3][1], abs=1e-6)
+    done = brulee("train", at.write(train__label_smoothing=1))
+    assert (done.code, done.err.splitlines()[-1]) == (
+        2,
+        "error: recipe.yaml, line 4: train.label_smoothing = 1 is not valid: it should be less "
+        "than 1.",
+    )
+
+
+def test_rows_are_learned_in_the_order_of_the_source(at: Any, brulee: Any) -> None:
+    """Where sizes rise along the file, so do those of steps, in every epoch."""
+    rows = [{"dialogue": "word " * (2 + 3 * i) + str(i), "summary": f"So {i}."} for i in range(24)]
+    (at.folder / "rising.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    told = {}
+    for shuffle in (False, True):
+        recipe = at.write(
+            data__source="rising.jsonl", train__shuffle=shuffle, train__epochs=2,
+            train__batch_size=4,
+        )  # fmt: skip
+        done = brulee("train", recipe, "--fresh")
+        assert done.code == 0, done.err
+        told[shuffle] = [e["tokens"] for e in events(at, "step")]
+    per_epoch = len(told[False]) // 2
+    first, second = told[False][:per_epoch], told[False][per_epoch:]
+    assert first == sorted(first)
+    assert len(first) > 2
+    assert second[1] >= second[0]
+    assert told[True] != told[False]
+    assert sum(told[True]) == sum(told[False])
+
+
 @pytest.mark.parametrize("command", ["train", pytest.param("plan", marks=pytest.mark.slow)])
 def test_prompts_of_an_encoder_decoder_are_refused(
     at: Any, brulee: Any, tiny_t5_folder: Path, command: str

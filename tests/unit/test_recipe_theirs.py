@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from brulee.data.corpus import open_corpus
 from brulee.errors import InputError
+from brulee.methods import build_method
 from brulee.recipe import MixtureSpec, ModelSpec, Recipe, load_recipe, recipe_from_dict
 from brulee.recipe.theirs.writing import Written, written
 
@@ -258,6 +260,28 @@ def test_frozen_layers_are_selective(tmp_path: Path) -> None:
     }
 
 
+def test_unfrozen_parameters_are_selective(tmp_path: Path, make_model: Any) -> None:
+    patterns = [
+        "^lm_head.weight$",
+        "model.layers.[1]+.mlp.[a-z]+|model.norm",
+        "model.embed_tokens.weight[:9]",
+    ]
+    text = "".join(line for line in AXOLOTL.splitlines(True) if not line.startswith("adapter"))
+    text = text.replace("load_in_4bit: true", "")
+    recipe, found = converted(f"{text}unfrozen_parameters: {json.dumps(patterns)}\n", tmp_path)
+    assert recipe.method.name == "selective"
+    model = make_model("llama")
+    attached = build_method(recipe.method).attach(model)
+    names = [n.removesuffix("_tuned") for n, p in model.named_parameters() if p.requires_grad]
+    # By axolotl's own rule: re.match, with dots escaped.
+    rules = [re.compile(p.split("[:")[0].replace(".", r"\.")) for p in patterns]
+    attached.detach()
+    every = [n for n, _ in model.named_parameters()]
+    assert sorted(names) == sorted(n for n in every if any(rule.match(n) for rule in rules))
+    assert len(names) == 6
+    assert [one.value for one in found.left if one.key == "unfrozen_parameters"] == [patterns[2]]
+
+
 def test_data_sets_drawn_by_probability_keep_it(tmp_path: Path) -> None:
     more = "\nmix_strategy: interleave_under\ninterleave_probs: 0.7,0.3"
     recipe, _ = converted(LLAMA_FACTORY + more, tmp_path)
@@ -373,6 +397,8 @@ def test_what_cannot_be_is_refused_by_name_and_line(text: str, said: str, tmp_pa
         ("train", "use_muon", True, "here it is 'train.optimizer: \"muon\"'."),
         ("train", "bf16", True, "here it is 'train.precision: \"bfloat16\"'."),
         ("train", "packing", True, "it has no counterpart here: passes are packed without padding"),
+        ("train", "swanlab_mode", "x", "it has no counterpart here: the trackers are tensorboard"),
+        ("evaluate", "temperature", 0, "here it is 'evaluate.generation.temperature'."),
         ("data", "template", "x", "did you mean 'templates'?"),
     ],
 )
@@ -413,6 +439,16 @@ def test_words_that_pyyaml_takes_for_true_and_false_are_read_as_there(tmp_path: 
     assert "packing" not in left(found)
 
 
+def test_trls_splits_are_told_apart(tmp_path: Path) -> None:
+    recipe, found = converted(f"{TRL}test_split_size: 0.1\ndataset_train_split: part\n", tmp_path)
+    assert recipe.data.split.validation == 0.1
+    assert "datasets.0.split" in left(found)
+    recipe, found = converted(f"{TRL}dataset_train_split: 'train[:90]'\n", tmp_path)
+    assert recipe.data.limit == 90
+    _, found = converted(f"{TRL}dataset_train_split: train\ndataset_test_split: test\n", tmp_path)
+    assert not left(found) & {"datasets.0.split", "dataset_test_split"}
+
+
 def test_another_split_and_a_merged_entry_are_told_apart(tmp_path: Path) -> None:
     entries = "[{<<: {type: alpaca, split: validation}, path: a.jsonl}]"
     text = f"base_model: m\nlearning_rate: 1e-4\nsequence_len: 9\ndatasets: {entries}\n"
@@ -443,8 +479,63 @@ def test_a_cosine_with_a_floor_keeps_it(tmp_path: Path, kwargs: str) -> None:
     assert recipe.train.min_rate == 0.2
 
 
+@pytest.mark.parametrize(
+    ("kind", "kwargs", "expected"),
+    [
+        ("cosine_with_restarts", "{}", ["cosine", 0.2, 0.0]),
+        ("cosine_with_restarts", "{num_cycles: 1}", ["cosine", 0.2, 0.0]),
+        ("polynomial", "{}", ["linear", 0.2, 0.0]),
+        ("polynomial", "{lr_end: 2.0e-5, power: 1.0}", ["linear", 0.2, 0.1]),
+        ("warmup_stable_decay", "{num_decay_steps: 9, decay_type: 1-sqrt}", ["wsd", 9, 0.0]),
+        ("warmup_stable_decay", "{num_decay_steps: 9, min_lr_ratio: 0.1}", ["wsd", 9, 0.1]),
+    ],
+)
+def test_schedules_with_settings_are_carried_over(
+    tmp_path: Path, kind: str, kwargs: str, expected: list[Any]
+) -> None:
+    more = f"learning_rate: 2.0e-4\nlr_scheduler_type: {kind}\nlr_scheduler_kwargs: {kwargs}\n"
+    text = "".join(line for line in TRL.splitlines(True) if not line.startswith("learning_rate"))
+    recipe, found = converted(text + more, tmp_path)
+    assert train(recipe, "schedule", "cooldown", "min_rate") == pytest.approx(expected)
+    shape = {"lr_scheduler_kwargs.decay_type"} if "min_lr_ratio" in kwargs else set()
+    assert {key for key in left(found) if key.startswith("lr_")} == shape
+
+
+@pytest.mark.parametrize(
+    ("kind", "kwargs"),
+    [
+        ("cosine_with_restarts", "{num_cycles: 3}"),
+        ("polynomial", "{power: 2}"),
+        ("warmup_stable_decay", "{num_decay_steps: 9, warmup_type: cosine}"),
+        ("inverse_sqrt", "{}"),
+    ],
+)
+def test_schedules_that_are_other_ones_are_told(tmp_path: Path, kind: str, kwargs: str) -> None:
+    more = f"lr_scheduler_type: {kind}\nlr_scheduler_kwargs: {kwargs}\n"
+    _, found = converted(TRL + more, tmp_path)
+    assert "lr_scheduler_type" in left(found)
+
+
+@pytest.mark.parametrize(
+    ("more", "rate"),
+    [
+        ("embedding_lr: 1e-5", 1e-5),
+        ("embedding_lr_scale: 0.5", 1e-4),
+        ("loraplus_lr_ratio: 16\nloraplus_lr_embedding: 1e-6", 1e-6),
+        ("loraplus_lr_embedding: 1e-6", None),
+    ],
+)
+def test_the_rate_of_embeddings_is_carried_over(
+    tmp_path: Path, more: str, rate: float | None
+) -> None:
+    text = "".join(line for line in AXOLOTL.splitlines(True) if not line.startswith("learning_"))
+    recipe, found = converted(f"{text}learning_rate: 2e-4\n{more}\n", tmp_path)
+    assert train(recipe, "embedding_learning_rate") == [rate]
+    assert not {key for key in left(found) if "embedding" in key}
+
+
 def test_a_schedule_that_is_not_here_is_not_called_the_tools_default(tmp_path: Path) -> None:
-    text = LLAMA_FACTORY.replace("_type: cosine", "_type: cosine_with_restarts")
+    text = LLAMA_FACTORY.replace("_type: cosine", "_type: inverse_sqrt")
     recipe, found = converted(text, tmp_path)
     assert recipe.train.schedule == "cosine"
     assert "schedule: cosine  # another there" in found.text
@@ -572,14 +663,17 @@ def test_keys_of_data_that_stand_elsewhere_are_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("key", "value", "why"),
     [
-        ("label_smoothing_factor", "0.1", "cross-entropy"),
-        ("unfrozen_parameters", "[lm_head.weight]", "method.name: selective"),
-        ("curriculum_sampling", "true", "drawn again"),
+        ("use_dft_loss", "true", "cross-entropy"),
+        ("unfrozen_parameters", "[lm_head.weight]", "LoRA leaves all others frozen"),
         ("lora_rank_pattern", "8", "method.ranks: 8 is not a mapping"),
         ("peft_init_lora_weights", "loftq", "method.init: 'loftq' is none"),
         ("rope_scaling", "{type: su}", "rope_type: input should be 'yarn'"),
         ("rope_scaling", "{type: linear, beta_fast: 1}", "beta_fast is no setting of linear"),
-        ("embedding_lr", "1.0e-5", "one rate"),
+        ("lr_groups", "[{name: a, modules: [b], lr: 1.0e-5}]", "rates are train.learning_rate"),
+        ("galore_rank", "8", "no train.optimizer has such settings"),
+        ("relora_prune_ratio", "0.9", "no method here"),
+        ("loss_type", "dft", "cross-entropy"),
+        ("cosine_constant_lr_ratio", "0.8", "no train.schedule"),
     ],
 )
 def test_what_makes_another_training_is_told_with_its_reason(
@@ -591,10 +685,41 @@ def test_what_makes_another_training_is_told_with_its_reason(
 
 def test_what_is_here_as_it_is_or_does_not_matter_is_not_told(tmp_path: Path) -> None:
     _, before = converted(AXOLOTL, tmp_path)
-    same = "excess_length_strategy: drop\ndataloader_pin_memory: true\nlabel_smoothing_factor: 0\n"
-    _, after = converted(AXOLOTL + same, tmp_path)
+    same = {
+        **{"excess_length_strategy": "drop", "dataloader_pin_memory": "true", "loss_type": "nll"},
+        **{"use_dft_loss": "false", "dpo_beta": "0.1", "vllm_maxlen": "4096"},
+        **{"swanlab_project": "mine", "eval_on_start": "true", "max_new_tokens": "64"},
+    }
+    text = "".join(f"{key}: {value}\n" for key, value in same.items())
+    _, after = converted(AXOLOTL + text, tmp_path)
     assert left(after) == left(before)
-    assert all(key in after.text for key in ("excess_length_strategy", "dataloader_pin_memory"))
+    assert not [one.key for one in after.left if "not known" in one.why]
+    assert all(key in after.text for key in same)
+
+
+@pytest.mark.parametrize(
+    ("text", "more", "shuffle"),
+    [
+        (AXOLOTL, "curriculum_sampling: true", False),
+        (LLAMA_FACTORY, "disable_shuffling: true", False),
+        (TRL, "train_sampling_strategy: sequential", False),
+        (TRL, "train_sampling_strategy: group_by_length\nshuffle_dataset: true", True),
+        # The sampler draws the order anew all the same.
+        (AXOLOTL, "shuffle_merged_datasets: false", True),
+    ],
+)
+def test_the_order_of_rows_is_carried_over(
+    text: str, more: str, shuffle: bool, tmp_path: Path
+) -> None:
+    recipe, found = converted(f"{text}{more}\n", tmp_path)
+    assert recipe.train.shuffle is shuffle
+    assert not left(found) & {line.split(":")[0] for line in more.splitlines()}
+
+
+def test_smoothing_is_carried_over(tmp_path: Path) -> None:
+    recipe, found = converted(f"{TRL}label_smoothing_factor: 0.1\n", tmp_path)
+    assert train(recipe, "label_smoothing") == [0.1]
+    assert "label_smoothing_factor" not in left(found)
 
 
 def test_validations_until_a_stop_are_llama_factorys_too(tmp_path: Path) -> None:
@@ -619,6 +744,7 @@ def test_ranks_and_alphas_by_pattern_and_the_initialisation_are_carried_over(
         "peft_init_lora_weights: true",
         "peft_use_dora: false",
         "neftune_noise_alpha: 0",
+        "label_smoothing_factor: 0.0",
         "save_steps: 0",
         "save_total_limit: 0",
         "train_on_inputs: false",

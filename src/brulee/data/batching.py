@@ -33,7 +33,8 @@ class Batch:
     device. The first `shared` tokens of all documents are stored once, at the front of a pack.
     `asked` counts, for each of the pack's `segments`, the tokens from the first position that
     predicts a target to the end. `written` are the decoder's token counts in packed pairs.
-    `weights` (N) say how much each target's loss counts; None if all count once.
+    `weights` (N) say how much each target's loss counts; None if all count once. `smoothing` is the
+    share of each loss that all tokens of the vocabulary have as targets, equally.
     """
 
     inputs: dict[str, Any]
@@ -45,6 +46,7 @@ class Batch:
     asked: tuple[int, ...] = ()
     written: tuple[int, ...] = ()
     weights: torch.Tensor | None = None
+    smoothing: float = 0.0
 
     @property
     def segments(self) -> tuple[int, ...]:

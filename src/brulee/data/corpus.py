@@ -85,15 +85,19 @@ class Corpus:
             test for path, task in self.tasks.items() for test in _tests(path, task, self.phrasings)
         )
 
-    def mixture(self, rows: Mapping[str, Sequence[int]], seed: int) -> Mixture:
+    def mixture(
+        self, rows: Mapping[str, Sequence[int]], seed: int, shuffle: bool = True
+    ) -> Mixture:
         """The order of training draws, given the rows of every trained task.
 
         Raises InputError for rates that do not suit the members.
         """
         if isinstance(self.data, DataSpec):
             (path,) = self.trained
-            return Mixture(Group("data", [self._part(path, path, rows[path])]), seed)
-        return Mixture(self._group(self.data, "data", "", rows), seed)
+            group = Group("data", [self._part(path, path, rows[path])])
+        else:
+            group = self._group(self.data, "data", "", rows)
+        return Mixture(group, seed, shuffle=shuffle)
 
     def _part(self, path: str, name: str, rows: Sequence[int]) -> Part:
         task = self.tasks[path]

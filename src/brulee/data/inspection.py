@@ -139,7 +139,8 @@ def inspect(
     row's reason, if no row fits.
     """
     train, corpus = recipe.train, divide(corpus, encoder)
-    mixture = corpus.mixture({p: corpus.tasks[p].train for p in corpus.trained}, train.seed)
+    trained = {p: corpus.tasks[p].train for p in corpus.trained}
+    mixture = corpus.mixture(trained, train.seed, train.shuffle)
     draws = max(1, math.ceil(train.epochs * len(mixture)))
     if train.max_steps is not None:
         draws = min(draws, train.max_steps * train.batch_size * train.accumulation)

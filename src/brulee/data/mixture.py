@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import isclose
 from typing import NamedTuple
 
 from brulee.data.parts import Group, Part, leaves
 from brulee.data.permutation import Permutation, key_of, mixed
-from brulee.data.schedule import PERIOD, Schedule
+from brulee.data.schedule import PERIOD, Schedule, Succession
 
 
 class Draw(NamedTuple):
@@ -48,16 +49,25 @@ class Mixture:
     were drawn, a draw is a pure function of (seed, mixture, i) in constant time, and resuming needs
     one integer. The order of a part depends only on its path, its number of rows and the seed.
     `shares` are the stated shares, by path. Raises InputError like `parts.leaves`.
+
+    Without `shuffle`, every epoch has a part's rows in their given order. Parts that are drawn as
+    often as they have rows then follow one another; others take turns at their rates.
     """
 
-    def __init__(self, root: Group, seed: int, period: int = PERIOD) -> None:
+    def __init__(self, root: Group, seed: int, period: int = PERIOD, shuffle: bool = True) -> None:
         found = list(leaves(root))
         self.parts = {path: part for path, part, _ in found}
         self.shares = {path: share for path, _, share in found}
         # A lone part has every slot of any period.
         period = period if len(found) > 1 else 1
-        self._schedule = Schedule([share for _, _, share in found], seed, period)
-        self._orders = [_Order(path, part, seed) for path, part, _ in found]
+        shares = [share for _, _, share in found]
+        sizes = [len(part) for _, part, _ in found]
+        rows = sum(sizes)
+        whole = all(isclose(share * rows, size) for share, size in zip(shares, sizes, strict=True))
+        self._schedule: Schedule | Succession = (
+            Schedule(shares, seed, period) if shuffle or not whole else Succession(sizes)
+        )
+        self._orders = [_Order(path, part, seed, shuffle) for path, part, _ in found]
 
     def __len__(self) -> int:
         """The number of rows in use, which counts as one epoch whichever parts the draws hit."""
@@ -99,25 +109,36 @@ class Mixture:
 class _Order:
     """The draws of one part, counted from 0."""
 
-    __slots__ = ("_choice", "_epoch_order", "_part", "_path", "_secret")
+    __slots__ = ("_choice", "_epoch_order", "_given", "_part", "_path", "_secret")
 
-    def __init__(self, path: str, part: Part, seed: int) -> None:
+    def __init__(self, path: str, part: Part, seed: int, shuffle: bool) -> None:
         self._path, self._part = path, part
         self._secret = _hash(seed, "part", path)
         self._epoch_order = Permutation(len(part))
         self._choice = None
         if len(part) < len(part.rows):
             self._choice = (Permutation(len(part.rows)), _hash("rows", path))
+        # A split has the rows of a group together; a row's number is its place in the source.
+        used = (part.rows[self._chosen(place)] for place in range(len(part)))
+        self._given = None if shuffle else sorted(used)
 
     def draw(self, k: int) -> Draw:
         epoch, position = divmod(k, self._epoch_order.size)
         key = key_of(self._secret, epoch)
-        place = self._epoch_order.at(position, key)
-        if self._choice is not None:
-            permutation, choice_key = self._choice
-            place = permutation.at(place, choice_key)
+        if self._given is None:
+            place = self._chosen(self._epoch_order.at(position, key))
+            row = self._part.rows[place]
+        else:
+            place, row = position, self._given[position]
         template = mixed(key ^ place) % self._part.templates
-        return Draw(self._path, epoch, self._part.rows[place], template)
+        return Draw(self._path, epoch, row, template)
+
+    def _chosen(self, place: int) -> int:
+        """The place among all rows of one among those in use."""
+        if self._choice is None:
+            return place
+        permutation, key = self._choice
+        return permutation.at(place, key)
 
 
 def _hash(*parts: object) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from bisect import bisect_right
 from collections.abc import Sequence
 
 import numpy as np
@@ -54,6 +55,30 @@ class Schedule:
         cycles, rest = divmod(draws, self.period)
         begun = np.bincount(self._part_S[:rest], minlength=len(self.slots)).tolist()
         return [cycles * slots + more for slots, more in zip(self.slots, begun, strict=True)]
+
+
+class Succession:
+    """Parts of given sizes, of which each is drawn whole before the next one, over and over."""
+
+    def __init__(self, sizes: Sequence[int]) -> None:
+        self._sizes = sizes
+        self._ends: list[int] = np.cumsum(sizes).tolist()
+
+    def at(self, i: int) -> tuple[int, int]:
+        """The part of draw i, and the number of that part's earlier draws."""
+        epoch, place = divmod(i, self._ends[-1])
+        part = bisect_right(self._ends, place)
+        size = self._sizes[part]
+        return part, epoch * size + place - (self._ends[part] - size)
+
+    def counts(self, draws: int) -> list[int]:
+        """The number of each part's draws among the first `draws`."""
+        epochs, rest = divmod(draws, self._ends[-1])
+        begun = (
+            min(max(rest - end + size, 0), size)
+            for size, end in zip(self._sizes, self._ends, strict=True)
+        )
+        return [epochs * size + more for size, more in zip(self._sizes, begun, strict=True)]
 
 
 def apportion(shares: Sequence[float], seats: int) -> NDArray[np.int64]:

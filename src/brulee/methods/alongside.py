@@ -180,6 +180,9 @@ class _AlongsideAttached(Attached):
     def replicated(self) -> list[nn.Parameter]:
         return [*self._own.replicated(), *self._whole.replicated(), *self._rows]
 
+    def of_tokens(self) -> tuple[nn.Parameter, ...]:
+        return (*self._own.of_tokens(), *self._whole.of_tokens(), *self._rows)
+
     def tensors(self) -> dict[str, torch.Tensor]:
         rows = {
             table.key: own.detach()[table.order].float().cpu().contiguous()

@@ -62,6 +62,10 @@ class Attached(ABC):
     def groups(self) -> list[ParameterGroup]:
         """The trained parameters, each in exactly one group."""
 
+    def of_tokens(self) -> tuple[nn.Parameter, ...]:
+        """The trained parameters of token embeddings and of the head, if there are any."""
+        return ()
+
     @abstractmethod
     def tensors(self) -> dict[str, torch.Tensor]:
         """The tensors to store, under the file format's keys, on the CPU in fp32.

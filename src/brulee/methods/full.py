@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 from brulee.errors import InputError
 from brulee.methods.base import Attached, Method, ParameterGroup, copy_checked, freeze, untrained
 from brulee.methods.targets import map_names
+from brulee.models.added_tokens import table_weights
 from brulee.recipe import Strict
 
 
@@ -72,6 +73,10 @@ class _FullAttached(Attached):
             ParameterGroup("vectors", vectors, decay=False),
         ]
         return [group for group in groups if group.parameters]
+
+    def of_tokens(self) -> tuple[nn.Parameter, ...]:
+        names = table_weights(self.model)
+        return tuple(p for n, p in self._trained().items() if n in names)
 
     def tensors(self) -> dict[str, torch.Tensor]:
         return {n: p.detach().float().cpu() for n, p in self.model.named_parameters()}

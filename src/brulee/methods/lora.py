@@ -31,6 +31,7 @@ from brulee.methods.lora_sizes import Size, sizes_of
 from brulee.methods.peft_config import PREFIX, read_as, task_type
 from brulee.methods.tying import untie
 from brulee.methods.wrapping import Wrapping
+from brulee.models.added_tokens import tables_of
 from brulee.recipe import Strict
 
 _HIGHEST = 4  # times the longest side of a target
@@ -205,6 +206,7 @@ class _LoRAAttached(Attached):
         options: LoRAOptions,
         targets: StoredTargets,
     ) -> None:
+        self._tables = frozenset(tables_of(model)) & layers.keys()
         self.model, self._wrapping = model, Wrapping(model, layers)
         self._options, self._targets = options, targets
 
@@ -235,6 +237,11 @@ class _LoRAAttached(Attached):
             ParameterGroup("magnitude", tuple(lengths), decay=False),
         ]
         return [group for group in groups if group.parameters]
+
+    def of_tokens(self) -> tuple[nn.Parameter, ...]:
+        layers = self._wrapping.layers
+        own = (p for path in layers if path in self._tables for p in layers[path].parameters())
+        return tuple(p for p in own if p.requires_grad)
 
     def tensors(self) -> dict[str, torch.Tensor]:
         return {k: t.float().cpu().contiguous() for k, t in self._stored().items()}

@@ -55,7 +55,7 @@ class SelectiveOptions(Strict):
     train: Literal["bias", "norms", "embeddings", "layers", "parameters", "sparse"] = "norms"
     layers: Last | list[int] | None = None
     parameters: Annotated[list[str], Field(min_length=1)] | None = Field(
-        None, description="globs; with sparse, what to mask"
+        None, description="globs, or re:PATTERN; with sparse, what to mask"
     )
     mask: Literal["magnitude", "fisher", "sam"] = "fisher"
     density: Annotated[float, Field(gt=0, le=1)] = 0.005

@@ -17,6 +17,7 @@ from brulee.errors import InputError
 from brulee.methods.base import Attached, ParameterGroup, check_tensors, freeze
 from brulee.methods.selective_tuned import Owners, Sparse, Tuned, Whole
 from brulee.methods.targets import map_names
+from brulee.models.added_tokens import table_weights
 
 SUFFIX = "_tuned"
 
@@ -37,7 +38,7 @@ class SelectiveAttached(Attached):
         base_values: str | None = None,
     ) -> None:
         self.model, self._settings, self._base_values = model, dict(settings), base_values
-        self._maps = map_names(model)
+        self._maps, self._tables = map_names(model), table_weights(model)
         owners = _owners(model)
         self._thaw = freeze(model)
         self._tuned: list[Tuned] = []
@@ -73,6 +74,10 @@ class SelectiveAttached(Attached):
             ParameterGroup("vectors", _parameters(vectors), decay=False),
         ]
         return [group for group in groups if group.parameters]
+
+    def of_tokens(self) -> tuple[nn.Parameter, ...]:
+        """Also the chosen values of a mask."""
+        return _parameters([t for t in self._tuned if t.name in self._tables])
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """Whole parameters by name; `name.indices` and `name.values` of masked ones."""

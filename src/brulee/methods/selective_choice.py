@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import re
 from collections.abc import Iterable
 
 from torch import nn
@@ -12,6 +13,7 @@ from brulee.errors import InputError, nearest
 from brulee.methods.base import untrained
 from brulee.methods.layer_choice import Last, layer_prefixes
 from brulee.methods.stacks import is_norm
+from brulee.methods.targets import PATTERN
 
 
 def biases(model: PreTrainedModel) -> list[str]:
@@ -56,8 +58,9 @@ def matching(model: PreTrainedModel, patterns: Iterable[str]) -> list[str]:
     """The parameters whose name, or its last dotted parts, matches one of the patterns.
 
     Patterns are shell globs: `*` (also matches dots), `?` and `[01]`; `q_proj.weight` matches that
-    of every layer. Raises InputError for a pattern that matches nothing, with the nearest names,
-    and for one that matches a quantised weight.
+    of every layer. `re:` starts a regular expression for the whole name. Raises InputError for a
+    pattern that matches nothing, with the nearest names, for one that is none, and for one that
+    matches a quantised weight.
     """
     names = _trained(model)
     chosen: set[str] = set()
@@ -102,6 +105,13 @@ def _of_modules(model: PreTrainedModel, modules: Iterable[nn.Module]) -> list[st
 
 
 def _fits(name: str, pattern: str) -> bool:
+    if pattern.startswith(PATTERN):
+        try:
+            return re.fullmatch(pattern.removeprefix(PATTERN), name) is not None
+        except re.error as error:
+            raise InputError(
+                f"method.parameters: {pattern!r} is not a regular expression: {error}."
+            ) from None
     return fnmatch.fnmatchcase(name, pattern) or fnmatch.fnmatchcase(name, f"*.{pattern}")
 
 

@@ -23,6 +23,7 @@ from brulee.methods.selective_tuned import Whole
 from brulee.methods.targets import embedding_modules, map_names
 from brulee.methods.tying import check_untie, untie
 from brulee.methods.wrapping import Wrapper
+from brulee.models.added_tokens import table_weights
 from brulee.models.text_part import text_modules
 
 
@@ -34,7 +35,7 @@ class WholeModules:
 
     def __init__(self, model: PreTrainedModel, paths: Sequence[str]) -> None:
         self.model, self.paths = model, tuple(paths)
-        maps = map_names(model)
+        maps, self._words = map_names(model), table_weights(model)
         self._tuned: list[Whole] = []
         for path in paths:
             _check(model, path)
@@ -73,6 +74,10 @@ class WholeModules:
     def replicated(self) -> list[nn.Parameter]:
         """The copies, and what they stand in for."""
         return [p for one in self._tuned for p in (one.parameter, one.base)]
+
+    def of_tokens(self) -> tuple[nn.Parameter, ...]:
+        """The copies of token embeddings and the head."""
+        return tuple(one.parameter for one in self._tuned if one.name in self._words)
 
     def stored(self) -> dict[str, torch.Tensor]:
         """The copies by PEFT's keys."""

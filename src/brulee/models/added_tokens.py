@@ -159,6 +159,11 @@ def _begin(
         table[token.id] = table[own].float().mean(0).to(table.dtype) if own else mean
 
 
+def table_weights(model: PreTrainedModel) -> frozenset[str]:
+    """The names of the parameters with a row per token: `tables_of`'s weights."""
+    return frozenset(f"{path}.weight" for path in tables_of(model))
+
+
 def tables_of(model: PreTrainedModel) -> dict[str, Any]:
     """The modules with a row per token, by path: embeddings of ids, and the head if it is linear.
 

@@ -54,8 +54,9 @@ class _LinearCrossEntropy(torch.autograd.Function):
         weights_N: torch.Tensor | None,
         rows_RD: torch.Tensor | None,
         index_R: torch.Tensor | None,
+        smoothing: float,
     ) -> torch.Tensor:
-        need_hidden, need_weight, *_, need_bias, _, need_rows, _ = ctx.needs_input_grad
+        need_hidden, need_weight, *_, need_bias, _, need_rows, _, _ = ctx.needs_input_grad
         rows = max(1, CHUNK_LOGITS[weight_VD.device.type] // weight_VD.shape[0])
         step = step_of(hidden_ND, STEP)
         weight = held.tensor(weight_VD) if held else weight_VD.to(hidden_ND.dtype)
@@ -79,7 +80,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
             if cap is not None:
                 bent_CV = logits_CV.div_(cap).tanh_()
                 logits_CV = bent_CV * cap
-            losses_C, d_logits_CV = _entropies(logits_CV, targets_N[part], needs)
+            losses_C, d_logits_CV = _entropies(logits_CV, targets_N[part], needs, smoothing)
             if weights_N is not None:
                 losses_C = losses_C * weights_N[part]
                 d_logits_CV[:learned] *= weights_N[part, None]
@@ -120,7 +121,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
             d_bias = (d_bias * scale).to(ctx.held_in[1])
         if d_rows is not None:
             d_rows = (d_rows * scale).to(ctx.held_in[2])
-        return d_hidden, d_weight, None, None, None, d_bias, None, d_rows, None
+        return d_hidden, d_weight, None, None, None, d_bias, None, d_rows, None, None
 
 
 def _logits(
@@ -132,13 +133,36 @@ def _logits(
 
 
 def _entropies(
-    logits_CV: torch.Tensor, targets: torch.Tensor, need_gradient: bool
+    logits_CV: torch.Tensor, targets: torch.Tensor, need_gradient: bool, smoothing: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Cross-entropies of the first rows, one per target, and their gradient if it is needed.
 
     Rows with a negative target count for neither. The gradient has the dtype of the logits, may
     reuse their memory, and is zero in the remaining rows (padding).
+
+    With z the logits of V tokens, smoothing by s adds s (z[target] - mean z) to a loss, which is
+    linear in z: its gradient is s at the target and -s / V everywhere.
     """
+    if not smoothing:
+        return _sharp_entropies(logits_CV, targets, need_gradient)
+    of_targets_CV = logits_CV[: len(targets)]
+    share_C = smoothing * (targets >= 0).to(logits_CV.dtype)
+    wanted = targets.clamp(min=0)[:, None]
+    wide = torch.promote_types(logits_CV.dtype, torch.float32)
+    mean_C = of_targets_CV.mean(-1, dtype=wide)
+    more_C = share_C * (of_targets_CV.gather(1, wanted).squeeze(1) - mean_C)
+    losses_C, found_CV = _sharp_entropies(logits_CV, targets, need_gradient)
+    if need_gradient:
+        gradient_CV = found_CV[: len(targets)]
+        gradient_CV.sub_((share_C / logits_CV.shape[1])[:, None])
+        gradient_CV.scatter_add_(1, wanted, share_C[:, None])
+    return losses_C + more_C, found_CV
+
+
+def _sharp_entropies(
+    logits_CV: torch.Tensor, targets: torch.Tensor, need_gradient: bool
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The same without smoothing."""
     rows = len(targets)
     run = kernel("cross_entropy", logits_CV)
     if run is not None:
@@ -172,6 +196,7 @@ def linear_cross_entropy(
     bias_V: torch.Tensor | None = None,
     weights_N: torch.Tensor | None = None,
     rows: HeadRows | None = None,
+    smoothing: float = 0.0,
 ) -> torch.Tensor:
     """Sum over N of -log softmax(hidden @ weight.T)[target], as a scalar in fp32 (or fp64).
 
@@ -179,7 +204,8 @@ def linear_cross_entropy(
     chunk of logits instead of N x V. The gradient is exact, and no logits are recomputed for it.
     `held` provides the weight in the dtype of the hidden states, if that differs. A bias is added
     to the logits z; with a `cap`, they then become cap * tanh(z / cap). With `weights`, each
-    position's loss counts so many times. `rows` stand in the weight instead of its own.
+    position's loss counts so many times. `rows` stand in the weight instead of its own. `smoothing`
+    is PyTorch's `label_smoothing` (Szegedy et al. 2016, "Rethinking the Inception Architecture").
     """
     rows_RD, index_R = (None, None) if rows is None else (rows.rows, rows.index)
     if not torch.is_grad_enabled():  # ctx.needs_input_grad ignores no_grad
@@ -187,7 +213,7 @@ def linear_cross_entropy(
         bias_V = None if bias_V is None else bias_V.detach()
         rows_RD = None if rows_RD is None else rows_RD.detach()
     apply: Callable[..., torch.Tensor] = _LinearCrossEntropy.apply  # torch leaves it untyped
-    how = (held, cap, bias_V, weights_N, rows_RD, index_R)
+    how = (held, cap, bias_V, weights_N, rows_RD, index_R, smoothing)
     return apply(hidden_ND, weight_VD, targets_N, *how)
 
 
@@ -217,11 +243,12 @@ class Head:
         held: Held | None = None,
         weights_N: torch.Tensor | None = None,
         rows: HeadRows | None = None,
+        smoothing: float = 0.0,
     ) -> torch.Tensor:
         """The summed cross-entropy of the model's logits (`linear_cross_entropy`)."""
         if self.over != 1.0:
             hidden_ND = hidden_ND / self.over
-        how = (held, self.cap, self.bias, weights_N, rows)
+        how = (held, self.cap, self.bias, weights_N, rows, smoothing)
         return linear_cross_entropy(hidden_ND, weight_VD, targets_N, *how)
 
 
@@ -243,38 +270,43 @@ class CompletionLoss:
         """Sum of the losses at the batch's N targets, times their weights, an fp32 scalar."""
         if self.decoder is not None and batch.packed:
             hidden_ND = self.decoder(batch)
-            return self._of_hidden(hidden_ND, batch.targets, self.decoder.held, batch.weights)
+            how = (batch.weights, batch.smoothing)
+            return self._of_hidden(hidden_ND, batch.targets, self.decoder.held, *how)
         if self._head is not None and not self._pair:
             hidden_BTD = self.model.base_model(**batch.inputs, use_cache=False).last_hidden_state
             weight_VD = self.model.get_output_embeddings().weight
             hidden_ND = _as_held(hidden_BTD.flatten(0, 1)[batch.positions], weight_VD)
-            return self._of_hidden(hidden_ND, batch.targets, None, batch.weights)
+            how = (batch.weights, batch.smoothing)
+            return self._of_hidden(hidden_ND, batch.targets, None, *how)
         if batch.packed:
             output = self.model(**batch.inputs, use_cache=False, logits_to_keep=batch.positions)
             logits_NV = output.logits[0]
         else:
             logits_BTV = self.model(**batch.inputs, use_cache=False).logits
             logits_NV = logits_BTV.flatten(0, 1)[batch.positions]
-        if batch.weights is None:
-            return F.cross_entropy(logits_NV.float(), batch.targets, reduction="sum")
-        losses_N = F.cross_entropy(logits_NV.float(), batch.targets, reduction="none")
-        return (losses_N * batch.weights).sum()
+        losses_N = F.cross_entropy(
+            logits_NV.float(), batch.targets, reduction="none", label_smoothing=batch.smoothing
+        )
+        return (losses_N if batch.weights is None else losses_N * batch.weights).sum()
 
-    def of_prepared(self, prepared: Prepared) -> torch.Tensor:
+    def of_prepared(self, prepared: Prepared, smoothing: float = 0.0) -> torch.Tensor:
         """The same for a pass that the decoder has prepared; negative targets are ignored."""
         assert isinstance(self.decoder, FusedDecoder), "prepared by it"
-        return self._of_hidden(self.decoder.hidden(prepared), prepared.targets, self.decoder.held)
+        how = (self.decoder.held, None, smoothing)
+        return self._of_hidden(self.decoder.hidden(prepared), prepared.targets, *how)
 
     def _of_hidden(
         self,
         hidden_ND: torch.Tensor,
         targets_N: torch.Tensor,
         held: Held | None,
-        weights_N: torch.Tensor | None = None,
+        weights_N: torch.Tensor | None,
+        smoothing: float,
     ) -> torch.Tensor:
         assert self._head is not None, "what the hidden states are for"
         head, rows = parted(self.model.get_output_embeddings())
-        return self._head.loss(hidden_ND, head.weight, targets_N, held, weights_N, rows)
+        how = (held, weights_N, rows, smoothing)
+        return self._head.loss(hidden_ND, head.weight, targets_N, *how)
 
 
 def _ways(model: PreTrainedModel) -> tuple[Head | None, FusedDecoder | FusedPair | None]:

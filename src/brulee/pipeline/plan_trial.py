@@ -66,7 +66,7 @@ class Sample:
             p: fitting_rows(tasks[p], encoder, tasks[p].train).rows for p in self.corpus.trained
         }
         spec = self.recipe.train
-        self.mixture = self.corpus.mixture(fitting, spec.seed)
+        self.mixture = self.corpus.mixture(fitting, spec.seed, spec.shuffle)
         self.course = course(spec, len(self.mixture))
         self.documents = planned_documents(spec, len(self.mixture))
 
@@ -125,8 +125,13 @@ def tried(
     steps = sample.steps(encoder)
     documents = [document for step in steps for document in step]
     document_seconds = (time.perf_counter() - began) / len(documents)
-    noise = recipe.train.neftune_alpha
-    passes = Passes(base, most=recipe.train.batch_size, autocast=autocast, noise=noise)
+    passes = Passes(
+        base,
+        most=recipe.train.batch_size,
+        autocast=autocast,
+        noise=recipe.train.neftune_alpha,
+        smoothing=recipe.train.label_smoothing,
+    )
     bound = fitting if recipe.train.micro_batch == "auto" else recipe.train.micro_batch
     passes.pass_tokens = min(passes.pass_tokens, bound or sys.maxsize)
     probe = prober.probe(passes, attached, steps, recipe.train)

@@ -131,7 +131,8 @@ def _prepared(where: RunFolder, world: World, begin: bool) -> Prepared:
             say_of_tokens(recipe, base)
         if start and world.writes:
             say_of_start(start, base, encoder)
-    mixture = corpus.mixture({p: found.rows for p, found in fitting.items()}, recipe.train.seed)
+    rows, train = {p: found.rows for p, found in fitting.items()}, recipe.train
+    mixture = corpus.mixture(rows, train.seed, train.shuffle)
     warn_of_patience(recipe, len(mixture))
     warn_of_steps(recipe, len(mixture))
     autocast = method.stores_model and dtype == torch.bfloat16

@@ -32,5 +32,6 @@ def find_learning_rate(recipe: Recipe) -> Found:
         most=recipe.train.batch_size,
         autocast=prepared.autocast,
         noise=recipe.train.neftune_alpha,
+        smoothing=recipe.train.label_smoothing,
     )
     return range_test(passes, attached, document, recipe.train)

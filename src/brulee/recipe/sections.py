@@ -152,6 +152,9 @@ class TrainSpec(Strict):
     learning_rate: Annotated[float, Field(gt=0)] | None = Field(
         None, description="default: what the method recommends"
     )
+    embedding_learning_rate: Annotated[float, Field(gt=0)] | None = Field(
+        None, description="of token embeddings and the head; default: learning_rate"
+    )
     schedule: Literal["cosine", "linear", "constant", "wsd"] = Field(
         "cosine", description="after warm-up; wsd: constant, then falling over `cooldown`"
     )
@@ -189,10 +192,18 @@ class TrainSpec(Strict):
         0.0,
         description="how often the loss of a prompt's token counts; 0: only answers are learned",
     )
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.0,
+        description="share of a learned token's target that is spread over the vocabulary; of the "
+        "loss that is trained, not of what is validated or scored",
+    )
     max_grad_norm: Annotated[float, Field(gt=0)] | None = 1.0
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1 ...")
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    shuffle: bool = Field(
+        True, description="draw the order of rows anew for every epoch; false: that of the source"
+    )
     validate_every: Count | None = Field(None, description="steps; default: once per epoch")
     save_every: Count | None = Field(None, description="steps; default: once per epoch")
     keep_checkpoints: Count = 2

@@ -78,13 +78,19 @@ class Captured:
 
     `gradient` adds to the parameters' gradients, like `torch.autograd.backward`. `keeps`: whether
     recordings hold memory. With `timed`, only recordings that are faster than the pass itself are
-    used.
+    used. `smoothing` is of the losses (`Batch`).
     """
 
     def __init__(
-        self, loss: CompletionLoss, precision: Precision, record: Record, timed: bool = False
+        self,
+        loss: CompletionLoss,
+        precision: Precision,
+        record: Record,
+        timed: bool = False,
+        smoothing: float = 0.0,
     ) -> None:
         self._loss, self._precision, self._record, self._timed = loss, precision, record, timed
+        self._smoothing = smoothing
         device = loss.model.device
         self._share = torch.ones((), device=device)  # a pass's summed loss is scaled by this
         self._found = torch.zeros((), device=device)  # the scaled loss
@@ -172,7 +178,7 @@ class Captured:
         """Forward and backward; adds the gradients to their sums."""
         self._decoder.held.renew()
         with self._precision():
-            loss = self._loss.of_prepared(inputs)
+            loss = self._loss.of_prepared(inputs, self._smoothing)
         share = self._share.to(loss.dtype)
         grads = torch.autograd.grad(loss, self._parameters, share, allow_unused=True)
         self._reached = tuple(i for i, grad in enumerate(grads) if grad is not None)
@@ -312,7 +318,11 @@ def _drops(module: nn.Module) -> bool:
 
 
 def captured(
-    loss: CompletionLoss, precision: Precision, dtype: torch.dtype, noise: bool = False
+    loss: CompletionLoss,
+    precision: Precision,
+    dtype: torch.dtype,
+    noise: bool = False,
+    smoothing: float = 0.0,
 ) -> Captured | None:
     """Recordings for a model's passes, if requested and if an attention kernel is used.
 
@@ -327,7 +337,8 @@ def captured(
     if (passes := "passes with noise" if noise else _unrecorded(loss, dtype)) is not None:
         note(f"{passes} are not recorded as CUDA graphs")
         return None
-    return Captured(loss, precision, on_cuda(loss.model.device), timed=mode == "auto")
+    record, timed = on_cuda(loss.model.device), mode == "auto"
+    return Captured(loss, precision, record, timed, smoothing)
 
 
 def _unrecorded(loss: CompletionLoss, dtype: torch.dtype) -> str | None:

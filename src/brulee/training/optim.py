@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import torch
+from torch import nn
 from torch.optim import Optimizer
 
 from brulee.errors import InputError, unknown
@@ -53,23 +54,33 @@ def check_optimizer(spec: TrainSpec, on_gpu: bool) -> None:
 
 
 def optimizer_of(
-    spec: TrainSpec, groups: Sequence[ParameterGroup], learning_rate: float
+    spec: TrainSpec,
+    groups: Sequence[ParameterGroup],
+    learning_rate: float,
+    of_tokens: Sequence[nn.Parameter] = (),
 ) -> Optimizer:
     """The optimiser of `spec` for a method's groups, with weight decay for groups that want it.
 
-    Raises InputError as `check_optimizer` does.
+    `of_tokens` move at `spec.embedding_learning_rate`, if it is set; their groups come last. Raises
+    InputError as `check_optimizer` does.
     """
     check_optimizer(spec, all(p.is_cuda for group in groups for p in group.parameters))
-    settings = [
-        {
-            "params": list(group.parameters),
-            "lr": learning_rate * group.lr_scale,
-            "base_lr": learning_rate * group.lr_scale,
-            "weight_decay": spec.weight_decay if group.decay else 0.0,
-            "maps": group.maps,
-        }
-        for group in groups
-    ]
+    apart = {id(p) for p in of_tokens} if spec.embedding_learning_rate is not None else set()
+    settings: Settings = []
+    for own in (False, True):
+        for group in groups:
+            rate = spec.embedding_learning_rate if own else learning_rate * group.lr_scale
+            found = [p for p in group.parameters if (id(p) in apart) == own]
+            if found:
+                settings.append(
+                    {
+                        "params": found,
+                        "lr": rate,
+                        "base_lr": rate,
+                        "weight_decay": spec.weight_decay if group.decay else 0.0,
+                        "maps": group.maps,
+                    }
+                )
     return OPTIMIZERS[spec.optimizer](settings, spec)
 
 

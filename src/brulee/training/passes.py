@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -26,14 +27,20 @@ class Passes:
 
     The loss is the sum over learned tokens divided by their number, however they are split; tokens
     of prompts, if they carry loss, count by their weight in both. `most`
-    and `pass_tokens` may be changed between calls. `noise` is NEFTune's alpha, applied in
-    `backward`.
+    and `pass_tokens` may be changed between calls. `noise` is NEFTune's alpha and `smoothing` the
+    losses' (`Batch`), both applied in `backward` only.
     """
 
     def __init__(
-        self, base: Base, *, most: int, autocast: bool = False, noise: float | None = None
+        self,
+        base: Base,
+        *,
+        most: int,
+        autocast: bool = False,
+        noise: float | None = None,
+        smoothing: float = 0.0,
     ) -> None:
-        self.base, self.most, self.autocast = base, most, autocast
+        self.base, self.most, self.autocast, self._smoothing = base, most, autocast, smoothing
         loss = CompletionLoss(base.model)
         self._decoder = loss.decoder
         self._packs_itself = packs_exactly(base.model)
@@ -45,7 +52,9 @@ class Passes:
             self.pass_tokens = fused_pass_tokens(base.device, format_)
         self.loss: Callable[[Batch], torch.Tensor] = loss
         self._noise = None if noise is None else Noise(base.model, noise)
-        self._captured = captured(loss, self._precision, format_, noise=noise is not None)
+        self._captured = captured(
+            loss, self._precision, format_, noise=noise is not None, smoothing=smoothing
+        )
 
     @property
     def fused(self) -> bool:
@@ -120,15 +129,16 @@ class Passes:
             if found is not None:
                 return found
         with self._precision():
-            loss = self._noisy(part) / over
+            loss = self._learned(part) / over
         torch.autograd.backward(loss)
         return loss.detach()
 
-    def _noisy(self, part: Sequence[Encoded]) -> torch.Tensor:
+    def _learned(self, part: Sequence[Encoded]) -> torch.Tensor:
         """The summed loss of a pass; with noise, documents share no common prefix."""
+        batch = self._batch(part, apart=self._noise is not None)
+        batch = replace(batch, smoothing=self._smoothing)
         if self._noise is None:
-            return self._loss(self._batch(part))
-        batch = self._batch(part, apart=True)
+            return self._loss(batch)
         with self._noise.on(batch):
             return self._loss(batch)
 

@@ -101,14 +101,21 @@ class Trainer:
         self.course = course(spec, count)
         self.steps = self.course.steps
         self.passes = Passes(
-            base, most=spec.batch_size, autocast=autocast, noise=spec.neftune_alpha
+            base,
+            most=spec.batch_size,
+            autocast=autocast,
+            noise=spec.neftune_alpha,
+            smoothing=spec.label_smoothing,
         )
         self.passes.pass_tokens = min(self.passes.pass_tokens, pass_tokens or sys.maxsize)
         if world.shards:
             self.passes.shard(attached.replicated())
         groups = attached.groups()
         self.parameters = attached.parameters()
-        self.optimizer = optimizer_of(spec, groups, learning_rate)
+        of_tokens = attached.of_tokens()
+        self.optimizer = optimizer_of(spec, groups, learning_rate, of_tokens)
+        if spec.embedding_learning_rate is not None and not of_tokens:
+            note("train.embedding_learning_rate: no token embedding and no head is trained")
         if spec.optimizer == "muon" and not any(group.maps for group in groups):
             note("train.optimizer: no matrix of a linear map is trained, so all moves by AdamW")
         self.events = EventLog(folder / "events.jsonl", world.writes)

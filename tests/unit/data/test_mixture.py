@@ -14,7 +14,39 @@ from scipy.stats import chisquare
 
 from brulee.data.mixture import Mixture
 from brulee.data.parts import Group, Part
+from brulee.data.rates import Rates
 from brulee.errors import InputError
+
+
+def _rows(mixture: Mixture, draws: int) -> list[tuple[str, int, int]]:
+    found = map(mixture.sample, range(draws))
+    return [(draw.part, draw.epoch, draw.row) for draw in found]
+
+
+def test_rows_in_their_given_order_part_after_part_every_epoch() -> None:
+    parts = [Part("a", [9, 3, 5], 1), Part("b", [8, 0, 1, 4, 2], 1, row_cap=2)]
+    mixture = Mixture(Group("data", parts), 1, shuffle=False)
+    shuffled = Mixture(Group("data", parts), 1)
+    epoch = _rows(mixture, 5)
+    assert epoch[:3] == [("a", 0, 3), ("a", 0, 5), ("a", 0, 9)]
+    # The rows of a cap are those of any order.
+    capped = [row for part, _, row in epoch if part == "b"]
+    assert capped == sorted(row for part, of, row in _rows(shuffled, 5) if (part, of) == ("b", 0))
+    again = [(part, e, row) for e in range(3) for part, _, row in epoch]
+    assert _rows(mixture, 15) == again
+    assert [mixture.sample(i).row for i in (14, 0, 7)] == [again[i][2] for i in (14, 0, 7)]
+    for draws in (1, 3, 4, 5, 9):
+        counted = {one.part: one.draws for one in mixture.describe(draws)}
+        assert counted == {name: sum(p == name for p, _, _ in again[:draws]) for name in "ab"}
+
+
+def test_parts_at_other_rates_take_turns_in_their_given_order() -> None:
+    parts = [Part("a", range(4), 1), Part("b", range(100, 110), 1)]
+    mixture = Mixture(Group("data", parts, Rates("equal")), 1, shuffle=False)
+    drawn = _rows(mixture, 40)
+    assert [row for part, _, row in drawn if part == "a"][:8] == [*range(4), *range(4)]
+    assert [row for part, _, row in drawn if part == "b"][:10] == list(range(100, 110))
+    assert {part for part, _, _ in drawn[:8]} == {"a", "b"}
 
 
 def lone(rows: Sequence[int], templates: int, seed: int) -> Mixture:

@@ -114,7 +114,10 @@ def test_layers_that_are_not_there(make_model: MakeModel, layers: Any) -> None:
 
 def test_patterns_match_whole_names_and_their_ends(make_model: MakeModel) -> None:
     model = make_model("llama")
-    for patterns in (["q_proj.weight"], ["model.layers.*.q_proj.weight"]):
+    for patterns in (
+        *(["q_proj.weight"], ["model.layers.*.q_proj.weight"]),
+        [r"re:model\.layers\.[01]\..*q_proj\.weight"],
+    ):
         attached = _selective(train="parameters", parameters=patterns).attach(model)
         assert _names(attached) == {f"model.layers.{i}.self_attn.q_proj.weight" for i in (0, 1)}
         attached.detach()
@@ -123,6 +126,10 @@ def test_patterns_match_whole_names_and_their_ends(make_model: MakeModel) -> Non
 def test_a_pattern_without_a_match_names_near_ones(make_model: MakeModel) -> None:
     with pytest.raises(InputError, match=r"no parameter matches 'q_prj.weight'.*q_proj\.weight"):
         _selective(train="parameters", parameters=["q_prj.weight"]).attach(make_model("llama"))
+    with pytest.raises(InputError, match=r"no parameter matches 're:q_proj\.weight'"):
+        _selective(train="parameters", parameters=["re:q_proj.weight"]).attach(make_model("llama"))
+    with pytest.raises(InputError, match=r"method.parameters: 're:\(' is not a regular expression"):
+        _selective(train="parameters", parameters=["re:("]).attach(make_model("llama"))
 
 
 @pytest.mark.parametrize(

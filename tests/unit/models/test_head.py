@@ -82,6 +82,34 @@ def test_positions_count_by_their_weights(dtype: torch.dtype, tolerance: float) 
 
 @pytest.mark.usefixtures("chunks")
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-12)])
+@pytest.mark.parametrize("cap", [None, 1.5])
+def test_smoothed_losses_and_gradients_are_pytorchs(
+    dtype: torch.dtype, tolerance: float, cap: float | None
+) -> None:
+    hidden_ND, weight_VD, targets_N = _case(dtype)
+    targets_N[2] = -100
+    weights_N = torch.linspace(0.2, 1, N, dtype=dtype)
+    index_R = torch.tensor([1, int(targets_N[0])]).unique()
+    rows_RD = torch.randn(len(index_R), D, dtype=dtype, generator=torch.Generator().manual_seed(1))
+    inputs = [t.requires_grad_() for t in (hidden_ND, weight_VD, rows_RD)]
+    ours = linear_cross_entropy(
+        *(hidden_ND, weight_VD, targets_N),
+        cap=cap,
+        weights_N=weights_N,
+        rows=HeadRows(index_R, rows_RD),
+        smoothing=0.1,
+    )
+    logits_NV = hidden_ND @ weight_VD.index_copy(0, index_R, rows_RD).T
+    logits_NV = logits_NV if cap is None else cap * torch.tanh(logits_NV / cap)
+    each_N = F.cross_entropy(logits_NV, targets_N, reduction="none", label_smoothing=0.1)
+    theirs = (each_N * weights_N).sum()
+    torch.testing.assert_close(ours, theirs, atol=tolerance, rtol=tolerance)
+    found, expected = (torch.autograd.grad(loss / 3, inputs) for loss in (ours, theirs))
+    torch.testing.assert_close(found, expected, atol=tolerance, rtol=tolerance)
+
+
+@pytest.mark.usefixtures("chunks")
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-12)])
 @pytest.mark.parametrize("head", [Head(4.0), Head(cap=1.5), Head(0.5, 2.0)], ids=str)
 def test_scaled_and_capped_logits_have_their_own_gradients(
     dtype: torch.dtype, tolerance: float, head: Head

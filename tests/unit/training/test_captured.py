@@ -136,7 +136,9 @@ def _tuned(make_model: Make, name: str, method: str) -> PreTrainedModel:
     return model
 
 
-def _plain(model: PreTrainedModel, documents: Sequence[Encoded], over: int) -> Any:
+def _plain(
+    model: PreTrainedModel, documents: Sequence[Encoded], over: int, smoothing: float = 0.0
+) -> Any:
     """Loss and gradients of the model's own forward, one document at a time."""
     model.zero_grad(set_to_none=True)
     total = 0.0
@@ -146,7 +148,10 @@ def _plain(model: PreTrainedModel, documents: Sequence[Encoded], over: int) -> A
         for start, end in document.spans:
             labels[0, start:end] = ids[0, start:end]
         logits = model(input_ids=ids).logits[0, :-1]
-        loss = torch.nn.functional.cross_entropy(logits, labels[0, 1:], reduction="sum") / over
+        loss = torch.nn.functional.cross_entropy(
+            logits, labels[0, 1:], reduction="sum", label_smoothing=smoothing
+        )
+        loss = loss / over
         loss.backward()
         total += float(loss.detach())
     found = [p.grad.clone() for p in model.parameters() if p.grad is not None]
@@ -195,6 +200,17 @@ def test_a_recording_holds_for_other_documents_of_its_sizes(
                     parameter -= 0.1 * parameter.sign()
         model.zero_grad(set_to_none=True)
     assert recorded.replayed == 3
+
+
+def test_smoothed_losses_are_recorded(make_model: Make) -> None:
+    model = _tuned(make_model, "llama", "lora")
+    recorded = Captured(CompletionLoss(model), nullcontext, _record, smoothing=0.1)
+    packs = [_drawn(seed, 0, each) for seed, each in enumerate([(9, 14, 5), (14, 3, 11)])]
+    assert recorded.gradient(packs[0], 7) is None
+    exact = _plain(model, packs[1], 7, smoothing=0.1)
+    loss = recorded.gradient(packs[1], 7)
+    assert loss is not None
+    _assert_same((float(loss), _gradients(model)), exact)
 
 
 def test_gradients_of_several_passes_add_up(make_model: Make) -> None:

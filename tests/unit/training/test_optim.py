@@ -98,6 +98,24 @@ def test_decay_and_rate_follow_the_group() -> None:
     torch.testing.assert_close(vectors.parameters[0].data, torch.ones(2))
 
 
+def test_token_tables_have_a_rate_of_their_own() -> None:
+    table, gain, matrix = (torch.nn.Parameter(torch.ones(2, 2)) for _ in range(3))
+    groups = [
+        ParameterGroup("all", (table, matrix)),
+        ParameterGroup("gain", (gain,), lr_scale=2.0, decay=False),
+    ]
+    spec = TrainSpec(weight_decay=0.1, embedding_learning_rate=1e-5)
+    optimizer = optimizer_of(spec, groups, 1e-3, [table])
+    assert set_learning_rate(optimizer, 0.5) == 5e-4
+    assert [(g["params"], g["lr"], g["weight_decay"]) for g in optimizer.param_groups] == [
+        ([matrix], pytest.approx(5e-4), 0.1),
+        ([gain], pytest.approx(1e-3), 0.0),
+        ([table], pytest.approx(5e-6), 0.1),
+    ]
+    plain = optimizer_of(TrainSpec(), groups, 1e-3, [table])
+    assert [g["params"] for g in plain.param_groups] == [[table, matrix], [gain]]
+
+
 def test_a_step_is_adamws() -> None:
     matrices, vectors = _groups()
     optimizer = optimizer_of(TrainSpec(), [matrices, vectors], 0.1)

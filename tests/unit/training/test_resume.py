@@ -28,9 +28,12 @@ MakeTrainer = Callable[..., Trainer]
 CASES: list[dict[str, Any]] = [
     {"name": "llama", "options": {"dropout": 0.3}},
     {"name": "llama", "neftune_alpha": 5.0, "beta2": 0.95},
-    {"name": "gpt2", "method": "full", "config": {"resid_pdrop": 0.2, "attn_pdrop": 0.2}},
+    {
+        **{"name": "gpt2", "method": "full", "config": {"resid_pdrop": 0.2, "attn_pdrop": 0.2}},
+        "embedding_learning_rate": 1e-4,
+    },
     {"name": "t5", "method": "full", "config": {"dropout_rate": 0.2}, "weight_decay": 0.1},
-    {"name": "t5", "options": {"dropout": 0.3}},
+    {"name": "t5", "options": {"dropout": 0.3}, "label_smoothing": 0.1},
     {"name": "t5-gated", "method": "full", "config": {"dropout_rate": 0.1}, "autocast": True},
     {"name": "bart", "method": "full", "config": {"dropout": 0.2, "decoder_layerdrop": 0.3}},
     {"name": "llama", "method": "full", "optimizer": "adafactor", "weight_decay": 0.1},

@@ -14,8 +14,12 @@ import torch.nn.functional as F
 from brulee.data.batching import Batch
 from brulee.data.encoding import Encoded
 from brulee.errors import StoppedError
+from brulee.methods import build_method
+from brulee.methods.alongside import Alongside
 from brulee.models.attention import NAME
 from brulee.models.loading import Base
+from brulee.progress import shown
+from brulee.recipe import MethodSpec
 from brulee.training.documents import Document
 from brulee.training.events import read_events
 from brulee.training.trainer import Trainer
@@ -251,3 +255,45 @@ def test_sigterm_is_answered_like_ctrl_c(
     with pytest.raises(StoppedError, match=r"after step 2 of 8; the state is saved"):
         make_trainer(document=document).train()
     assert (tmp_path / "checkpoints" / "step-2" / "state.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("name", "method", "options", "moved"),
+    [
+        ("llama", "full", {}, {"model.embed_tokens.weight", "lm_head.weight"}),
+        ("t5", "full", {}, {"shared.weight"}),
+        (
+            *("llama", "lora", {"target": ["all-linear", "embeddings", "lm_head"]}),
+            {"model.embed_tokens.lora_embedding_A", "lm_head.lora_B"},
+        ),
+        ("gpt2", "selective", {"train": "embeddings"}, {"transformer.wte.weight_tuned"}),
+    ],
+)
+def test_token_tables_move_at_their_own_rate(
+    make_trainer: MakeTrainer, name: str, method: str, options: dict[str, Any], moved: set[str]
+) -> None:
+    rates = {"rate": 1e-30, "embedding_learning_rate": 1e-2}
+    trainer = make_trainer(name, method=method, options=options, max_steps=1, **rates)
+    before = {n: p.detach().clone() for n, p in trainer.base.model.named_parameters()}
+    trainer.train()
+    after = dict(trainer.base.model.named_parameters())
+    assert {n for n, p in before.items() if (p - after[n]).abs().max() > 1e-6} == moved
+
+
+def test_rows_and_whole_modules_of_tokens_move_at_that_rate(make_base: Callable[..., Base]) -> None:
+    base = make_base("llama")
+    alongside = Alongside(ids=(7,), whole=("lm_head", "norm"))
+    attached = alongside.attach(build_method(MethodSpec()), base.model)
+    moved = {id(p) for p in attached.of_tokens()}
+    by_name = {g.name: {id(p) for p in g.parameters} for g in attached.groups()}
+    assert moved >= by_name["tokens"]
+    assert moved & by_name["whole"]
+    assert not moved & (by_name["whole vectors"] | by_name["lora"])
+
+
+def test_a_rate_for_token_tables_that_are_not_trained_is_told(
+    make_trainer: MakeTrainer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with shown(True):
+        make_trainer(embedding_learning_rate=1e-5)
+    assert "embedding_learning_rate: no token embedding and no head" in capsys.readouterr().err

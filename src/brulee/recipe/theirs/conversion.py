@@ -9,10 +9,12 @@ from typing import Any, Final
 from brulee.recipe.theirs import joint
 from brulee.recipe.theirs.converted import Converted
 from brulee.recipe.theirs.entries import UNKNOWN
-from brulee.recipe.theirs.keys import KEYS
+from brulee.recipe.theirs.keys import KEYS, key_of
+from brulee.recipe.theirs.rates import rates
 from brulee.recipe.theirs.start import start
 from brulee.recipe.theirs.tools import refuse, tool_of
 from brulee.recipe.theirs.values import UNSET, Unlike
+from brulee.recipe.theirs.without import USUAL
 from brulee.yaml_lines import KeyPath
 
 _SECTIONS = ("training", "lora", "logging")  # Unsloth's, in addition to `data`
@@ -21,7 +23,13 @@ _JOINT: Final = frozenset(
     (
         *("model_name_or_path", "base_model", "model_name", "model"),
         *("datasets", "dataset_name", "local_dataset", "dataset", "dataset_dir", "max_samples"),
-        *("dataset_config", "dataset_config_name", "mix_strategy", "interleave_probs"),
+        *(
+            "dataset_config",
+            "dataset_config_name",
+            "dataset_train_split",
+            "mix_strategy",
+            "interleave_probs",
+        ),
         *("stage", "rl", "mask_history", "chat_template_kwargs", "enable_thinking"),
         *("template", "chat_template", "chat_template_path", "chat_template_jinja"),
         *("adapter", "finetuning_type", "training_type", "use_peft", "freeze_trainable_layers"),
@@ -37,9 +45,18 @@ _JOINT: Final = frozenset(
             "fp16",
             "output_dir",
         ),
-        "overrides_of_model_config",
+        *("overrides_of_model_config", "unfrozen_parameters"),
+        *("embedding_lr", "embedding_lr_scale", "loraplus_lr_embedding"),
         *("per_device_train_batch_size", "micro_batch_size", "gradient_accumulation_steps"),
-        *("batch_size", "warmup_steps", "warmup_ratio", "val_set_size", "val_size", "max_steps"),
+        *(
+            "batch_size",
+            "warmup_steps",
+            "warmup_ratio",
+            "val_set_size",
+            "val_size",
+            "test_split_size",
+            "max_steps",
+        ),
         *("default_system", "default_system_message", "wandb_project", "use_wandb"),
         *("enable_wandb", "enable_tensorboard", "use_tensorboard", "use_mlflow", "report_to"),
     )
@@ -64,7 +81,7 @@ def convert(theirs: Mapping[str, Any], lines: Mapping[KeyPath, int], file: Path)
     start(found, flat)
     joint.batch(found, flat, at)
     joint.length(found, flat, at)
-    joint.floor(found, flat)
+    rates(found, flat, at)
     joint.trackers(found, flat, at)
     joint.data(found, flat, at, file)
     joint.name(found, flat)
@@ -92,17 +109,18 @@ def _flattened(
 
 
 def _single(found: Converted, key: str, value: Any, line: int | None) -> None:
-    known = KEYS.get(key)
+    known = key_of(key)
     if known is None:
         found.leave(key, value, UNKNOWN)
         return
-    off = value is False and not known.to
     if not known.to:
-        found.leave(key, value, known.note, known.matters and not off and value not in (0, [], ""))
+        usual = value in (False, 0, [], {}, "") or value in USUAL.get(key, ())
+        found.leave(key, value, known.note, known.matters and not usual)
         return
-    if known.to.startswith("data."):
+    if known.to.startswith(("data.", "evaluate.")):
         # Names of rows and columns are read with the entries of data sets.
-        found.leave(key, value, f"not read here; it may be {known.to}")
+        learned = known.to.startswith("data.")
+        found.leave(key, value, f"not read here; it may be {known.to}", learned)
         return
     try:
         here = known.value(value)

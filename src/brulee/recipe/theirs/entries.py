@@ -26,7 +26,13 @@ UNKNOWN = "not known here"
 # LLaMA-Factory 0.9.5 reads such a file with the text loader of `datasets`, one row per line.
 _BY_LINES = "a .txt file there is one document per line; here it is read in sections of many lines"
 # Keys of an entry that change which rows are learned, or how.
-TELLING = frozenset(("split", "chat_template", "chat_template_jinja", "conversation"))
+TELLING = frozenset(
+    (
+        *("split", "chat_template", "chat_template_jinja", "conversation", "revision", "fraction"),
+        *("shards", "shards_idx", "skip", "roles", "roles_to_train", "field_system", "field_tools"),
+        *("drop_system_message", "message_field_training_detail", "data_dir"),
+    )
+)
 _CONTAINERS = ("json", "csv", "parquet", "text", "arrow")
 _READ = (
     *("path", "name", "split", "type", "data_files", "field_messages"),
@@ -38,6 +44,23 @@ _WHY = {
     "train_on_eos": "the end of every learned answer is learned",
     "trust_remote_code": "no code of a data set is run",
     "message_field_training": "an answer with train: false or training: false is not learned",
+    "message_field_training_detail": "an answer is learned as a whole or not at all",
+    "revision": "the newest revision of a data set is read",
+    **dict.fromkeys(
+        ("shards", "shards_idx", "skip", "fraction"),
+        "the first rows can be taken (data.limit), or a number of them (row_cap)",
+    ),
+    "data_dir": "name a folder or a file as the source",
+    "roles": "roles are read by the names that are known: brulee data inspect shows them",
+    "roles_to_train": "answers are what is learned",
+    "field_system": "a chat's system message is its first turn, or data.system",
+    "field_tools": "tools are read from the column tools",
+    "drop_system_message": "a chat's system message is kept",
+    **dict.fromkeys(
+        ("split_thinking", "template_thinking_key", "field_thinking"),
+        "thoughts are read from reasoning_content, or from <think> in an answer",
+    ),
+    **dict.fromkeys(("preprocess_shards", "streaming"), "how data are loaded cannot be set"),
 }
 _ALPACA = (
     "type: alpaca there puts sentences around instruction and input, and no chat template; here",
@@ -89,7 +112,7 @@ def _entries(
     if name := values.get("dataset_name"):
         config = values.get("dataset_config") or values.get("dataset_config_name")
         source = place(str(name))
-        yield Entry({"source": f"{source}:{config}" if config else source})
+        yield _named(f"{source}:{config}" if config else source, values)
     files = read(listed, values, "local_dataset", at) if values.get("local_dataset") else []
     for path in files:
         yield Entry({"source": place(path)})
@@ -101,6 +124,13 @@ def _entries(
             yield Entry({"source": f"{place(str(Path(folder) / 'dataset_info.json'))}:{name}"})
         else:
             yield Entry({"source": place(name)})
+
+
+def _named(source: str, values: Mapping[str, Any]) -> Entry:
+    """TRL's one data set, of which a split is chosen apart."""
+    left: dict[str, tuple[Any, str]] = {}
+    data = _of_split({"split": values.get("dataset_train_split")}, left)
+    return Entry({"source": source, **data}, left=left)
 
 
 def _listed(entry: Any, place: Place, where: str) -> Iterator[Entry]:
@@ -216,5 +246,7 @@ def _why(key: str, value: Any) -> str:
     if key in ("chat_template", "chat_template_jinja", "conversation"):
         return "" if value == "tokenizer_default" else "model.chat_template: the tokenizer's own"
     if key == "roles_to_train" and set(listed(value)) <= {"assistant", "gpt"}:
-        return "answers are what is learned"
+        return ""
+    if key == "field_tools" and value == "tools":
+        return ""
     return _WHY.get(key, UNKNOWN)

@@ -24,7 +24,6 @@ from brulee.recipe.theirs.values import (
 
 # The value in place of one that a recipe does not have: the closest to most of them.
 _DEFAULTS = {"train.schedule": "cosine"}
-_FLOORED = "cosine_with_min_lr"
 At = Mapping[str, str]  # a key of the tool -> "file, line N"; "" -> the file
 
 
@@ -112,6 +111,8 @@ def method(found: Converted, flat: Mapping[str, Any], at: At) -> None:
     """The method. Raises InputError for an unsupported one."""
     kind, key = _kind(found.tool.name, flat)
     if kind in ("lora", "qlora"):
+        if patterns := flat.get("unfrozen_parameters"):
+            found.leave("unfrozen_parameters", patterns, "LoRA leaves all others frozen")
         found.put("method.name", "lora")
         if kind == "qlora":
             found.put("model.quantise", "nf4", "needs brulee[quantised]")
@@ -121,7 +122,9 @@ def method(found: Converted, flat: Mapping[str, Any], at: At) -> None:
         found.leave(
             to, found.values.pop(to), "an option of LoRA, which is not the method", matters=False
         )
-    if kind == "full":
+    if kind == "full" and flat.get("unfrozen_parameters"):
+        _unfrozen(found, flat, at)
+    elif kind == "full":
         found.put("method.name", "full")
     elif kind == "freeze":
         key = "freeze_trainable_layers"
@@ -134,6 +137,24 @@ def method(found: Converted, flat: Mapping[str, Any], at: At) -> None:
             f"{at[key]}: {key}: {kind} is no method here; lora, qlora, full and freeze are, and "
             "`brulee methods list` names others."
         )
+
+
+def _unfrozen(found: Converted, flat: Mapping[str, Any], at: At) -> None:
+    """Axolotl's patterns of parameters: regular expressions for the beginning of a name."""
+    patterns = []
+    for given in read(listed, flat, "unfrozen_parameters", at):
+        if rows := re.fullmatch(r"(.+)\[[0-9]*(:[0-9]*)?\]", given):
+            given = rows[1]
+            why = "all rows of a parameter are trained; method.train_tokens trains some beside LoRA"
+            found.leave("unfrozen_parameters", rows[0], why)
+        # A dot there is a dot, unless a plus follows.
+        pattern = re.sub(r"\.(?!\+)", r"\\.", given)
+        if "|" in pattern:
+            pattern = f"(?:{pattern})"
+        patterns.append(f"re:{pattern.removeprefix('^')}{'' if pattern.endswith('$') else '.*'}")
+    found.put("method.name", "selective")
+    found.put("method.train", "parameters")
+    found.put("method.parameters", patterns)
 
 
 def _kind(tool: str, flat: Mapping[str, Any]) -> tuple[str, str]:
@@ -218,28 +239,6 @@ def length(found: Converted, flat: Mapping[str, Any], at: At) -> None:
     found.put("train.warmup", share if share < 1 else int(share))
 
 
-def floor(found: Converted, flat: Mapping[str, Any]) -> None:
-    """The floor of transformers' cosine schedule that ends above zero, a separate setting there."""
-    key = next((k for k in ("lr_scheduler_type", "lr_scheduler") if flat.get(k) == _FLOORED), None)
-    settings = flat.get("lr_scheduler_kwargs")
-    if key is None or not isinstance(settings, dict) or len(settings) != 1:
-        return
-    try:
-        (name, value), rate = *settings.items(), found.values.get("train.learning_rate")
-        if name == "min_lr_rate":
-            share = number(value)
-        elif name == "min_lr" and rate:
-            share = number(value) / rate
-        else:
-            return
-    except Unlike:
-        return
-    found.left = [one for one in found.left if one.key not in (key, "lr_scheduler_kwargs")]
-    found.unsaid.discard("train.schedule")
-    found.put("train.schedule", "cosine")
-    found.put("train.min_rate", share)
-
-
 def trackers(found: Converted, flat: Mapping[str, Any], at: At) -> None:
     """The trackers, as far as brulee supports them."""
     asked = read(listed, flat, "report_to", at) if flat.get("report_to") else []
@@ -302,7 +301,8 @@ def _framed(found: Converted) -> None:
 
 def _validation(flat: Mapping[str, Any], at: At) -> float:
     """A share of the rows, or their number, which is an integer."""
-    key = "val_set_size" if flat.get("val_set_size") else "val_size"
+    keys = ("val_set_size", "val_size", "test_split_size")
+    key = next((key for key in keys if flat.get(key)), keys[0])
     given = read(number, {key: flat.get(key) or 0}, key, at)
     return int(given) if given >= 1 else given
 

@@ -212,6 +212,16 @@ def muon(value: Any) -> Any:
     return "muon" if boolean(value) else UNSET
 
 
+def in_order(value: Any) -> Any:
+    """Whether rows are shuffled: false if a switch keeps their order."""
+    return False if boolean(value) else UNSET
+
+
+def sampling(value: Any) -> Any:
+    """The same by the name of a sampler; the others only differ in how they pad."""
+    return False if value == "sequential" else UNSET
+
+
 def prompts(value: Any) -> Any:
     """The weight of a prompt's loss: that of an answer's if prompts are learned too."""
     return 1.0 if boolean(value) else UNSET
