@@ -196,6 +196,25 @@ class Adapters:
         """
         return self.asked.text(self._of(name).encoder, text)
 
+    def encode_ids(self, name: str | None, ids: Sequence[int], place: str) -> list[int]:
+        """The same for a text that is given as token ids. Raises InputError for one that is none.
+
+        `place` names the text in the message.
+        """
+        encoder = self._of(name).encoder
+        known = self.base.model.get_input_embeddings().weight.shape[0]
+        for at, token in enumerate(ids):
+            if not 0 <= token < known:
+                raise InputError(
+                    f"{place}[{at}] = {token} is no token of this model, which has {known:,} "
+                    "(ids from 0 on)."
+                )
+        return [*encoder.prefix_ids, *ids] if ids else []
+
+    def trained_ids(self, name: str | None) -> int:
+        """How many ids of an adapter's trained prompt every text begins with."""
+        return len(self._of(name).encoder.prefix_ids)
+
     def written_calls(self, name: str | None) -> WrittenCalls | None:
         """The parser of tool calls in an adapter's output; None if its format is unknown."""
         return self.asked.written_calls(self._of(name).encoder)
