@@ -194,7 +194,7 @@ def _asked(spec: Recipe, corpus: Corpus, tested: Sequence[RowTexts]) -> dict[str
     dtype = pick_dtype(spec.train.precision, device)
     held = spec.base
     how: dict[str, Any] = {"quantise": held.quantise, "rope_scaling": spec.rope_scaling}
-    how["tokens"] = asked(held)
+    how |= {"tokens": asked(held), "languages": spec.languages}
     base = load_base(held.name, dtype, device, held.revision, spec.source.resolve, **how)
     tokenizer = by_recipe(base.tokenizer, base.kind, spec)
     encoder = Encoder(tokenizer, kind=base.kind, chat_template=mode_of(held.chat_template))

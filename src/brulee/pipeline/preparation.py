@@ -28,6 +28,7 @@ from brulee.methods import Attached, Method, build_method
 from brulee.methods.alongside import Alongside
 from brulee.methods.continuing import Start, start_of
 from brulee.methods.whole import check_whole
+from brulee.models import languages
 from brulee.models.added_tokens import asked
 from brulee.models.chat_templates import by_recipe
 from brulee.models.context import context_length
@@ -198,7 +199,7 @@ def _load(recipe: Recipe, dtype: torch.dtype, device: torch.device) -> Base:
     """The base model. Raises InputError if it cannot be trained as the recipe says."""
     spec, resolve = recipe.base, recipe.source.resolve
     how: dict[str, Any] = {"quantise": spec.quantise, "rope_scaling": recipe.rope_scaling}
-    how["tokens"] = asked(spec)
+    how |= {"tokens": asked(spec), "languages": recipe.languages}
     base = load_base(spec.name, dtype, device, spec.revision, resolve, **how)
     base = replace(base, tokenizer=by_recipe(base.tokenizer, base.kind, recipe))
     check_whole(resolve(spec.name), base)
@@ -241,6 +242,9 @@ def _say_of_start(start: Start, base: Base, encoder: Encoder) -> None:
     if ours and start.adapter.rope_scaling != base.rope_scaling:
         were, are = (told_of(one) for one in (start.adapter.rope_scaling, base.rope_scaling))
         note(f"{start.at}: {start.name} was trained with rotary positions {were}; now: {are}.")
+    if ours and start.adapter.languages != base.languages:
+        were, are = (languages.told_of(one) for one in (start.adapter.languages, base.languages))
+        note(f"{start.at}: {start.name} was trained to translate {were}; now: {are}.")
 
 
 def task_metrics(recipe: Recipe, corpus: Corpus) -> dict[str, tuple[Metric, ...]]:
