@@ -13,7 +13,7 @@ from brulee import progress
 from brulee.cli import options
 from brulee.cli.loading import loading_pytorch
 from brulee.cli.output import print_json
-from brulee.cli.pairs import named
+from brulee.cli.pairs import languages_of, named
 from brulee.cli.records import Record, read_records, texts
 from brulee.data.json_schema import ANY_OBJECT, Schema, need_llguidance, read_schema
 from brulee.errors import InputError, unknown
@@ -63,6 +63,7 @@ def generate(
         bool, typer.Option("--json-object", help="Constrain every completion to a JSON object.")
     ] = False,
     base: options.AdapterBase = None,
+    languages: options.Languages = None,
     device: options.Device = "auto",
     precision: options.Precision = "auto",
     as_json: options.Json = False,
@@ -91,18 +92,23 @@ def generate(
         "json_schema": schema,
         "thoughts": thoughts,
     }
+    how: dict[str, Any] = {
+        "device": device,
+        "precision": precision,
+        "languages": languages_of(languages),
+    }
     progress.enable(not quiet)
     with loading_pytorch():
         from brulee.inference.session import open_session
     if targets:
         from brulee.inference.adapters import open_adapters
 
-        held = open_adapters(targets, base=target, device=device, precision=precision)
+        held = open_adapters(targets, base=target, **how)
         answers = held.complete(prompts, asked, **sampling)
         thinks = [held.thoughts(name)[0] is not None for name in asked]
         _show(prompts, answers, as_json, asked)
     else:
-        session = open_session(target, device=device, precision=precision, base=base)
+        session = open_session(target, base=base, **how)
         answers = session.complete(prompts, **sampling)
         thinks = [session.encoder.thoughts is not None] * len(answers)
         _show(prompts, answers, as_json)

@@ -75,5 +75,12 @@ AdapterBase: TypeAlias = Annotated[
     str | None,
     typer.Option("--base", help="Where the base is now, if the adapter's own path is out of date."),
 ]
+Languages: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SOURCE,TARGET",
+        help="Languages of a translation model, by its tokenizer's names (deu_Latn,eng_Latn).",
+    ),
+]
 Device: TypeAlias = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")]
 Precision: TypeAlias = Annotated[str, typer.Option(help="auto, float32 or bfloat16.")]

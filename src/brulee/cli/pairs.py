@@ -1,10 +1,20 @@
-"""Parse the adapters of a command line: --adapter NAME=TARGET."""
+"""Parse pairs on a command line: --adapter NAME=TARGET, --languages SOURCE,TARGET."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from brulee.errors import InputError
+
+
+def languages_of(text: str | None) -> dict[str, str] | None:
+    """The languages of --languages. Raises InputError unless there are two."""
+    if text is None:
+        return None
+    source, _, target = text.partition(",")
+    if not (source and target) or "," in target:
+        raise InputError(f"--languages {text!r}: write SOURCE,TARGET, such as deu_Latn,eng_Latn.")
+    return {"source": source, "target": target}
 
 
 def named(adapters: Sequence[str] | None, base: str | None = None) -> dict[str, str]:

@@ -17,7 +17,7 @@ from brulee import progress
 from brulee.cli import options
 from brulee.cli.loading import loading_pytorch
 from brulee.cli.output import print_lines
-from brulee.cli.pairs import named
+from brulee.cli.pairs import languages_of, named
 from brulee.errors import InputError
 
 if TYPE_CHECKING:
@@ -76,6 +76,7 @@ def serve(
         int, typer.Option(min=0, help="How long running answers may take after a stop.")
     ] = 60,
     base: options.AdapterBase = None,
+    languages: options.Languages = None,
     device: options.Device = "auto",
     precision: options.Precision = "auto",
     as_json: options.Json = False,
@@ -87,6 +88,7 @@ def serve(
     running answers.
     """
     adapters = named(adapter or [])
+    between = languages_of(languages)
     key = _key(api_key_file)
     root = _root(adapters_root, allow_loading)
     _check_installed()
@@ -111,7 +113,7 @@ def serve(
         rank=max_rank,
     )
     with bind(host, port) as bound:  # before the model is loaded, so a taken port fails at once
-        opened = open_served(target, adapters, device, precision, base)
+        opened = open_served(target, adapters, device, precision, base, between)
         where = opened.held.engine.engines[None].device
         limits = replace(limits, kept_bytes=kept_bytes(cache, where))
         for name in opened.adapters:

@@ -24,6 +24,7 @@ from brulee.methods.checkpoint import Adapter, open_adapter
 from brulee.methods.new_tokens import shared_tokens
 from brulee.methods.shelf import locate_adapter
 from brulee.methods.swapping import AdapterView, Swap
+from brulee.models import languages
 from brulee.models.defaults import own_defaults
 from brulee.models.loading import Base, load_base
 from brulee.models.precision import pick_device, pick_dtype
@@ -196,6 +197,25 @@ class Adapters:
         """
         return self.asked.text(self._of(name).encoder, text)
 
+    def encode_ids(self, name: str | None, ids: Sequence[int], place: str) -> list[int]:
+        """The same for a text that is given as token ids. Raises InputError for one that is none.
+
+        `place` names the text in the message.
+        """
+        encoder = self._of(name).encoder
+        known = self.base.model.get_input_embeddings().weight.shape[0]
+        for at, token in enumerate(ids):
+            if not 0 <= token < known:
+                raise InputError(
+                    f"{place}[{at}] = {token} is no token of this model, which has {known:,} "
+                    "(ids from 0 on)."
+                )
+        return [*encoder.prefix_ids, *ids] if ids else []
+
+    def trained_ids(self, name: str | None) -> int:
+        """How many ids of an adapter's trained prompt every text begins with."""
+        return len(self._of(name).encoder.prefix_ids)
+
     def written_calls(self, name: str | None) -> WrittenCalls | None:
         """The parser of tool calls in an adapter's output; None if its format is unknown."""
         return self.asked.written_calls(self._of(name).encoder)
@@ -218,20 +238,22 @@ def open_adapters(
     base: str | None = None,
     device: str = "auto",
     precision: str = "auto",
+    languages: Mapping[str, str] | None = None,
 ) -> Adapters:
     """Load the base of some adapters, once, and every adapter over it.
 
     `targets` maps the names used in requests to runs or adapters' folders; `base` replaces the base
     that they name. If one of the runs was computed in float32, all are loaded in float32, unless
-    `precision` says otherwise. Raises InputError naming an adapter that cannot be loaded: it has
-    another base, another quantisation or scaling of it, or is damaged.
+    `precision` says otherwise. `languages` are the source and target of a translation model. Raises
+    InputError naming an adapter that cannot be loaded: it has another base, another quantisation or
+    scaling of it, other languages, or is damaged.
     """
     if not targets:
         raise InputError("no adapter is named; give at least one.")
     where = pick_device(device)
     dtype = pick_dtype(shared_precision(precision, targets.values()), where)
     found = {name: open_adapter(locate_adapter(os.fspath(t))) for name, t in targets.items()}
-    loading = loading_for(found)
+    loading = loading_for(found, languages)
     source, revision = next(iter(found.values())).named_base(base)
     held = Adapters(load_base(source, dtype, where, revision, **loading))
     for name, target in targets.items():
@@ -245,10 +267,15 @@ def shared_precision(precision: str, targets: Iterable[str | os.PathLike[str]]) 
     return "float32" if "float32" in asked else precision
 
 
-def loading_for(found: Mapping[str, Adapter]) -> dict[str, Any]:
-    """How the adapters' base is loaded. Raises InputError if they disagree."""
+def loading_for(
+    found: Mapping[str, Adapter], between: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """How the adapters' base is loaded, `between` two languages if they are given.
+
+    Raises InputError if adapters disagree.
+    """
     if not found:
-        return {}
+        return {} if between is None else {"languages": between}
     first, *others = found
     for name in others:
         if found[name].quantised != found[first].quantised:
@@ -258,6 +285,9 @@ def loading_for(found: Mapping[str, Adapter]) -> dict[str, Any]:
                 "load only adapters of one precision together."
             )
         one, other = found[first].rope_scaling, found[name].rope_scaling
-        check_alike(one, other, f"adapter {first!r}", f"adapter {name!r}")
+        named = f"adapter {first!r}", f"adapter {name!r}"
+        check_alike(one, other, *named)
+        languages.check_alike(found[first].languages, found[name].languages, *named)
     tokens = shared_tokens({name: one.tokens for name, one in found.items()})
-    return {**found[first].loading, "tokens": tokens}
+    own = languages.chosen(found[first].languages, between, f"adapter {first!r}")
+    return {**found[first].loading, "tokens": tokens, "languages": own}

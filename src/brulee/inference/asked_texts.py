@@ -59,6 +59,15 @@ class AskedTexts:
         with self._turn:
             return self._own(encoder).encode_raw(text)
 
+    def decoded(self, ids: Sequence[int]) -> str:
+        """The text of token ids, without control tokens."""
+        with self._turn:
+            return str(
+                self._tokenizer.decode(
+                    list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False
+                )
+            )
+
     def form(self, schema: Mapping[str, Any], place: str) -> Form:
         """As `json_form`."""
         with self._turn:

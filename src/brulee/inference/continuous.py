@@ -21,7 +21,7 @@ from contextlib import contextmanager
 
 import torch
 
-from brulee.errors import InputError
+from brulee.errors import InputError, NotNumbersError
 from brulee.inference.fair import WRITTEN, FairQueue
 from brulee.inference.generation import Live, advance, follow, without_ended
 from brulee.inference.jobs import Job, Lane, Reading, Room
@@ -29,7 +29,7 @@ from brulee.inference.joining import Arriving, JoinedRows, lies_aside
 from brulee.inference.kept import BLOCK, Kept
 from brulee.inference.mixed import MixedEngine
 from brulee.inference.pace import PASS, Pace
-from brulee.inference.padded import padded_parts
+from brulee.inference.padded import padded_parts, prompt_logits
 from brulee.inference.padded_decoder import PaddedDecoder
 from brulee.inference.pair_rows import PairRows
 from brulee.inference.row import Voice
@@ -247,7 +247,8 @@ class Continuous:
             if self._needed(key, job) > self._left_for(key):
                 return None
         if self._base.reads_streams and not far:
-            arriving = Arriving(voice, prompt, self._kept, self._aside)
+            score = job.score_prompt if job.reads_back else None
+            arriving = Arriving(voice, prompt, self._kept, self._aside, score)
             job.spared = arriving.spared
         elif not joins:
             arriving = PaddedDecoder(voice.model, [prompt], self._base.pad_id)
@@ -264,6 +265,8 @@ class Continuous:
         if isinstance(arriving, PaddedDecoder):
             key: object = job
             lane = self._lanes.setdefault(key, Lane(alone, arriving, []))
+            if job.reads_back:
+                job.score_prompt(prompt_logits(arriving.model, job.request.prompt))
             _, logits = arriving.admit(1)
         else:
             key = alone
@@ -298,7 +301,10 @@ class Continuous:
         for job in jobs:
             texts = self._base.texts(job.sampling)
             assert job.order is not None, "a job has its order once it is added"
-            job.live = Live.begun(job.order, job.sampling, texts.reached, lane.decoder.several)
+            several, likeliest = lane.decoder.several, job.likeliest
+            job.live = Live.begun(job.order, job.sampling, texts.reached, several, likeliest)
+            if not all(one.known for one in job.prompt_scores):
+                job.live.broken = NotNumbersError()
             live.append(job.live)
         lane.jobs += jobs
         follow(live, [[]] * len(live), logits)

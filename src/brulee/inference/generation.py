@@ -17,6 +17,7 @@ from brulee.inference.guesses import Guesses, shared_out
 from brulee.inference.json_form import FormError, Walk
 from brulee.inference.penalties import penalise
 from brulee.inference.sampling import NO_TOKEN, Sampling, generators, next_tokens
+from brulee.inference.scored import Scored, scored
 
 TOGETHER = 64  # tokens that one pass reads at little more cost than a single one
 
@@ -79,7 +80,8 @@ class Live:
     It ends before a token of its order's `stop_ids`, once `stopped(ids)` is true, or at
     `order.most` tokens; only then `cut` is true. With a `walk` it also ends at the token after
     which nothing may follow. If its logits are NaN, or its walk allows no next token, it ends with
-    the error in `broken`.
+    the error in `broken`. With `likeliest`, every token that it chose is in `scores`, the one that
+    ends it too, with so many others.
     """
 
     order: Order
@@ -92,6 +94,8 @@ class Live:
     ended: bool = False
     cut: bool = False
     broken: BruleeError | None = None
+    likeliest: int | None = None
+    scores: list[Scored] = field(default_factory=list)
 
     @classmethod
     def begun(
@@ -100,11 +104,13 @@ class Live:
         sampling: Sampling,
         stopped: Callable[[list[int]], bool],
         several: bool,
+        likeliest: int | None = None,
     ) -> Live:
         """A row without tokens; it guesses from its prompt only if rows can take `several`."""
         stream = generators(sampling, [order.stream])[0]
         walk = None if sampling.form is None else sampling.form.begin()
-        return cls(order, sampling, stopped, stream, Guesses(order.prompt if several else ()), walk)
+        guesses = Guesses(order.prompt if several else ())
+        return cls(order, sampling, stopped, stream, guesses, walk, likeliest=likeliest)
 
     def next(self, most: int) -> list[int]:
         """At most `most` guessed next tokens, with room left for the token after them."""
@@ -198,6 +204,7 @@ def follow(
     while going:
         at = [firsts[i] + right[i] for i in going]
         tokens = _chosen([live[i] for i in going], logits_NV, at)
+        _score([live[i] for i in going], tokens, logits_NV, at)
         still = []
         for i, token in zip(going, tokens, strict=True):
             live[i].take(token)
@@ -229,6 +236,17 @@ def _chosen(live: Sequence[Live], logits_NV: torch.Tensor, at: Sequence[int]) ->
         for i, token in zip(own, found, strict=True):
             tokens[i] = token
     return tokens
+
+
+def _score(
+    live: Sequence[Live], tokens: Sequence[int], logits_NV: torch.Tensor, at: Sequence[int]
+) -> None:
+    """Score the chosen tokens of the rows that ask for it."""
+    for row, token, place in zip(live, tokens, at, strict=True):
+        if row.likeliest is not None and token != NO_TOKEN:
+            row.scores += scored(logits_NV[place : place + 1], [token], row.likeliest)
+            if not row.scores[-1].known:
+                row.broken = NotNumbersError()
 
 
 def _guessed(live: Sequence[Live]) -> list[list[int]]:

@@ -8,7 +8,9 @@ Rows are generated in lanes: those of one lane go through the model together.
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+import torch
 
 from brulee.inference.generation import Live, Order
 from brulee.inference.joining import Arriving, JoinedRows
@@ -16,6 +18,7 @@ from brulee.inference.mixed import Request
 from brulee.inference.padded_decoder import PaddedDecoder
 from brulee.inference.pair_rows import PairRows
 from brulee.inference.sampling import Sampling
+from brulee.inference.scored import Scored, scored
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,8 @@ class Job:
     """A request; `stream` numbers its random stream, `who` is the client for fair scheduling.
 
     `live` is its row once it is generated; its first `spared` prompt tokens came from the cache.
+    With `likeliest`, its tokens are scored with so many others; with `reads_back`, its prompt's
+    too, from the second on, in `prompt_scores`.
     """
 
     request: Request
@@ -44,6 +49,23 @@ class Job:
     order: Order | None = None
     live: Live | None = None
     cancelled: bool = False
+    likeliest: int | None = None
+    reads_back: bool = False
+    prompt_scores: list[Scored] = field(default_factory=list)
+
+    def score_prompt(self, logits_NV: torch.Tensor) -> None:
+        """Score the prompt's next tokens by logits after the token before each of them.
+
+        Trained ids, past the vocabulary, have no probability.
+        """
+        assert self.likeliest is not None, "a prompt that is scored says with how many others"
+        start = 1 + len(self.prompt_scores)
+        tokens = list(self.request.prompt[start : start + len(logits_NV)])
+        trained = [token for token in tokens if token >= logits_NV.shape[-1]]  # they come first
+        self.prompt_scores += [Scored(token, None) for token in trained]
+        self.prompt_scores += scored(
+            logits_NV[len(trained) :], tokens[len(trained) :], self.likeliest
+        )
 
     @property
     def most(self) -> int:

@@ -9,7 +9,7 @@ Shapes: `N` tokens, `V` vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import torch
@@ -31,19 +31,26 @@ class Arriving:
 
     Its first `spared` tokens come from the cache `kept`, where what is read is stored; nothing else
     may be stored there before its first pass. With `aside`, its keys and values are stored as a
-    group's shared prefix as they are read, for a row with none of them as its own.
+    group's shared prefix as they are read, for a row with none of them as its own. `score` gets the
+    logits (N, V) after every token, pass by pass; the prompt is then read from its first token on.
     """
 
     def __init__(
-        self, voice: Voice, prompt: Sequence[int], kept: Kept | None = None, aside: bool = False
+        self,
+        voice: Voice,
+        prompt: Sequence[int],
+        kept: Kept | None = None,
+        aside: bool = False,
+        score: Callable[[torch.Tensor], None] | None = None,
     ) -> None:
         self.voice, self.tokens = voice, len(prompt)
         self._prompt, self._kept, self._aside = prompt, kept or Kept(0), aside
-        known = self._kept.find(voice, prompt[:-1])  # the last token's logits are needed
+        # The last token's logits are needed.
+        known = self._kept.find(voice, () if score is not None else prompt[:-1])
         self.spared = self.read = known.tokens
         self._stream = lay_out([prompt], [len(prompt) - 1])
         self._reader = PathReader(voice.model, self._stream, known)
-        self._group, self._laid = Shared(), 0
+        self._group, self._laid, self._score = Shared(), 0, score
 
     @property
     def left(self) -> int:
@@ -88,8 +95,12 @@ class Arriving:
     ) -> torch.Tensor:
         """Read the next `tokens` tokens; returns logits (N, V) after those at `asked`."""
         part = next(self._stream.passes(self.read, self.read + tokens, tokens))
-        rows = torch.tensor(asked, dtype=torch.long, device=self._reader.device)
+        wanted = list(range(tokens)) if self._score is not None else asked
+        rows = torch.tensor(wanted, dtype=torch.long, device=self._reader.device)
         logits = self._reader.read(part, rows, endings)
+        if self._score is not None:
+            self._score(logits)
+            logits = logits[list(asked)]
         self.read += tokens
         stacks, trained = self._reader.stacks, self._reader.trained
         self._kept.keep(self.voice, self._prompt[: self.read], stacks, trained)

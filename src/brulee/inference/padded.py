@@ -15,6 +15,7 @@ from brulee.data.batching import pad, pad_pairs
 from brulee.data.encoding import Encoded
 from brulee.inference.likelihood import Note, Tally, token_scores
 from brulee.models.decoder_start import decoder_start
+from brulee.models.rope import angles_of, read_alike
 from brulee.models.turns import turn
 
 
@@ -43,6 +44,17 @@ def padded_parts(sizes: Sequence[int], tokens: int) -> Iterator[list[int]]:
         count = max(1, tokens // max(1, sizes[order[start]]))
         yield order[start : start + count]
         start += count
+
+
+@torch.no_grad()
+def prompt_logits(model: PreTrainedModel, prompt: Sequence[int]) -> torch.Tensor:
+    """Logits (N, V) after each token of a causal model's prompt."""
+    device = next(model.parameters()).device
+    (length,) = read_alike(model, [len(prompt)])
+    with turn(model), angles_of(model, length):
+        output = model(torch.tensor([list(prompt)], device=device), use_cache=False)
+    logits_NV: torch.Tensor = output.logits[0]
+    return logits_NV
 
 
 @torch.no_grad()

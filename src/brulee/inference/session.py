@@ -28,6 +28,7 @@ from brulee.methods.soundness import read_json
 from brulee.methods.whole import check_whole
 from brulee.models.chat_templates import by_record, mode_of
 from brulee.models.defaults import own_defaults
+from brulee.models.languages import chosen
 from brulee.models.loading import Base, load_base
 from brulee.models.precision import pick_device, pick_dtype
 from brulee.progress import bar, waiting
@@ -201,13 +202,15 @@ def open_session(
     device: str = "auto",
     precision: str = "auto",
     base: str | None = None,
+    languages: Mapping[str, str] | None = None,
 ) -> Session:
     """Load a run folder, an adapter folder, or a model (bundled, folder, .gguf, Hub id).
 
     `base` replaces the base model that an adapter names. A run that was computed in float32
     is loaded in float32, unless `precision` says otherwise, so that its answers are reproduced.
-    Raises InputError for a target that is none of these, an adapter that does not belong to its
-    base, or a `base` for a target that is not an adapter.
+    `languages` are the source and target of a translation model, by default those of its files or
+    of an adapter. Raises InputError for a target that is none of these, an adapter that does not
+    belong to its base or has other languages, or a `base` for a target that is not an adapter.
     """
     if not isinstance(target, str | os.PathLike):
         raise InputError(
@@ -221,18 +224,18 @@ def open_session(
     if not tuned_whole and (folder / "adapter" / CONFIG).is_file():
         folder = folder / "adapter"
     if not tuned_whole and (folder / CONFIG).is_file():
-        return _adapter_session(folder, where, dtype, base)
+        return _adapter_session(folder, where, dtype, base, languages)
     if base is not None:
         raise InputError(
             f"{target}: this is not an adapter, so it has no base to replace with {base!r}."
         )
     if tuned_whole:
-        return _model_session(str(folder / "model"), where, dtype)
+        return _model_session(str(folder / "model"), where, dtype, languages)
     if (folder / "recipe.yaml").is_file():
         raise InputError(
             f"{target}: this run has no adapter yet; train it with: brulee resume {target}"
         )
-    return _model_session(target, where, dtype)
+    return _model_session(target, where, dtype, languages)
 
 
 def asked_precision(precision: str, run: Path) -> str:
@@ -272,18 +275,26 @@ def text_of(
     return str(tokenizer.decode(ids, **how))
 
 
-def _model_session(name: str, device: torch.device, dtype: torch.dtype) -> Session:
-    base, folder = load_base(name, dtype, device), Path(name)
+def _model_session(
+    name: str, device: torch.device, dtype: torch.dtype, languages: Mapping[str, str] | None
+) -> Session:
+    base, folder = load_base(name, dtype, device, languages=languages), Path(name)
     check_whole(folder, base)
     return session_of(base, None, read_record(folder), folder)
 
 
 def _adapter_session(
-    folder: Path, device: torch.device, dtype: torch.dtype, base_name: str | None
+    folder: Path,
+    device: torch.device,
+    dtype: torch.dtype,
+    base_name: str | None,
+    languages: Mapping[str, str] | None,
 ) -> Session:
     adapter = open_adapter(folder)
     name, revision = adapter.named_base(base_name)
-    base = load_base(name, dtype, device, revision, **adapter.loading)
+    between = chosen(adapter.languages, languages, str(folder))
+    loading = {**adapter.loading, "languages": between}
+    base = load_base(name, dtype, device, revision, **loading)
     attached = attach_adapter(adapter, base)
     return session_of(base, attached, adapter.record, folder)
 

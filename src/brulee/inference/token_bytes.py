@@ -6,17 +6,16 @@ spaces (T5, mT5, mBART) and that of ByT5, whose tokens are bytes.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from brulee.errors import InputError
+from brulee.inference.token_texts import of_byt5, of_piece
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 _SPACE: Final = "\u2581"
-_BYTE: Final = re.compile(r"<0x([0-9A-Fa-f]{2})>\Z")
 # Characters that JSON requires.
 _NEEDED: Final = '{}[]":,-.\\0123456789truefalsn'
 
@@ -79,17 +78,12 @@ def _bytes_of(
 ) -> list[bytes]:
     """The bytes of each token, empty for special tokens."""
     if type(tokenizer).__name__ == "ByT5Tokenizer":
-        written = [piece.encode("latin-1") if len(piece) == 1 else b"" for piece in pieces]
+        written = [of_byt5(piece) for piece in pieces]
     elif any(piece.startswith(_SPACE) for piece in pieces):
-        written = [_of_piece(piece) for piece in pieces]
+        written = [of_piece(piece) for piece in pieces]
     else:
         raise InputError(
             "this model's answers cannot be constrained to a JSON schema: the text of its tokens "
             f"is not known ({type(tokenizer).__name__})."
         )
     return [b"" if i in special else token for i, token in enumerate(written)]
-
-
-def _of_piece(piece: str) -> bytes:
-    byte = _BYTE.match(piece)
-    return bytes([int(byte[1], 16)]) if byte else piece.replace(_SPACE, " ").encode()

@@ -34,6 +34,8 @@ _RECORDED = {
     "combined": "what was combined, and how",
     "start": "the adapter that training started from, and its digest",
 }
+_HELD = ("rope_scaling", "languages")  # how a base is held, by keys
+_SIDES = ("source", "target")
 _BASE_KEYS = ("base_model_name_or_path", "revision")
 
 
@@ -45,9 +47,12 @@ def read_record(folder: Path) -> dict[str, Any]:
     ours = read_json(path)
     base = ours.get("base", {})
     if not isinstance(base, dict) or not all(
-        isinstance(value, dict if key == "rope_scaling" else str) for key, value in base.items()
+        isinstance(value, dict if key in _HELD else str) for key, value in base.items()
     ):
         raise InputError(f"{path}: 'base' must hold the base model's name, source and digest.")
+    languages = base.get("languages", dict.fromkeys(_SIDES, ""))
+    if set(languages) != set(_SIDES) or not all(isinstance(v, str) for v in languages.values()):
+        raise InputError(f"{path}: 'base.languages' must hold a source and a target.")
     for key, what in _RECORDED.items():
         if not isinstance(ours.get(key, {}), dict):
             raise InputError(f"{path}: {key!r} must hold {what}.")

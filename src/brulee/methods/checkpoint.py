@@ -88,11 +88,18 @@ class Adapter:
         return None if scaling is None else dict(scaling)
 
     @property
+    def languages(self) -> dict[str, str] | None:
+        """The languages it translates, source and target; None for those of its base's files."""
+        found = self.record.get("base", {}).get("languages")
+        return None if found is None else dict(found)
+
+    @property
     def loading(self) -> dict[str, Any]:
         """The arguments of `load_base` with which its base is as in training."""
         return {
             "quantise": self.quantised,
             "rope_scaling": self.rope_scaling,
+            "languages": self.languages,
             "tokens": self.tokens,
         }
 

@@ -21,6 +21,7 @@ from brulee.methods.kept import Tally
 from brulee.methods.shelf import Stored, locate, made_by
 from brulee.methods.ways import Settings, Way
 from brulee.methods.whole import check_weights
+from brulee.models import languages
 from brulee.models.bundled import bundled_folder
 from brulee.models.loading import Base, base_digest, load_base
 from brulee.models.rope_scaling import check_alike
@@ -91,7 +92,8 @@ class Standing:
         """The base in fp32 on the CPU, with positions as in training."""
         scaling = self.record.get("rope_scaling")
         how = (torch.float32, torch.device("cpu"), self.revision)
-        return load_base(self.source, *how, rope_scaling=scaling)
+        between = self.record.get("languages")
+        return load_base(self.source, *how, rope_scaling=scaling, languages=between)
 
 
 @dataclass(frozen=True)
@@ -188,7 +190,9 @@ def standing(parts: Sequence[AdapterPart], base: str | None) -> Standing:
                 f"{digest[:12]}..., but {first.folder} for {_source(first)!r} with "
                 f"{known[0][1][:12]}...: only adapters on the same base can be combined."
             )
-        check_alike(_scaling(part), _scaling(first), str(part.folder), str(first.folder))
+        names = str(part.folder), str(first.folder)
+        check_alike(_scaling(part), _scaling(first), *names)
+        languages.check_alike(_languages(part), _languages(first), *names)
         if _quantised(part) != _quantised(first):
             raise InputError(
                 f"{part.folder} was trained on a base held in {_quantised(part) or 'full'}, and "
@@ -268,3 +272,8 @@ def _quantised(part: AdapterPart) -> str | None:
 def _scaling(part: AdapterPart) -> dict[str, Any] | None:
     scaling: dict[str, Any] | None = part.record.get("base", {}).get("rope_scaling")
     return scaling
+
+
+def _languages(part: AdapterPart) -> dict[str, str] | None:
+    between: dict[str, str] | None = part.record.get("base", {}).get("languages")
+    return between

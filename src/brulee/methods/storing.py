@@ -43,7 +43,7 @@ def write_adapter(
     """Write the files of an adapter; returns the size of its weights in bytes.
 
     `base` describes the base in brulee.json: name, source, digest and, if known, revision,
-    quantised and rope_scaling. `extra` is added at the top level.
+    quantised, rope_scaling and languages. `extra` is added at the top level.
     """
     folder.mkdir(parents=True, exist_ok=True)
     _write_json(folder / CONFIG, config)
@@ -63,7 +63,11 @@ def write_record(folder: Path, base: Base, source: str, extra: dict[str, Any]) -
 def _named(base: Base, source: str) -> dict[str, Any]:
     """What brulee.json records about a base."""
     named = {"name": base.name, "source": source, "digest": base.digest, **_revision(base)}
-    held = {"quantised": base.quantised, "rope_scaling": base.rope_scaling}
+    held = {
+        "quantised": base.quantised,
+        "rope_scaling": base.rope_scaling,
+        "languages": base.languages,
+    }
     return named | {key: value for key, value in held.items() if value is not None}
 
 

@@ -28,6 +28,7 @@ from transformers import PreTrainedModel
 from brulee.errors import InputError, unknown
 from brulee.methods.base import Attached, freeze
 from brulee.methods.checkpoint import Adapter, attach_adapter, open_adapter
+from brulee.models import languages
 from brulee.models.loading import Base
 from brulee.models.rope_scaling import check_alike
 
@@ -114,10 +115,14 @@ class Swap:
 
         May run in another thread than the one that computes, one call at a time, unless this
         adapter or a loaded one writes into the base's memory. Raises InputError as `attach_adapter`
-        does, and for an adapter whose base has its rotary positions scaled otherwise.
+        does, and for an adapter whose base has its rotary positions scaled otherwise, or translates
+        other languages.
         """
         mine, whose = self._plain.rope_scaling, f"the loaded base {self._plain.name!r}"
         check_alike(adapter.rope_scaling, mine, str(adapter.folder), whose)
+        if adapter.record:  # else nobody said between which languages it was trained
+            own = self._plain.languages
+            languages.check_alike(adapter.languages, own, str(adapter.folder), whose)
         with self._nothing_in_force():
             view = replace(self._plain, model=view_of(self.pattern))
             held = AdapterView(adapter, view, attach_adapter(adapter, view), ExitStack())

@@ -27,6 +27,7 @@ from brulee.models.attention_kind import settle_attention
 from brulee.models.bundled import NAME, bundled_folder, sha256
 from brulee.models.decoder_start import decoder_start
 from brulee.models.gguf_tokens import gguf_tokenizer
+from brulee.models.languages import read_languages, write_language
 from brulee.models.named import OTHER_FORMAT, WEIGHTS, downloaded, looks_like_path, no_such_model
 from brulee.models.quantised_experts import quantise_experts
 from brulee.models.quantising import keep_values, quantisation
@@ -61,6 +62,7 @@ class Base:
     revision: str | None = None
     rope_scaling: dict[str, Any] | None = None  # of its rotary positions, if not the checkpoint's
     added: tuple[NewToken, ...] = ()  # to the vocabulary of the files, each with its id
+    languages: dict[str, str] | None = None  # source and target, if not those of the files
 
     @property
     def device(self) -> torch.device:
@@ -88,12 +90,14 @@ def load_base(
     quantise: str | None = None,
     rope_scaling: Mapping[str, Any] | None = None,
     tokens: Sequence[NewToken] = (),
+    languages: Mapping[str, str] | None = None,
 ) -> Base:
     """Load a causal or encoder-decoder model in `dtype` onto `device`, in evaluation mode.
 
     `quantise` ("nf4") stores its linear layers in four bits; `rope_scaling` is as in `scaled`.
     `tokens` are added to its vocabulary, as `extend` and `give_rows` do; the digest stays that of
-    the files. Raises InputError as these do, and for an unknown folder (with the nearest name), a
+    the files. `languages` are the source and target of a translation model, as in `read_languages`.
+    Raises InputError as these do, and for an unknown folder (with the nearest name), a
     folder without a model, a model that cannot be quantised or scaled, a corrupt safetensors or
     GGUF file (with its name), and an encoder-decoder without a decoder start token. The loaded
     model itself raises InputError when its input contains a token that only the tokenizer has.
@@ -102,6 +106,8 @@ def load_base(
         keep_freed_memory()
     with _loading, no_bars():
         base = _load(name, _Held(dtype, device, quantise, rope_scaling), revision, resolve)
+    if languages is not None:
+        base = _between(base, languages)
     base = _with_tokens(base, tokens)
     refuse_unknown_tokens(base.model, base.tokenizer, name)
     if base.kind == "seq2seq":
@@ -110,6 +116,12 @@ def load_base(
     if device.type == "cpu":
         give_back_freed_memory()  # loading made a temporary copy of the weights
     return base
+
+
+def _between(base: Base, languages: Mapping[str, str]) -> Base:
+    read_languages(base.tokenizer, languages, base.name)
+    write_language(base.model, base.tokenizer, languages["target"])
+    return replace(base, languages=dict(languages))
 
 
 def _with_tokens(base: Base, tokens: Sequence[NewToken]) -> Base:

@@ -24,5 +24,6 @@ def load_recipe_base(recipe: Recipe, dtype: torch.dtype, device: torch.device) -
         spec.quantise,
         recipe.rope_scaling,
         asked(spec),
+        recipe.languages,
     )
     return replace(base, tokenizer=by_recipe(base.tokenizer, base.kind, recipe))

@@ -12,6 +12,7 @@ from brulee.errors import InputError
 from brulee.models.added_tokens import asked, extend
 from brulee.models.bundled import NAME, bundled_folder, cache_folder
 from brulee.models.chat_templates import by_recipe, mode_of
+from brulee.models.languages import read_languages
 from brulee.models.named import TOKENIZER, downloaded
 from brulee.progress import waiting
 from brulee.recipe import Recipe
@@ -30,6 +31,8 @@ def load_encoder(recipe: Recipe) -> Encoder:
     base = recipe.base
     with recipe.source.placing():
         tokenizer, kind = load_tokenizer(base.name, base.revision, recipe.source.resolve)
+        if recipe.languages is not None:
+            read_languages(tokenizer, recipe.languages, Path(base.name).name)
         extend(tokenizer, asked(base))
     return encoder_of(by_recipe(tokenizer, kind, recipe), kind, within_context(recipe))
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import yaml
 
+from brulee.models import languages
 from brulee.models.hub_names import hub_name
 from brulee.models.saving import stops_missing
 from brulee.reporting import phrasings, wording
@@ -52,6 +53,7 @@ def model_card(prepared: Prepared, training: Training, found: Results | None = N
         *_started(prepared),
         *_stretched(prepared),
         *_ended(prepared),
+        *_translating(prepared),
         *(
             f"- data digest: `{file}` `{digest}`"
             for task in tasks.values()
@@ -100,6 +102,12 @@ def _started(prepared: Prepared) -> list[str]:
         f"- trained further from: the adapter `{prepared.start.name}`, digest "
         f"`{prepared.start.digest}`"
     ]
+
+
+def _translating(prepared: Prepared) -> list[str]:
+    if prepared.base.languages is None:
+        return []
+    return [f"- languages: {languages.told_of(prepared.base.languages)}"]
 
 
 def _stretched(prepared: Prepared) -> list[str]:

@@ -16,6 +16,7 @@ from brulee.evaluation.suites import SUITES
 from brulee.methods import Method
 from brulee.methods.alongside import Alongside
 from brulee.methods.continuing import StartAdapter
+from brulee.models import languages
 from brulee.models.context import context_length
 from brulee.models.loading import Base
 from brulee.models.precision import pick_device
@@ -127,6 +128,9 @@ def say_of_start(start: StartAdapter, base: Base, encoder: Encoder) -> None:
     if record and start.adapter.rope_scaling != base.rope_scaling:
         were, are = (told_of(one) for one in (start.adapter.rope_scaling, base.rope_scaling))
         note(f"{start.at}: {start.name} was trained with rotary positions {were}; now: {are}.")
+    if record and start.adapter.languages != base.languages:
+        were, are = (languages.told_of(one) for one in (start.adapter.languages, base.languages))
+        note(f"{start.at}: {start.name} was trained to translate {were}; now: {are}.")
 
 
 def warn_of_patience(recipe: Recipe, count: int) -> None:

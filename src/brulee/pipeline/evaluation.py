@@ -195,8 +195,8 @@ def _asked(session: Session) -> EvaluatedModel:
 def identity(session: Session) -> str:
     """Identifies everything that a reply depends on except the request.
 
-    These are the weights, the adapter, the precision, the device type, the stop tokens, and how
-    positions are scaled.
+    These are the weights, the adapter, the precision, the device type, the stop tokens, how
+    positions are scaled, and between which languages is translated.
     """
     attached = session.attached
     adapter = ""
@@ -205,8 +205,9 @@ def identity(session: Session) -> str:
     model = session.base.model
     parts = [session.base.digest, adapter, str(model.dtype), session.base.device.type]
     parts.append(repr(sorted(session.encoder.stop_ids)))
-    if session.base.rope_scaling is not None:
-        parts.append(json.dumps(session.base.rope_scaling, sort_keys=True))
+    for held in (session.base.rope_scaling, session.base.languages):
+        if held is not None:
+            parts.append(json.dumps(held, sort_keys=True))
     return hashlib.sha256("\x00".join(parts).encode()).hexdigest()[:32]
 
 

@@ -118,6 +118,10 @@ def _split(prepared: Prepared, path: str) -> dict[str, Any]:
 
 def _base(prepared: Prepared) -> dict[str, Any]:
     base = prepared.base
-    held = {"quantised": base.quantised, "rope_scaling": base.rope_scaling}
+    held = {
+        "quantised": base.quantised,
+        "rope_scaling": base.rope_scaling,
+        "languages": base.languages,
+    }
     given = {key: value for key, value in held.items() if value is not None}
     return {"name": base.name, "digest": base.digest, **given}

@@ -76,6 +76,7 @@ def summarise(prepared: Prepared, tuned: Tuned, before: Scored, after: Scored) -
                 digest=prepared.base.digest,
                 quantised=prepared.base.quantised,
                 rope_scaling=prepared.base.rope_scaling,
+                languages=prepared.base.languages,
                 start=Start(**prepared.start.record) if prepared.start else None,
             ),
             method=Method.model_validate(

@@ -60,6 +60,12 @@ class Recipe(Strict):
         sized = "factor" in values or values["rope_type"] == "default"
         return values if sized else {**values, "max_length": self.train.max_length}
 
+    @property
+    def languages(self) -> dict[str, str] | None:
+        """The languages of a translation model, source and target; None for those of its files."""
+        found = self.base.languages
+        return None if found is None else {"source": found.source, "target": found.target}
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values with every default written out."""
         values = self.model_dump(mode="json")

@@ -73,6 +73,13 @@ TokenText = Annotated[str, AfterValidator(_as_a_token)]
 TokenTexts = Annotated[list[TokenText], AfterValidator(_once)]
 
 
+class Languages(Strict):
+    """The languages of a translation model, by its tokenizer's names (deu_Latn, de_DE, de)."""
+
+    source: str = Field(description="the language of prompts")
+    target: str = Field(description="the language of completions")
+
+
 class ModelSpec(Strict):
     """Which base model, and how it is held in memory."""
 
@@ -97,6 +104,9 @@ class ModelSpec(Strict):
     )
     rope_scaling: RopeScalingSection = Field(
         None, description="stretch rotary positions for longer texts: yarn, or {rope_type, factor}"
+    )
+    languages: Languages | None = Field(
+        None, description="of NLLB, mBART or M2M100: {source: deu_Latn, target: eng_Latn}"
     )
 
 

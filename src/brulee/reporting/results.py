@@ -46,7 +46,8 @@ class Base(OpenRecord):
     """The model before tuning; `digest` is the SHA-256 of its stored weights.
 
     `quantised` is the format in which they were loaded and measured, before and after;
-    `rope_scaling` how rotary positions were scaled, if not as in the checkpoint. With
+    `rope_scaling` how rotary positions were scaled, and `languages` the source and target of a
+    translation model, if not as in the checkpoint. With
     `start`, the model before tuning is the base with that adapter.
     """
 
@@ -54,6 +55,7 @@ class Base(OpenRecord):
     digest: str
     quantised: str | None = None
     rope_scaling: dict[str, Any] | None = None
+    languages: dict[str, str] | None = None
     start: Start | None = None
 
     @property

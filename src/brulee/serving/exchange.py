@@ -23,11 +23,13 @@ from brulee.inference.sampling import Sampling
 from brulee.inference.thinking import Thinking, Told
 from brulee.serving.calls import Listening
 from brulee.serving.failures import ApiError, error_body
-from brulee.serving.limits import DEFAULT_TOKENS, Limits
+from brulee.serving.limits import Limits
+from brulee.serving.logprobs import Logprobs
 from brulee.serving.metrics import Metrics
 from brulee.serving.response_format import read_response_format
 from brulee.serving.schema import Common
 from brulee.serving.shapes import DONE, Choice, Shape, Usage, event
+from brulee.serving.sizes import Sizes
 from brulee.serving.store import Store, Version
 from brulee.serving.worker import Answer, Asked, BusyError, DeadError, Heard, Worker
 
@@ -42,12 +44,14 @@ class GoneError(Exception):
 class Question:
     """The texts of a prompt, and the function that encodes them for an adapter.
 
-    Answers may call `tools`, at most once with `one`. `held` are the constraints on calls, None
-    without any. `variables` are set in the chat template.
+    `echo` is the text that stands for the prompt in an answer, None for that of its ids. Answers
+    may call `tools`, at most once with `one`. `held` are the constraints on calls, None without
+    any. `variables` are set in the chat template.
     """
 
     texts: Sequence[str]
     encode: Callable[[str | None], list[int]]
+    echo: str | None = None
     tools: frozenset[str] = frozenset()
     one: bool = False
     held: HeldCalls | None = None
@@ -74,6 +78,7 @@ class Exchange:
     def __init__(self, serving: Serving, asked: Common, questions: Sequence[Question], shape: str):
         self._serving, self._asked, self._questions = serving, asked, questions
         self._schema = read_response_format(asked.response_format)
+        self._likeliest = asked.likeliest
         self._kept = ExitStack()
         version = self._kept.enter_context(serving.store.pinned(asked.model))
         self._model = serving.store.base if version is None else version.name
@@ -85,6 +90,8 @@ class Exchange:
         self._spared: dict[int, int] = {}
         self._listening: list[Listening] = []
         self._thinking: list[Thinking] = []
+        self._echoed: list[str] = []
+        self._logprobs: list[Logprobs] = []
         self._form: Form | None = None
         options = asked.stream_options
         self.shape = Shape(
@@ -102,6 +109,7 @@ class Exchange:
             loop = asyncio.get_running_loop()
             prompts = await loop.run_in_executor(self._serving.encoding, self._encoded)
             wanted = self._wanted(prompts)
+            self._logprobs = [Logprobs(self.shape.kind) for _ in wanted]
 
             def hear(index: int) -> Callable[[Heard], None]:
                 def told(heard: Heard) -> None:
@@ -134,7 +142,8 @@ class Exchange:
         written = 0
         async for index, heard in self._all():
             if heard.finish is not None:
-                choices[index], _ = self._ended(index, heard)
+                choice, _ = self._ended(index, heard)
+                choices[index] = replace(choice, logprobs=self._logprobs[index].take())
                 written += heard.tokens
         ordered = [choices[i] for i in range(len(self._answers))]
         return self.shape.whole(ordered, self._usage(written))
@@ -149,14 +158,14 @@ class Exchange:
                 if heard.finish is None:
                     told = self._shown(index, heard.piece)
                     yield self.shape.reasoned(index, told.thoughts)
-                    yield self.shape.piece(index, told.answer)
+                    yield self.shape.piece(index, told.answer, self._logprobs[index])
                     continue
                 written += heard.tokens
                 choice, rest = self._ended(index, heard)
                 yield self.shape.reasoned(index, rest.thoughts)
-                yield self.shape.piece(index, rest.answer)
+                yield self.shape.piece(index, rest.answer, self._logprobs[index])
                 yield self.shape.called(index, choice.calls)
-                yield self.shape.ended(index, choice.finish)
+                yield self.shape.ended(index, choice.finish, self._logprobs[index])
         except ApiError as error:
             yield event(error_body(error.status, error.message, error.param, error.code))
             return
@@ -184,11 +193,15 @@ class Exchange:
 
     def _encoded(self) -> list[list[int]]:
         """Token ids of the prompts. Raises ApiError for one much too long, and as `_formed`."""
-        found, room = [], self._room()
+        found, sizes, held = [], self._sizes, self._serving.worker.held
         for question in self._questions:
-            if self._serving.worker.held.asked.more_than(question.texts, room):
-                raise self._too_long(f"more than {room}", room)
+            if held.asked.more_than(question.texts, sizes.room):
+                raise sizes.too_long(f"more than {sizes.room}")
             found.append(question.encode(self._adapter))
+            if self._asked.echoes:
+                own = found[-1][held.trained_ids(self._adapter) :]
+                text = held.asked.decoded(own) if question.echo is None else question.echo
+                self._echoed.append(text)
             self._listen(question)
         self._form = self._formed()
         return self._think(found)
@@ -256,12 +269,29 @@ class Exchange:
             if first:
                 metrics.took("first_token_seconds", time.monotonic() - self._began)
                 first = False
+            heard = self._noted(index, heard)
             self._count_read(index, heard)
             if heard.finish is not None:
                 left -= 1
                 metrics.count("completion_tokens_total", heard.tokens, model=self._model)
-            yield told
+            yield index, heard
         metrics.took("answer_seconds", time.monotonic() - self._began)
+
+    def _noted(self, index: int, heard: Heard) -> Heard:
+        """What was heard as it is to be sent: with the prompt, where it is part of the answer."""
+        if self._asked.most == 0:  # the one token that was generated all the same is not sent
+            finish = None if heard.finish is None else "length"
+            heard = replace(heard, piece="", whole="", tokens=0, scores=(), finish=finish)
+        logprobs = self._logprobs[index]
+        if self._echoed:
+            echo = self._echoed[index // (self._asked.n or 1)]
+            if index not in self._spared:
+                begun = self._serving.worker.held.trained_ids(self._adapter)
+                logprobs.add(heard.prompt_scores[begun:], echo)
+                heard = replace(heard, piece=echo + heard.piece)
+            heard = replace(heard, whole=echo + heard.whole)
+        logprobs.add(heard.scores)
+        return heard
 
     def _count_read(self, index: int, heard: Heard) -> None:
         """When an answer begins, count the tokens of its prompt that were read and cached."""
@@ -287,6 +317,11 @@ class Exchange:
     def _about(self) -> str:
         return "messages" if self.shape.kind == "chat" else "prompt"
 
+    @property
+    def _sizes(self) -> Sizes:
+        engine = self._serving.worker.held.engine.engines[self._adapter]
+        return Sizes(self._asked.most, engine, self._serving.limits, self._about)
+
     def _check_count(self) -> None:
         count, most = (self._asked.n or 1) * len(self._questions), self._serving.limits.choices
         if count > most:
@@ -297,57 +332,27 @@ class Exchange:
 
     def _wanted(self, prompts: Sequence[list[int]]) -> list[Asked]:
         """`n` answers for every prompt. Raises ApiError for an empty or too long prompt."""
-        asked, about = self._asked, self._about
-        if not all(prompts):
+        asked, most = self._asked, self._sizes.most(prompts)
+        reads_back = asked.echoes and self._likeliest is not None
+        if reads_back and self._sizes.engine.seq2seq:
             raise ApiError(
-                400, f"{self._which(prompts)} is empty: there is nothing to continue.", about
+                400,
+                "echo = True is not supported with logprobs here: an encoder reads the prompt, so "
+                "its tokens have no log-probabilities; leave it out.",
+                "echo",
+                "unsupported_parameter",
             )
-        most = self._most(max(map(len, prompts)))
         seed = secrets.randbits(63) if asked.seed is None else asked.seed
         top_p = 1.0 if asked.top_p is None else asked.top_p
         usual = most, asked.temperature or 0.0, top_p, seed, asked.stops()
         sampling = Sampling(*usual, form=self._form, **asked.choice())
         strip = self.shape.kind == "chat"
+        scoring = self._likeliest, reads_back
         return [
-            Asked(self._adapter, prompt, sampling, k, strip, asked.who)
+            Asked(self._adapter, prompt, sampling, k, strip, asked.who, *scoring)
             for prompt in prompts
             for k in range(asked.n or 1)
         ]
-
-    def _which(self, prompts: Sequence[list[int]]) -> str:
-        """The key of the first empty prompt in the request."""
-        at = next(at for at, prompt in enumerate(prompts) if not prompt)
-        return self._about if len(prompts) == 1 else f"{self._about}[{at}]"
-
-    def _most(self, prompt: int) -> int:
-        """The most new tokens after `prompt` tokens. Raises ApiError with the numbers."""
-        asked, limits = self._asked.most, self._serving.limits
-        if asked is not None and asked > limits.tokens:
-            raise ApiError(
-                400, f"max_tokens = {asked}; at most {limits.tokens} are allowed.", "max_tokens"
-            )
-        engine = self._serving.worker.held.engine.engines[self._adapter]
-        room = limits.cache_tokens - prompt
-        if engine.context is not None:
-            room = min(room, engine.context - (1 if engine.seq2seq else prompt))
-            if engine.seq2seq and prompt > engine.context:
-                room = 0
-        if room < (asked or 1):
-            raise self._too_long(str(prompt), self._room())
-        return min(asked or DEFAULT_TOKENS, room, limits.tokens)
-
-    def _room(self) -> int:
-        """The most tokens of a prompt and its answer."""
-        context = self._serving.worker.held.engine.engines[self._adapter].context
-        most = self._serving.limits.cache_tokens
-        return most if context is None else min(context, most)
-
-    def _too_long(self, prompt: str, room: int) -> ApiError:
-        told = (
-            f"too long: the prompt has {prompt} tokens and {self._asked.most or 1} are requested; "
-            f"there is room for {room}."
-        )
-        return ApiError(400, told, self._about, "context_length_exceeded")
 
 
 def _fingerprint(base: str, version: Version | None) -> str:

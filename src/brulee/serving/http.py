@@ -106,7 +106,7 @@ async def _chat(serving: Serving, request: Request) -> Response:
     texts = [message["content"] for message in messages if message["role"] != "assistant"]
     in_json = read_response_format(asked.response_format) is not None
     held_to = held_calls(shown, due, one or bool(due), in_json)
-    question = Question(texts, encode, called(shown), one, held_to, variables)
+    question = Question(texts, encode, None, called(shown), one, held_to, variables)
     exchange = Exchange(serving, asked, [question], "chat")
     return await _answered(exchange, request, asked.stream)
 
@@ -114,7 +114,12 @@ async def _chat(serving: Serving, request: Request) -> Response:
 async def _text(serving: Serving, request: Request) -> Response:
     asked = check(TextRequest, await _body(serving, request))
     held = serving.worker.held
-    questions = [Question([text], partial(held.encode_text, text=text)) for text in asked.prompts()]
+    questions = [
+        Question([given], partial(held.encode_text, text=given), given)
+        if isinstance(given, str)
+        else Question((), partial(held.encode_ids, ids=given, place=place))
+        for place, given in asked.prompts().items()
+    ]
     return await _answered(Exchange(serving, asked, questions, "text"), request, asked.stream)
 
 

@@ -33,11 +33,12 @@ def open_served(
     device: str = "auto",
     precision: str = "auto",
     base: str | None = None,
+    languages: Mapping[str, str] | None = None,
 ) -> Opened:
     """Load the base: the model `target`, or the base of the adapter `target`.
 
-    A target that is an adapter or a run is served under its folder's name. Raises InputError as
-    `open_session` does.
+    A target that is an adapter or a run is served under its folder's name. `languages` as in
+    `open_session`, which raises InputError for the same reasons.
     """
     where = pick_device(device)
     dtype = pick_dtype(shared_precision(precision, [target, *adapters.values()]), where)
@@ -45,7 +46,7 @@ def open_served(
     folders = {name: folder} if folder is not None else {}
     folders |= {name: locate_adapter(place) for name, place in adapters.items()}
     found = {name: open_adapter(place) for name, place in folders.items()}
-    loading = loading_for(found)
+    loading = loading_for(found, languages)
     if folder is not None:
         source, revision = found[name].named_base(base)
         held = Adapters(load_base(source, dtype, where, revision, **loading))

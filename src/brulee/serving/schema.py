@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal, TypeVar
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from brulee.data.tool_calls import parsed
 from brulee.errors import InputError, nearest
@@ -16,7 +16,6 @@ from brulee.serving.failures import ApiError
 # Keys that are ignored with one of these values, since many clients send them.
 _NEUTRAL: Final[Mapping[str, tuple[Any, ...]]] = {
     "logit_bias": ({}, None),
-    "logprobs": (False, None),
     "top_logprobs": (0, None),
     "tool_choice": ("auto", "none", None),
     "parallel_tool_calls": (True, False, None),
@@ -41,6 +40,7 @@ _ABOUT: Final = {"metadata", "prompt_cache_key"}
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 Tokens = Annotated[int, Field(ge=1)]
+Likeliest = Annotated[int, Field(ge=0, le=20)]
 Loaded = Annotated[str, Field(min_length=1, max_length=512)]
 
 
@@ -82,6 +82,16 @@ class Common(Strict):
         """The most new tokens, None if not given."""
         return self.max_tokens
 
+    @property
+    def likeliest(self) -> int | None:
+        """How many likeliest tokens each log-probability comes with; None: none are asked for."""
+        return None
+
+    @property
+    def echoes(self) -> bool:
+        """Whether an answer begins with its prompt."""
+        return False
+
     def choice(self) -> Choice:
         """The settings of sampling that the request gives."""
         given: Choice = {}
@@ -119,6 +129,18 @@ class ChatRequest(Common):
     tool_choice: Any = None
     parallel_tool_calls: bool | None = None
     chat_template_kwargs: dict[str, Any] | None = None  # vLLM's
+    logprobs: bool | None = None
+    top_logprobs: Likeliest | None = None
+
+    @property
+    def likeliest(self) -> int | None:
+        """The number of likeliest tokens. Raises ApiError if there are no log-probabilities."""
+        if self.logprobs:
+            return self.top_logprobs or 0
+        if self.top_logprobs:
+            told = f"top_logprobs = {self.top_logprobs} needs logprobs: true beside it."
+            raise ApiError(400, told, "top_logprobs")
+        return None
 
     def tools_shown(self) -> list[dict[str, Any]]:
         """The tools to show to the model."""
@@ -167,17 +189,49 @@ class TextRequest(Common):
     """`POST /v1/completions`."""
 
     prompt: Any
+    max_tokens: Annotated[int, Field(ge=0)] | None = None
+    logprobs: Likeliest | None = None
+    echo: bool | None = None
 
-    def prompts(self) -> list[str]:
-        """The texts to continue. Raises ApiError for token ids and anything else."""
-        texts = [self.prompt] if isinstance(self.prompt, str) else self.prompt
-        if not isinstance(texts, list) or not texts or not all(isinstance(t, str) for t in texts):
+    @field_validator("logprobs", mode="before")
+    @classmethod
+    def _given(cls, value: Any) -> Any:
+        return None if value is False else value  # as chats say that they want none
+
+    @property
+    def most(self) -> int | None:
+        """The most new tokens. Raises ApiError for none, unless the prompt is the answer."""
+        if self.max_tokens == 0 and not self.echo:
             raise ApiError(
-                400,
-                "prompt must be a text or a list of texts; token ids are not supported.",
-                "prompt",
+                400, "max_tokens = 0 asks for nothing, without echo: true.", "max_tokens"
             )
-        return texts
+        return self.max_tokens
+
+    @property
+    def likeliest(self) -> int | None:
+        """The number of likeliest tokens."""
+        return self.logprobs
+
+    @property
+    def echoes(self) -> bool:
+        """Whether an answer begins with its prompt."""
+        return bool(self.echo)
+
+    def prompts(self) -> dict[str, str] | dict[str, list[int]]:
+        """The texts to continue, or their token ids, by place in the request.
+
+        Raises ApiError for anything else.
+        """
+        given = self.prompt
+        if isinstance(given, str) or (_is_ids(given) and given != []):
+            return {"prompt": given}
+        if isinstance(given, list) and given:
+            for kind in (_is_text, _is_ids):
+                if all(map(kind, given)):
+                    return {f"prompt[{i}]": one for i, one in enumerate(given)}
+        raise ApiError(
+            400, "prompt must be a text, a list of texts, token ids or a list of them.", "prompt"
+        )
 
 
 class LoadRequest(Strict):
@@ -231,6 +285,14 @@ def check(model: type[ModelT], values: Mapping[str, Any]) -> ModelT:
         raise ApiError(400, f"the key {place!r} is required.", place, "missing_required_parameter")
     wanted = problem["msg"].replace("Input should", "it should")
     raise ApiError(400, f"{place} = {_shown(problem['input'])} is not valid: {wanted}.", place)
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_ids(value: Any) -> bool:
+    return isinstance(value, list) and all(type(one) is int for one in value)
 
 
 def _check_neutral(key: str, value: Any) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from brulee.data.messages import REASONING
+from brulee.serving.logprobs import Logprobs
 from brulee.serving.store import Version
 
 DONE = b"data: [DONE]\n\n"
@@ -23,6 +24,7 @@ class Choice:
     finish: str
     calls: Sequence[Mapping[str, Any]] = ()
     reasoning: str = ""
+    logprobs: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -66,9 +68,9 @@ class Shape:
             return b""
         return self._chunk(index, {"role": "assistant", "content": ""}, None)
 
-    def piece(self, index: int, text: str) -> bytes:
-        """A chunk with more text; nothing without any."""
-        return self._chunk(index, {"content": text}, None) if text else b""
+    def piece(self, index: int, text: str, logprobs: Logprobs) -> bytes:
+        """A chunk with more text, and the log-probabilities so far; nothing without any text."""
+        return self._chunk(index, {"content": text}, None, logprobs.take()) if text else b""
 
     def reasoned(self, index: int, text: str) -> bytes:
         """A chunk with more reasoning; nothing without any."""
@@ -81,9 +83,9 @@ class Shape:
         told = [{"index": number, **call} for number, call in enumerate(calls)]
         return self._chunk(index, {"tool_calls": told}, None)
 
-    def ended(self, index: int, finish: str) -> bytes:
-        """The last chunk of a choice."""
-        return self._chunk(index, {}, finish)
+    def ended(self, index: int, finish: str, logprobs: Logprobs) -> bytes:
+        """The last chunk of a choice, with the log-probabilities that are left."""
+        return self._chunk(index, {}, finish, logprobs.take())
 
     def usage(self, usage: Usage) -> bytes:
         """The chunk with token counts; nothing if it was not requested."""
@@ -106,7 +108,7 @@ class Shape:
         }
 
     def _choice(self, index: int, one: Choice) -> dict[str, Any]:
-        end = {"logprobs": None, "finish_reason": one.finish}
+        end = {"logprobs": one.logprobs, "finish_reason": one.finish}
         if self.kind == "text":
             return {"index": index, "text": one.text, **end}
         message: dict[str, Any] = {"role": "assistant", "content": one.text, "refusal": None}
@@ -116,11 +118,17 @@ class Shape:
             message |= {"content": one.text or None, "tool_calls": list(one.calls)}
         return {"index": index, "message": message, **end}
 
-    def _chunk(self, index: int, delta: dict[str, Any], finish: str | None) -> bytes:
+    def _chunk(
+        self,
+        index: int,
+        delta: dict[str, Any],
+        finish: str | None,
+        logprobs: Mapping[str, Any] | None = None,
+    ) -> bytes:
         own: dict[str, Any] = {"delta": delta}
         if self.kind == "text":
             own = {"text": delta.get("content", "")}
-        choice = {"index": index, **own, "logprobs": None, "finish_reason": finish}
+        choice = {"index": index, **own, "logprobs": logprobs, "finish_reason": finish}
         usage = {"usage": None} if self.with_usage else {}
         return event({**self._head(self._chunk_kind), "choices": [choice], **usage})
 

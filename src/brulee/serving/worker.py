@@ -16,14 +16,18 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from brulee.errors import InputError
 from brulee.inference.adapters import Adapters
 from brulee.inference.continuous import Continuous, Job, Room
+from brulee.inference.generation import Live
 from brulee.inference.mixed import Request
 from brulee.inference.sampling import Sampling
+from brulee.inference.scored import Scored
+from brulee.inference.token_texts import TokenTexts
 from brulee.models.defaults import own_defaults
+from brulee.serving.logprobs import TokenScore, token_scores
 from brulee.serving.spoken import Spoken
 
 T = TypeVar("T")
@@ -43,6 +47,7 @@ class Asked:
     """A requested answer of an adapter, or of the base (None); `strip` as in `Spoken`.
 
     `user` is the user named by a request; each user of an adapter has a separate fair share.
+    `likeliest` and `reads_back` are those of a `Job`: whose tokens are scored.
     """
 
     adapter: str | None
@@ -51,6 +56,8 @@ class Asked:
     stream: int = 0
     strip: bool = False
     user: str = ""
+    likeliest: int | None = None
+    reads_back: bool = False
 
     @property
     def who(self) -> tuple[str | None, str]:
@@ -62,7 +69,8 @@ class Asked:
 class Heard:
     """New text of an answer; with `finish` it is complete, and `whole` is its text.
 
-    `tokens` have been generated so far; `spared` tokens of its prompt came from the cache.
+    `tokens` have been generated so far; `spared` tokens of its prompt came from the cache. `scores`
+    are those of new tokens, `prompt_scores` those of the prompt, at first.
     """
 
     piece: str
@@ -71,16 +79,19 @@ class Heard:
     whole: str = ""
     failed: BaseException | None = None
     spared: int = 0
+    scores: Sequence[TokenScore] = ()
+    prompt_scores: Sequence[TokenScore] = ()
 
 
 @dataclass(eq=False)
 class Answer:
-    """An answer that is waiting or being generated."""
+    """An answer that is waiting or being generated; `told` of its scores have been passed on."""
 
     job: Job
     hear: Callable[[Heard], None]
     spoken: Spoken
     begun: bool = False
+    told: int = 0
 
 
 class Worker:
@@ -104,6 +115,7 @@ class Worker:
         self._calls: set[Future[object]] = set()
         self._stopping = self._dead = False
         self._batch: Continuous | None = None
+        self._texts: TokenTexts | None = None  # once a request asks for it
         self._thread = threading.Thread(target=self._run, name="brulee-worker", daemon=True)
 
     def start(self) -> None:
@@ -169,7 +181,14 @@ class Worker:
         texts = [self.held.engine.engines[None].texts(one.sampling) for one, _ in asked]
         answers = [
             Answer(
-                Job(Request(one.adapter, one.prompt), one.sampling, one.stream, one.who),
+                Job(
+                    Request(one.adapter, one.prompt),
+                    one.sampling,
+                    one.stream,
+                    one.who,
+                    likeliest=one.likeliest,
+                    reads_back=one.reads_back,
+                ),
                 hear,
                 Spoken(text.decode, one.sampling.stop, one.strip),
             )
@@ -255,12 +274,27 @@ class Worker:
         if live.broken is not None:
             return Heard("", len(live.ids), failed=live.broken)
         piece = answer.spoken.piece(live.ids)
+        more = {"spared": answer.job.spared, **self._scores(answer, live)}
         if not live.ended:
-            return Heard(piece, len(live.ids), spared=answer.job.spared)
+            return Heard(piece, len(live.ids), **more)
         texts = self.held.engine.engines[None].texts(answer.job.sampling)
         whole, rest = answer.spoken.rest(texts.completion(live.ids).text)
         finish = "length" if live.cut else "stop"
-        return Heard(piece + rest, len(live.ids), finish, whole, spared=answer.job.spared)
+        return Heard(piece + rest, len(live.ids), finish, whole, **more)
+
+    def _scores(self, answer: Answer, live: Live) -> dict[str, Any]:
+        """The scores that were not passed on yet: of new tokens, and first of the prompt."""
+        job, told = answer.job, answer.told
+        if job.likeliest is None:
+            return {}
+        if self._texts is None:
+            self._texts = TokenTexts(self.held.base.tokenizer)
+        answer.told = len(live.scores)
+        found = {"scores": token_scores(self._texts, live.scores[told:])}
+        if not told and job.reads_back:
+            scores = [Scored(job.request.prompt[0], None), *job.prompt_scores]
+            found["prompt_scores"] = token_scores(self._texts, scores)
+        return found
 
     def _end(self) -> None:
         """Fail all answers and calls that are left."""

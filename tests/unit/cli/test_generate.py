@@ -37,12 +37,14 @@ def test_options_reach_the_session(brulee, session) -> None:
         *["generate", "bundled", "--prompt", "x", "--max-new-tokens", 7, "--temperature", 0.5],
         *["--top-p", 0.9, "--seed", 3, "--raw", "--device", "cpu", "--top-k", 5, "--min-p", 0.1],
         *["--repetition-penalty", 1.2, "--beams", 1, "--length-penalty", 0.5],
+        *["--languages", "deu_Latn,eng_Latn"],
     )
     expected = {"max_new_tokens": 7, "temperature": 0.5, "top_p": 0.9, "seed": 3, "raw": True}
     expected |= {"top_k": 5, "min_p": 0.1, "repetition_penalty": 1.2}
     expected |= {"beams": 1, "length_penalty": 0.5}
     assert session.asked == [{**expected, "places": [], "json_schema": None, "thoughts": False}]
     assert session.opened[1]["device"] == "cpu"
+    assert session.opened[1]["languages"] == {"source": "deu_Latn", "target": "eng_Latn"}
 
 
 def test_prompt_beside_file_is_refused(brulee, session) -> None:

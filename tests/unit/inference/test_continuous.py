@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 import runpy
@@ -13,12 +14,15 @@ from typing import Any
 import pytest
 import torch
 
+from brulee.data.encoding import Encoded
 from brulee.errors import InputError
+from brulee.inference import generation
 from brulee.inference.adapters import Adapters
 from brulee.inference.continuous import Continuous, Job, Room
 from brulee.inference.json_form import json_form
 from brulee.inference.mixed import Request
 from brulee.inference.sampling import Sampling
+from brulee.inference.scored import Scored
 from brulee.models.loading import Base
 
 MakeBase = Callable[..., Base]
@@ -208,6 +212,126 @@ def test_answers_held_to_a_schema_change_no_other_beside_them(
     for job in whole:
         found = json.loads(held.base.tokenizer.decode(_ids(job), skip_special_tokens=True))
         assert isinstance(found["a"], int)
+
+
+def _by_likelihood(held: Adapters, name: str | None, ids: list[int], first: int) -> list[float]:
+    """The log-probabilities of ids from `first` on, by what scores texts."""
+    documents = [Encoded.ending(ids[:end], end - first) for end in range(first + 1, len(ids) + 1)]
+    held.engine.swap.use(name)
+    found = held.engine.engines[name].loglikelihood(documents)
+    held.engine.swap.use(None)
+    sums = [0.0, *(one.log_probability for one in found)]
+    return [after - before for before, after in itertools.pairwise(sums)]
+
+
+def _is_scored(scores: list[Scored], ids: list[int], expected: list[float], likeliest: int) -> None:
+    assert [one.token for one in scores] == ids
+    assert [one.log_probability for one in scores] == pytest.approx(expected, abs=1e-4)
+    for one in scores:
+        values = [value for _, value in one.likeliest]
+        assert values == sorted(values, reverse=True)
+        assert len({token for token, _ in one.likeliest}) == likeliest
+        assert dict(one.likeliest).get(one.token, one.log_probability) == one.log_probability
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("llama", {"hidden_size": 64}),
+        ("gpt2", {}),
+        ("mamba", {}),
+        ("llama", {"rope_parameters": {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 4.0},
+                   "max_position_embeddings": 48}),
+        ("t5", {}),
+        pytest.param("bart", {}, marks=pytest.mark.slow),
+    ],
+    ids=["llama", "gpt2", "mamba", "angles that change", "t5", "bart"],
+)  # fmt: skip
+def test_tokens_are_scored_as_texts_are_whatever_is_written_beside_them(
+    make_base: MakeBase, tmp_path: Path, name: str, changes: dict[str, Any]
+) -> None:
+    ways = ["lora", *{"llama": ["prompt"], "gpt2": ["prefix"]}.get(name, [])]
+    held = HELD(make_base(name, **changes), tmp_path, ways)
+    jobs = _jobs(held, [None, *ways], 8, seed=4)
+    expected = [_alone(held, job) for job in jobs]
+    asking = jobs[::2]
+    for job in asking:
+        job.likeliest, job.reads_back = len(job.request.prompt) % 4, held.base.kind != "seq2seq"
+    _run(Continuous(held.engine, Room(pass_tokens=20, kept_bytes=2**20)), jobs, random.Random(1))
+    assert [_ids(job) for job in jobs] == expected
+    ended = 0
+    for job in jobs:
+        assert job.live is not None
+        if job not in asking:
+            assert job.live.scores == job.prompt_scores == []
+            continue
+        prompt, ids = list(job.request.prompt), [one.token for one in job.live.scores]
+        own = len(held._of(job.request.adapter).encoder.prefix_ids)
+        if held.engine.engines[job.request.adapter].stretches(len(prompt)):
+            continue
+        ended += ids != job.live.ids
+        assert ids in (job.live.ids, [*job.live.ids, ids[-1]])  # what ended it is scored too
+        found = _by_likelihood(held, job.request.adapter, [*prompt, *ids], len(prompt))
+        _is_scored(job.live.scores, ids, found, job.likeliest or 0)
+        if job.reads_back:
+            found = _by_likelihood(held, job.request.adapter, prompt, max(1, own))
+            scores = job.prompt_scores[max(0, own - 1) :]
+            _is_scored(scores, prompt[max(1, own) :], found, job.likeliest or 0)
+    assert any(job.likeliest for job in asking)
+
+
+def test_what_is_guessed_rightly_or_cached_is_scored_the_same(make_base: MakeBase) -> None:
+    held = Adapters(make_base("llama", hidden_size=64))
+    ids = held._of(None).encode(TEXTS[3] * 4, "a prompt")
+    batch = Continuous(held.engine, Room(kept_bytes=2**20))
+    found: list[Job] = []
+    for reads_back in (True, False, True):
+        job = Job(Request(None, ids), Sampling(60), likeliest=2, reads_back=reads_back)
+        batch.add(job)
+        steps = 0
+        while not batch.idle:
+            batch.step()
+            steps += 1
+        assert job.live is not None
+        assert steps < len(job.live.ids) - 5  # several tokens were right in one pass
+        found.append(job)
+    fresh, cached, again = found
+    assert fresh.live is not None and cached.live is not None  # noqa: PT018
+    with torch.no_grad():
+        text = torch.tensor([[*ids, *(one.token for one in fresh.live.scores)]])
+        log_TV = held.base.model(text).logits[0].log_softmax(-1)
+    for start, scores in ((1, fresh.prompt_scores), (len(ids), fresh.live.scores)):
+        tops = log_TV[start - 1 :].topk(2)
+        for at, one in enumerate(scores):
+            assert one.token == text[0, start + at]
+            assert one.log_probability == pytest.approx(
+                float(log_TV[start - 1 + at, one.token]), abs=1e-4
+            )
+            assert [value for _, value in one.likeliest] == pytest.approx(
+                tops.values[at].tolist(), abs=1e-4
+            )
+    assert cached.spared
+    assert cached.live.scores == fresh.live.scores
+    assert (again.spared, again.prompt_scores) == (0, fresh.prompt_scores)
+
+
+def test_who_asks_for_no_scores_pays_for_none(
+    make_base: MakeBase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held, rows = Adapters(make_base("llama", hidden_size=64)), list[int]()
+    ids = held._of(None).encode(TEXTS[0], "a prompt")
+
+    def counted(logits_NV: torch.Tensor, *more: Any) -> list[Scored]:
+        rows.append(len(logits_NV))
+        return scored(logits_NV, *more)
+
+    scored = generation.scored
+    monkeypatch.setattr(generation, "scored", counted)
+    batch = Continuous(held.engine, Room())
+    jobs = [Job(Request(None, ids), Sampling(9), likeliest=n) for n in (None, 0, None)]
+    _run(batch, jobs, random.Random(0))
+    assert jobs[1].live is not None
+    assert rows == [1] * len(jobs[1].live.scores)
 
 
 @pytest.mark.parametrize("told", ["running", "tokens"])

@@ -164,8 +164,6 @@ USER = [{"role": "user", "content": "a"}]
         ({"model": "tiny", "messages": USER, "top_p": 1.5}, "top_p", "less than or equal to 1"),
         ({"model": "tiny", "messages": USER, "stop": ["a", ""]}, "stop", "none of them empty"),
         ({"model": "tiny", "messages": USER, "n": 17}, "n", "17 answers are asked for"),
-        ({"model": "tiny", "messages": USER, "logprobs": True}, "logprobs", "not supported here"),
-        ({"model": "tiny", "messages": USER, "logprobs": 0}, "logprobs", "not supported here"),
         (
             {"model": "tiny", "messages": USER, "presence_penalty": 3},
             "presence_penalty",

@@ -33,8 +33,14 @@ CHAT: dict[str, Any] = {
     "stream": False,
     "stream_options": {"include_usage": True},
     "logit_bias": {},
+    "logprobs": True,
+    "top_logprobs": 2,
 }
-TEXT: dict[str, Any] = {"model": "lora", "prompt": ["a", "b"], "max_tokens": 2, "echo": False}
+TEXT: dict[str, Any] = {
+    "model": "lora", "prompt": ["a", "b"], "max_tokens": 2, "echo": True, "logprobs": 2,
+}  # fmt: skip
+IDS: dict[str, Any] = {"model": "tiny", "prompt": [[7, 8], [9]], "max_tokens": 0, "echo": True}
+ASKED = [("chat/completions", CHAT), ("completions", TEXT), ("completions", IDS)]
 
 
 def _places(value: Any) -> list[tuple[Any, Any]]:
@@ -56,7 +62,7 @@ def test_no_request_is_a_fault_of_the_server(
     server, draw = serve(model=str(tmp_path)), random.Random(0)
     statuses: dict[int, int] = {}
     for _ in range(250):
-        path, body = copy.deepcopy(draw.choice([("chat/completions", CHAT), ("completions", TEXT)]))
+        path, body = copy.deepcopy(draw.choice(ASKED))
         for _ in range(draw.choice([1, 1, 2])):
             places = _places(body)
             if places:

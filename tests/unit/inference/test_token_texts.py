@@ -1,0 +1,52 @@
+"""What single tokens say: together, the text that they are the tokens of, to the byte."""
+
+from __future__ import annotations
+
+import runpy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from brulee.inference.token_texts import TokenTexts
+
+FORMS = runpy.run_path(str(Path(__file__).with_name("test_json_form.py")))
+TEXT = "the guest, a né😀w parcel"
+
+
+def _by_bytes() -> Any:
+    from transformers import ByT5Tokenizer
+
+    return ByT5Tokenizer()
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [("byte-level", TEXT), ("marked", "a, tru b"), ("ByT5", TEXT), ("words", "a")],
+)
+def test_the_bytes_of_tokens_are_those_of_their_text(
+    make_tokenizer: Callable[..., Any], kind: str, text: str
+) -> None:
+    makers: dict[str, Callable[[], Any]] = {
+        "byte-level": make_tokenizer,
+        "marked": lambda: FORMS["_marked"](FORMS["_SIGNS"]),
+        "ByT5": _by_bytes,
+        "words": FORMS["_bare_words"],
+    }
+    tokenizer = makers[kind]()
+    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    texts = TokenTexts(tokenizer)
+    assert b"".join(texts[i] for i in ids).decode().lstrip() == text
+    ends = tokenizer.eos_token_id
+    assert texts[ends].decode() == tokenizer.eos_token
+    assert ends in texts.control
+    assert texts[10**6] == b""
+
+
+def test_added_tokens_are_written_as_they_are_named(make_tokenizer: Callable[..., Any]) -> None:
+    tokenizer = make_tokenizer()
+    tokenizer.add_tokens(["<call é>"])
+    texts, (token,) = TokenTexts(tokenizer), tokenizer.convert_tokens_to_ids(["<call é>"])
+    assert texts[token] == "<call é>".encode()
+    assert token not in texts.control
