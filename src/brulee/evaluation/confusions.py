@@ -17,9 +17,8 @@ from numpy.typing import NDArray
 
 from brulee.evaluation import shares
 from brulee.evaluation.base import Array
-from brulee.evaluation.resampling import Reduce, Units
+from brulee.evaluation.resampling import Reduce, Units, t_quantile
 
-_PART: Final = 0.25  # of a unit: right or wrong, before and after
 _STEP: Final = 0.25  # of the weight of a unit; a derivative, 0, exaggerates at constant answers
 
 
@@ -80,36 +79,63 @@ def _with_cells(
     return min(low, float(scores_L.min())), max(high, float(scores_L.max()))
 
 
+def bounds(drawn: Units, reduce: Reduce, level: float) -> tuple[float, float]:
+    """The t-interval around a score in which every label has one more unit, half of it right.
+
+    Of few items with a label, resampling shows only how these were answered. The delta method has
+    the error (Takahashi et al. 2022, "Confidence interval for micro-averaged F1 and macro-averaged
+    F1 scores"), and the added units do for every label what Agresti and Coull (1998, "Approximate
+    is better than 'exact'") do for one share: they move the centre and widen the spread.
+    """
+    count = len(drawn.sizes)
+    centre, influence, parts = _with_added(drawn, reduce, (True, True, False, False))
+    half = t_quantile(count, level) * _error(influence, parts, count)
+    return centre - half, centre + half
+
+
 def error_of_change(before: Units, after: Units, reduce: Reduce) -> float:
     """The standard error of a change of the score; never 0.
 
     That of its linear part (the infinitesimal jackknife, Efron and Tibshirani 1993, chapter 21),
     with one more unit per label, of which a quarter each is right before and after, right before,
-    right after, and never. This does for every label what Agresti and Coull (1998, "Approximate is
-    better than 'exact'") do for one share, and Bonett and Price (2012, "Adjusted Wald confidence
-    interval for a difference of binomial proportions based on paired data") for a change of one:
-    that all items of a label were answered alike does not prove that others would be. The added
-    units widen the spread of one unit; they do not count as evidence.
+    right after, and never: as in `bounds`, and as Bonett and Price (2012, "Adjusted Wald confidence
+    interval for a difference of binomial proportions based on paired data") do for a change of a
+    share. That all items of a label were answered alike does not prove that others would be. The
+    added units widen the spread of one unit; they do not count as evidence.
     """
-    count, cells = len(before.sizes), before.sums.shape[1]
+    _, was, parts = _with_added(before, reduce, (True, True, False, False))
+    _, is_, _ = _with_added(after, reduce, (True, False, True, False))
+    return _error(is_ - was, parts, len(before.sizes))
+
+
+def _with_added(
+    drawn: Units, reduce: Reduce, right: tuple[bool, ...]
+) -> tuple[float, Array, Array]:
+    """The score with one more unit per label, in quarters that are right or wrong.
+
+    With it, the influence of every unit and quarter, and how much of a unit each is: (C + 4K,).
+    """
+    count, cells = drawn.sums.shape
     labels = math.isqrt(cells)
     right_KS, wrong_KS = _answers(labels, cells)
-    sides = (
-        (before, (right_KS, right_KS, wrong_KS, wrong_KS)),
-        (after, (right_KS, wrong_KS, right_KS, wrong_KS)),
+    added = [right_KS if one else wrong_KS for one in right]
+    parts = np.concatenate([np.ones(count), np.full(len(right) * labels, 1 / len(right))])
+    weights = parts * np.concatenate(
+        [drawn.sizes, np.full(len(right) * labels, drawn.sizes.mean())]
     )
-    weights = np.concatenate([before.sizes, np.full(4 * labels, _PART * before.sizes.mean())])
     whole = float(weights.sum())
-    moved = []
-    for side, kinds in sides:
-        each_S = np.concatenate([side.sums / side.sizes[:, None], *kinds])
-        mean_S = weights @ each_S / whole
-        step = _STEP / len(weights)
-        nearer = reduce((1 - step) * mean_S + step * each_S, whole)
-        moved.append((nearer - reduce(mean_S, whole)) / step)
-    influence = (moved[1] - moved[0]) * weights / whole
+    each_S = np.concatenate([drawn.sums / drawn.sizes[:, None], *added])
+    mean_S = weights @ each_S / whole
+    score = float(reduce(mean_S, whole))
+    step = _STEP / len(weights)
+    nearer = reduce((1 - step) * mean_S + step * each_S, whole)
+    return score, (nearer - score) / step * weights / whole, parts
+
+
+def _error(influence: Array, parts: Array, count: int) -> float:
     # A part of a unit varies as a whole one would, as often as it is part of one.
-    squares = float((influence[:count] ** 2).sum() + (influence[count:] ** 2).sum() / _PART)
+    squares = float((influence**2 / parts).sum())
+    labels = float(parts.sum()) - count
     return math.sqrt(squares * (count + labels) / max(1, count - 1))
 
 

@@ -9,7 +9,8 @@ base.py.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -75,10 +76,9 @@ def interval(
     stats = resampling.checked(stats_NS, "statistics")
     resampling.check_number(resamples)
     value = float(reduce(stats.sum(0) / len(stats), float(len(stats))))
-    if shares.is_share(reduce, stats):
-        return Interval(value, *_of_share(stats, clusters, level), len(stats))
-    scores_B = resampled(stats, reduce, resamples, seed, clusters)
-    return Interval(value, *bounds(stats, reduce, scores_B, clusters, level), len(stats))
+    draw = partial(resampled, stats, reduce, resamples, seed, clusters)
+    found = _bounds(stats, reduce, draw, resamples, clusters, level)
+    return Interval(value, *found, len(stats))
 
 
 def bounds(
@@ -91,16 +91,28 @@ def bounds(
     """The interval of a score, given its resamples (`resampled`).
 
     A proportion of correct items gets Wilson's interval, with the effective number of independent
-    items if there are clusters. A correlation of numbers gets Fisher's, other scores bootstrap
-    bounds, or the t-interval for a mean of fewer than eight units. If all resamples score 0 or all
-    score 1 (`shares.of_unvaried`), or if a score bounded by [0, 1] is the same on all of two or
-    more units, the bounds allow for as many differing units as those of a proportion do; for a
-    correlation, in both directions. For labels that no item has, confusions.py; for a score that
-    chance alone makes larger, zero is tested too (distances.py).
+    items if there are clusters. A correlation of numbers gets Fisher's, a score of labels that of
+    confusions.py, other scores bootstrap bounds, or the t-interval for a mean of fewer than eight
+    units. If all resamples score 0 or all score 1 (`shares.of_unvaried`), or if a score bounded by
+    [0, 1] is the same on all of two or more units, the bounds allow for as many differing units as
+    those of a proportion do; for a correlation, in both directions. For a score that chance alone
+    makes larger, zero is tested too (distances.py).
     """
+    return _bounds(stats_NS, reduce, lambda: scores_B, len(scores_B), clusters, level)
+
+
+def _bounds(
+    stats_NS: Array,
+    reduce: Reduce,
+    draw: Callable[[], Array],
+    resamples: int,
+    clusters: Clusters,
+    level: float,
+) -> tuple[float, float]:
+    """`bounds`; resamples only for an interval that depends on them."""
+    _check_level(level)
     if shares.is_share(reduce, stats_NS):
         return _of_share(stats_NS, clusters, level)
-    _check_level(level)
     drawn = resampling.units(stats_NS, clusters)
     items, count = len(stats_NS), len(drawn.sizes)
     value = float(reduce(stats_NS.sum(0) / items, float(items)))
@@ -108,7 +120,7 @@ def bounds(
     signed = span is not None and span[0] < 0
     labels = confusions.are_confusions(stats_NS)
     is_mean = shares.is_mean(reduce, stats_NS.shape[1], items)
-    if value in (0.0, 1.0) and bool((np.abs(scores_B - value) <= TIE).all()):
+    if value in (0.0, 1.0) and bool((np.abs(draw() - value) <= TIE).all()):
         alike = [shares.of_alike(value, count, span, level)] if span and signed else []
         if labels:
             alike.append(confusions.unvaried_bounds(value, stats_NS, count, reduce, level))
@@ -118,16 +130,20 @@ def bounds(
     pulls_C = resampling.pulls(drawn, reduce)
     if span and (differences.alike(pulls_C) or (signed and count == 1)):
         return shares.of_alike(value, count, span, level)
-    if 1 < count < resampling.FEW and is_mean:
+    if labels:
+        low, high = confusions.bounds(drawn, reduce, level)
+        low, high = min(low, value), max(high, value)
+    elif 1 < count < resampling.FEW and is_mean:
         low, high = resampling.t_bounds(value, pulls_C, level)
-        low, high = (max(span[0], low), min(span[1], high)) if span else (low, high)
     elif count > 1 and value > 0 and distances.is_distance(reduce, stats_NS.shape[1], items):
-        low, high = distances.bounds(drawn, reduce, len(scores_B), level)
+        low, high = distances.bounds(drawn, reduce, resamples, level)
         high = max(value, min(span[1], high)) if span else high
-    elif signed and not labels and abs(value) < 1:
+    elif signed and abs(value) < 1:
         low, high = resampling.fisher_bounds(value, pulls_C, level)
     else:
-        low, high = resampling.drawn_bounds(scores_B, value, pulls_C, level)
+        low, high = resampling.drawn_bounds(draw(), value, pulls_C, level)
+    if span and (labels or is_mean):
+        low, high = max(span[0], low), min(span[1], high)
     if labels:
         low, high = confusions.with_absent(low, high, stats_NS, count, reduce, level)
     return low, high
@@ -135,7 +151,6 @@ def bounds(
 
 def _of_share(right_N1: Array, clusters: Clusters, level: float) -> tuple[float, float]:
     """Wilson's interval for a proportion of correct items, with the effective number of items."""
-    _check_level(level)
     members_N = resampling.units(right_N1, clusters).members
     worth = shares.effective(right_N1[:, 0], members_N, level)
     return shares.wilson(float(right_N1.mean()), worth, level)

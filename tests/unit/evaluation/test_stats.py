@@ -227,6 +227,42 @@ def test_p_and_interval_of_labels_never_contradict(metric_of: type[MacroF1 | Mat
     assert 5 < significant < 55
 
 
+@pytest.mark.parametrize("metric_of", [MacroF1, Matthews])
+def test_a_score_of_a_rare_label_is_held_as_often_as_said(
+    metric_of: type[MacroF1 | Matthews],
+) -> None:
+    """Two items of 20 have the label: resampling held such a score in 78 cases of a hundred."""
+    reduce = partial(metric_of(["0", "1"]).reduce, metric_of.keys[0])
+    rng, rates, right = np.random.default_rng(21), [0.9, 0.1], 0.3
+    cells = [(1 - right) * a * b + right * a * (i == j)
+             for i, a in enumerate(rates) for j, b in [*enumerate(rates), (2, 0.0)]]  # fmt: skip
+    truth = float(reduce(np.array(cells), 1e9))
+    tests = [interval(np.eye(6)[rng.choice(6, 20, p=cells)], reduce) for _ in range(200)]
+    assert sum(one.low <= truth <= one.high for one in tests) >= 186
+    # No wider than a normal interval with the true error would be.
+    spread = np.std([one.value for one in tests])
+    assert np.mean([one.high - one.low for one in tests]) < 2 * 1.96 * spread
+
+
+def test_a_score_of_many_labels_has_the_delta_methods_interval() -> None:
+    """As Takahashi et al. (2022) derive it for macro F1."""
+    counts = np.array([[300.0, 40, 10], [50, 250, 50], [30, 20, 250]])
+    hits, said, wanted = np.diag(counts), counts.sum(0), counts.sum(1)
+    f1 = 2 * hits / (said + wanted)
+    slopes = -np.add.outer(f1 / (said + wanted), f1 / (said + wanted)) * 1000 / 3
+    slopes += np.diag(2 / (said + wanted)) * 1000 / 3
+    share = counts / 1000
+    error = math.sqrt((share * slopes**2).sum() - (share * slopes).sum() ** 2) / math.sqrt(1000)
+    items = np.repeat(
+        np.eye(12).reshape(3, 4, 12)[:, :3].reshape(9, 12), counts.ravel().astype(int), 0
+    )
+    found = interval(items, partial(MacroF1(["0", "1", "2"]).reduce, "macro_f1"))
+    assert found.value == pytest.approx(f1.mean())
+    assert (found.low, found.high) == pytest.approx(
+        (f1.mean() - 1.96 * error, f1.mean() + 1.96 * error), abs=0.001
+    )
+
+
 def test_labels_of_clusters_are_as_sure_as_clusters() -> None:
     rng, reduce = np.random.default_rng(7), partial(MacroF1(["0", "1"]).reduce, "macro_f1")
     truth = np.arange(40) % 2
