@@ -201,7 +201,12 @@ class ChatFraming:
     def _further(self, messages: Sequence[Message], written: str, tools: str) -> str:
         """The template's text for the messages, from after the text `written` so far."""
         text = self.chat(messages, tools)
-        if written and not (self._end_text and text.startswith(written)):
+        if written and not self._end_text:
+            raise FramingError(
+                "the model's chat template ends an answer only by beginning the next turn, so "
+                f"earlier answers have no end to learn; {MEND}"
+            )
+        if not text.startswith(written):
             raise FramingError(
                 "the model's chat template writes an answer differently once the chat continues, "
                 "so earlier answers cannot be learned as the model would write them; "
