@@ -296,3 +296,17 @@ def test_a_scaling_of_positions_is_written_as_it_is_meant() -> None:
     short = recipe_from_dict({**ANY, "model": {"rope_scaling": "linear"}})
     assert short.rope_scaling == {"rope_type": "linear", "max_length": 1024}
     assert recipe_from_dict(ANY).rope_scaling is None
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [("my chats (2).yaml", "my-chats-2"), ("実験.yaml", "run"), ("a.b.yaml", "a.b")],
+)
+def test_a_run_is_called_as_its_recipes_file_whatever_that_is_called(
+    tmp_path: Path, file: str, name: str
+) -> None:
+    path = tmp_path / file
+    path.write_text("data: {source: a.jsonl}\n")
+    assert load_recipe(path).name == name
+    with pytest.raises(InputError, match="name 'my chats' is not a folder name"):
+        load_recipe(path, ["name=my chats"])

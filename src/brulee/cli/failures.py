@@ -14,7 +14,8 @@ from brulee.printable import printable
 
 BAD_INPUT: Final = 2
 _FULL = {errno.ENOSPC, errno.EDQUOT}
-_FORBIDDEN = {errno.EROFS, errno.EACCES, errno.EPERM}
+# ENOTDIR: also the cache of users whose home is /dev/null.
+_FORBIDDEN = {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.ENAMETOOLONG}
 
 
 @contextmanager

@@ -33,6 +33,7 @@ _AWKWARD = (
     "/no_think",
     "<b>&amp;\\n\\u00e9\N{SNOWMAN}\u200b\t\"'",
 )
+_USER: Sequence[Message] = ({"role": "user", "content": "?"},)
 _PADDED = ("\n\nbegins with lines", "  has spaces round it \n", "ends with lines\n\n")
 _UNSHOWN = "the model's chat template does not show the reasoning of an answer, which would be lost"
 _EACH = " To learn the calls as well, write a row that ends with each, and set split.group."
@@ -51,9 +52,10 @@ class ChatFraming:
     def __init__(self, tokenizer: PreTrainedTokenizerBase, system: str | None, eos: int) -> None:
         self._tokenizer, self._render = tokenizer, Rendering(tokenizer, system)
         self._tools = ToolTemplate(self._render)
-        user = [{"role": "user", "content": "?"}]
-        asked = self._apply(user, generate=True)
-        whole = self._apply([*user, {"role": "assistant", "content": MARK}], generate=False)
+        # The text of a chat then changes at midnight.
+        self._dated = "strftime_now" in str(tokenizer.chat_template)
+        asked = self._asked = self._apply(_USER, generate=True)
+        whole = self._apply([*_USER, {"role": "assistant", "content": MARK}], generate=False)
         begun = Begun.by(asked)
         self._begun = None if whole.startswith(asked) else begun
         self._ended = begun is not None and begun.over
@@ -63,7 +65,7 @@ class ChatFraming:
                 "the model's chat template rewrites the prompt once an answer follows it, so that "
                 "training and inference would differ; set model.chat_template=none."
             )
-        self._asked, self._after = asked, after
+        self._after = after
         self.end, self._end_text = self._end_of_turn(after, eos)
         self._frame = self._frame_of_prompts()
         self._answers_stand = self._writes_answers_as_they_are()
@@ -199,7 +201,12 @@ class ChatFraming:
     def _further(self, messages: Sequence[Message], written: str, tools: str) -> str:
         """The template's text for the messages, from after the text `written` so far."""
         text = self.chat(messages, tools)
-        if written and not (self._end_text and text.startswith(written)):
+        if written and not self._end_text:
+            raise FramingError(
+                "the model's chat template ends an answer only by beginning the next turn, so "
+                f"earlier answers have no end to learn; {MEND}"
+            )
+        if not text.startswith(written):
             raise FramingError(
                 "the model's chat template writes an answer differently once the chat continues, "
                 "so earlier answers cannot be learned as the model would write them; "
@@ -210,8 +217,10 @@ class ChatFraming:
     def _frame_of_prompts(self) -> tuple[str, str, bool] | None:
         """The text before and after any prompt, and whether the prompt is stripped.
 
-        None if that text depends on the prompt, which is tested on awkward prompts.
+        None if that text depends on the prompt, which is tested on awkward prompts, or on the date.
         """
+        if self._dated:
+            return None
 
         def framed(text: str) -> str:
             return self.chat([{"role": "user", "content": text}])
@@ -241,13 +250,16 @@ class ChatFraming:
     def _answered(self, text: str) -> str | None:
         """The template's text for an answer, without its end; None if it cannot be located."""
         reasoning, answer = self._parted({"role": "assistant", "content": text})
-        chat = [{"role": "user", "content": "?"}, answer]
-        said = self._said(self._asked, self._apply(chat, generate=False), reasoning)
+        said = self._said(self._asking(), self._apply([*_USER, answer], generate=False), reasoning)
         if said is None or not said.endswith(self._after):
             return None
         if reasoning not in said:
             raise FramingError(f"{_UNSHOWN}; remove it.")
         return said.removesuffix(self._after)
+
+    def _asking(self) -> str:
+        """The prompt of `_USER`."""
+        return self._apply(_USER, generate=True) if self._dated else self._asked
 
     def _said(self, asked: str, whole: str, reasoning: str = "") -> str | None:
         """The text after the prompt, as the model has to generate it; None if the prompt changed.
@@ -285,12 +297,10 @@ class ChatFraming:
         return shown_by(self._asked, self.before, source, self._reasoned)
 
     def _reasoned(self, text: str, reasoning: str) -> str:
-        chat = [
-            {"role": "user", "content": "?"},
-            {"role": "assistant", "content": text, REASONING: reasoning},
-        ]
+        answer = {"role": "assistant", "content": text, REASONING: reasoning}
         try:
-            return self._said(self._asked, self._apply(chat, generate=False), reasoning) or ""
+            whole = self._apply([*_USER, answer], generate=False)
+            return self._said(self._asking(), whole, reasoning) or ""
         except InputError:
             return ""
 

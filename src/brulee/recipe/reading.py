@@ -116,7 +116,7 @@ def recipe_from_dict(
     if isinstance(merged.get("data"), list):
         source.data_is_list()
     if merged.get("name") is None and source.folder is not None:
-        merged["name"] = Path(source.label).stem
+        merged["name"] = _as_name(Path(source.label).stem)
     recipe = check(Recipe, merged, source, ())
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", recipe.name or "run"):
         raise InputError(
@@ -125,6 +125,11 @@ def recipe_from_dict(
         )
     recipe._source = source
     return recipe
+
+
+def _as_name(stem: str) -> str:
+    """A run's name from that of its recipe's file, which may have any characters."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip("._-") or "run"
 
 
 def with_overrides(recipe: Recipe, overrides: Iterable[str]) -> Recipe:

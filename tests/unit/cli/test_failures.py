@@ -40,7 +40,10 @@ def test_interrupt_says_so_and_leaves_with_2(capsys: pytest.CaptureFixture[str])
     assert capsys.readouterr().err == "interrupted\n"
 
 
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EPERM])
+@pytest.mark.parametrize(
+    "number",
+    [errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.ENAMETOOLONG],
+)
 def test_refusal_of_the_disk_names_the_path(
     number: int, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -166,7 +166,7 @@ def test_a_template_without_an_end_of_turn_learns_the_last_answer_only(
     make_tokenizer: MakeTokenizer,
 ) -> None:
     encoder = Encoder(make_tokenizer(NO_END))
-    with pytest.raises(InputError, match=r"data\.turns: last"):
+    with pytest.raises(InputError, match=r"have no end to learn; data\.turns: last"):
         _fit(encoder, CHAT)
     assert _fit(encoder, CHAT, "last").completion[-1] == EOS
 

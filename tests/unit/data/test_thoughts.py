@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import runpy
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -139,6 +141,28 @@ def test_a_prompt_that_ends_its_thoughts_is_followed_by_the_answer(
     for answer, reasoning in (("<think>He asks.</think>It is.", ""), ("It is.", "He asks.")):
         with pytest.raises(FramingError, match="closes the reasoning before an answer"):
             _written(encoder, answer, reasoning)
+
+
+@pytest.mark.parametrize("name", ["shown", "dropped", "channels"])
+def test_a_template_with_the_date_is_framed_as_before_after_midnight(
+    make_tokenizer: MakeTokenizer, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    from transformers.utils import chat_template_utils
+
+    today = {"number": 28}
+    clock = SimpleNamespace(now=lambda: datetime(2026, 11, today["number"], 23, 59))
+    monkeypatch.setattr(chat_template_utils, "datetime", clock)
+    dated = "<|im_start|>system\n{{ strftime_now('%d.%m.%Y') }}<|im_end|>\n" + TEMPLATES[name]
+    encoder, asked = Encoder(make_tokenizer(dated)), Rendered("Is it late?", "It is.", None)
+    before = encoder.encode_rendered(asked)
+    today["number"] = 29
+    after = encoder.encode_rendered(asked)
+    assert after.completion == before.completion
+    assert "29.11.2026" in encoder.tokenizer.decode(after.prompt)
+    assert encoder.tokenizer.decode(before.prompt).replace("28.", "29.") == (
+        encoder.tokenizer.decode(after.prompt)
+    )
+    assert encoder.thoughts is not None
 
 
 def test_usual_tags_in_a_row_are_thoughts_of_a_model_with_others(encoders: Encoders) -> None:
