@@ -95,6 +95,16 @@ def test_any_name_of_a_column_can_be_asked_about(brulee, here: Path, column: str
     assert (rendered.prompt.split("\n")[0], rendered.completion) == (said(1), "{k1}")
 
 
+def test_a_column_of_texts_is_to_be_written_and_not_to_be_named(brulee, here: Path) -> None:
+    rows = [(said(i), " ".join([said(i + 1), said(i + 2)])) for i in range(40)]
+    table(here / "notes.csv", ["transcript", "notes"], rows)
+    assert brulee("init", "notes.csv", "--quiet").code == 0
+    (task,) = open_corpus(load_recipe("notes.yaml")).tasks.values()
+    rendered = task.templates.templates[0].render(task.rows[1])
+    assert rendered is not None
+    assert rendered.prompt.endswith("\n\nWrite the notes.")
+
+
 def test_columns_that_would_get_one_name_keep_two(brulee, here: Path) -> None:
     rows = [(said(i), "left", "right", "x") for i in range(40)]
     table(here / "two.csv", ["a_b", "a b", "a-b", "kind"], rows)
@@ -103,6 +113,7 @@ def test_columns_that_would_get_one_name_keep_two(brulee, here: Path) -> None:
     rendered = task.templates.templates[0].render(task.rows[1])
     assert rendered is not None
     assert rendered.prompt.startswith(f"a_b: {said(1)}\n\na b: left\n\na-b: right\n\n")
+    assert rendered.prompt.endswith(": right\n\nWhat is the kind?")
 
 
 def test_a_family_that_fits_is_used_with_its_labels(brulee, here: Path) -> None:
