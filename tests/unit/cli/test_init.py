@@ -424,7 +424,7 @@ lora_target_linear: true
 datasets: [{path: chats.jsonl, type: chat_template}]
 learning_rate: 1e-3
 train_on_inputs: true
-label_smoothing_factor: 0.1
+use_eaft: true
 """
 
 
@@ -435,7 +435,7 @@ def test_a_file_of_another_tool_becomes_a_recipe_that_opens(brulee, here: Path) 
     assert (done.code, done.out) == (
         0,
         "Read as axolotl's.\n"
-        "Not in the recipe: label_smoothing_factor: 0.1: the loss is the cross-entropy of the "
+        "Not in the recipe: use_eaft: true: the loss is the cross-entropy of the "
         "learned tokens.\n"
         "Wrote ax-brulee.yaml. Next: brulee data inspect ax-brulee.yaml, then brulee run "
         "ax-brulee.yaml\n",
@@ -456,8 +456,8 @@ def test_what_a_file_of_another_tool_loses_is_json_too(brulee, here: Path) -> No
     assert done.json["tool"] == "axolotl"
     assert done.json["recipe"] == "deep/mine.yaml"
     assert {key: value for key, value in done.json["left"][0].items() if key != "why"} == {
-        "key": "label_smoothing_factor",
-        "value": 0.1,
+        "key": "use_eaft",
+        "value": True,
         "matters": True,
     }
 
