@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,18 +15,8 @@ from brulee.cli.records import read_records, text_lists, texts
 from brulee.errors import InputError
 
 if TYPE_CHECKING:
-    from brulee.evaluation import Array, Metric
+    from brulee.evaluation.given_texts import Placed
     from brulee.evaluation.stats import Interval
-
-Value = TypeVar("Value")
-_WORTH_A_BAR: Final = 2_000  # items
-
-
-class Placed(NamedTuple, Generic[Value]):
-    """A value of a file, and its place there, for messages."""
-
-    place: str
-    value: Value
 
 
 def score(
@@ -68,6 +58,7 @@ def score(
     Every score has a 95% interval.
     """
     from brulee.evaluation import LABELLED, metric
+    from brulee.evaluation.given_texts import check_needs_no_model, groups_of, score_texts
     from brulee.evaluation.scripts import unread
 
     progress.enable(not quiet)
@@ -85,24 +76,15 @@ def score(
         wanted["source"] = _matching(predictions, predicted, sources, "source")
     if said := unread(measures, (text for one in wanted["references"] for text in one.value)):
         print(said, file=sys.stderr)
-    of = _groups(_matching(predictions, predicted, groups, "group")) if groups else None
+    of = groups_of(_matching(predictions, predicted, groups, "group")) if groups else None
     scores: dict[str, Interval] = {}
     for measure in measures:
-        if measure.asks == "choices":
-            raise InputError(
-                f"metric {measure.keys[0]} asks a model for the likeliest answer choice, which "
-                "texts alone do not show; use it in a recipe's metrics."
-            )
-        if measure.asks == "likelihood":
-            raise InputError(
-                f"metric {measure.keys[0]} asks a model how likely a text is, which texts alone "
-                "do not show; in a recipe, plain text is measured by it."
-            )
+        check_needs_no_model(measure)
         if measure.against not in wanted:
             raise InputError(
                 f"metric {measure.keys[0]} needs --sources, the texts that were summarised."
             )
-        scores |= _score(measure, predicted, wanted[measure.against], resamples, seed, of)
+        scores |= score_texts(measure, predicted, wanted[measure.against], resamples, seed, of)
     count = len(set(of)) if of else None
     if as_json:
         found = [{"metric": key, **s._asdict()} for key, s in scores.items()]
@@ -115,6 +97,8 @@ def score(
 
 
 def _predicted(file: Path) -> list[Placed[str]]:
+    from brulee.evaluation.given_texts import Placed
+
     records = read_records(file)
     found = texts(records, ["prediction", "output", "text"])
     return [Placed(r.place, text) for r, text in zip(records, found, strict=True)]
@@ -124,6 +108,8 @@ def _matching(
     predictions: Path, predicted: list[Placed[str]], file: Path, key: str
 ) -> list[Placed[list[str]]]:
     """The texts of another file, which must have as many as there are predictions."""
+    from brulee.evaluation.given_texts import Placed
+
     records = read_records(file)
     found = text_lists(records, [f"{key}s", key])
     if len(predicted) != len(found):
@@ -132,52 +118,6 @@ def _matching(
             "line N of one must belong to line N of the other."
         )
     return [Placed(r.place, several) for r, several in zip(records, found, strict=True)]
-
-
-def _score(
-    measure: Metric,
-    predictions: list[Placed[str]],
-    against: list[Placed[list[str]]],
-    resamples: int,
-    seed: int,
-    of: list[str] | None,
-) -> dict[str, Interval]:
-    from functools import partial
-
-    import numpy as np
-
-    from brulee.evaluation.stats import interval
-
-    items, scored = [], ", ".join(measure.keys)
-    with progress.bar(f"Scoring {scored}", len(predictions), "items", _WORTH_A_BAR) as bar:
-        for one, right in zip(predictions, against, strict=True):
-            items.append(_statistics(measure, one, right))
-            bar.advance()
-    found = {}
-    with progress.waiting(f"Drawing items anew, {resamples:,} times"):
-        for key in measure.keys:
-            having = [i for i, item in enumerate(items) if key in item]
-            if not having:
-                continue
-            stats_NS = measure.join(key, np.array([items[i][key] for i in having]))
-            own, reduce = [of[i] for i in having] if of else None, partial(measure.reduce, key)
-            found[key] = interval(stats_NS, reduce, resamples, seed, clusters=own)
-    return found
-
-
-def _groups(named: list[Placed[list[str]]]) -> list[str]:
-    """The group of each text; a text without a group's name is its own group."""
-    return [f"group {one.value[0]}" if one.value[0] else one.place for one in named]
-
-
-def _statistics(
-    measure: Metric, prediction: Placed[str], against: Placed[list[str]]
-) -> dict[str, Array]:
-    """A metric's statistics of one item; an error names the lines of both texts."""
-    try:
-        return measure.statistics(prediction.value, against.value)
-    except InputError as error:
-        raise InputError(f"{prediction.place}, and {against.place}: {error}") from None
 
 
 def _names(text: str) -> list[str]:

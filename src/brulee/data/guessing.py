@@ -69,9 +69,11 @@ def guess(detected: Detected) -> dict[str, Any]:
     answers = [text for row in rows if (text := _text(row[target]))]
     labels = list(classes) or (sorted(set(answers)) if are_labels(answers) else [])
     few = 0 < len(labels) <= _MOST_LABELS
+    shown = _shown(target)
+    question = f"Write the {shown}." if _are_texts(answers[:SAMPLE]) else f"What is the {shown}?"
     one_of = f" Answer with one of: {', '.join(labels)}." if few else ""
     templates = {
-        "prompt": "\n\n".join([*texts, f"What is the {_shown(target)}?{one_of}"]),
+        "prompt": "\n\n".join([*texts, question + one_of]),
         "completion": f"{{{{{names[target]}{' | tojson' if target in records else ''}}}}}",
     }
     if classes:

@@ -32,7 +32,7 @@ from brulee.data.splits import NAMES
 from brulee.data.task import Task
 from brulee.errors import InputError
 from brulee.progress import bar, silent, waiting
-from brulee.recipe import Recipe
+from brulee.recipe import Recipe, TrainSpec
 
 DRAWS = 20_000
 DRAWS_WITH_SHOTS = 5_000
@@ -141,9 +141,7 @@ def inspect(
     train, corpus = recipe.train, divide(corpus, encoder)
     trained = {p: corpus.tasks[p].train for p in corpus.trained}
     mixture = corpus.mixture(trained, train.seed, train.shuffle)
-    draws = max(1, math.ceil(train.epochs * len(mixture)))
-    if train.max_steps is not None:
-        draws = min(draws, train.max_steps * train.batch_size * train.accumulation)
+    draws = _draws(train, len(mixture))
     most = DRAWS_WITH_SHOTS if any(spec.shots for _, spec in recipe.tasks) else DRAWS
     drawn = measure(corpus, mixture, encoder, train.seed, min(most, len(mixture), draws))
     measured = drawn.documents
@@ -152,16 +150,6 @@ def inspect(
             raise InputError(drawn.problem or _nothing_fits(corpus, measured, encoder.max_length))
     after = [m.after(encoder.max_length) for m in drawn.used]
     shown, left_out = _shown(corpus, encoder, drawn, rows, most_shown, train.seed)
-    share = TEXTS // len(corpus.tasks)
-    facts = []
-    # A single task shows its own bar.
-    watched = (
-        bar("Reading tasks", len(corpus.tasks), "tasks") if len(corpus.tasks) > 1 else silent()
-    )
-    with watched as progress:
-        for path, task in corpus.tasks.items():
-            facts.append(_facts(corpus, path, task, share))
-            progress.advance()
     return Inspection(
         name=recipe.name or recipe.source.label,
         model=recipe.base.name,
@@ -172,7 +160,7 @@ def inspect(
         failed=drawn.failed,
         problem=drawn.problem,
         longest=_place(corpus, max(measured, key=lambda m: m.length)),
-        tasks=tuple(facts),
+        tasks=tuple(_facts_of_all(corpus)),
         prompt=lengths([m.prompt for m in measured]),
         completion=lengths([m.learned for m in measured]),
         total=lengths([m.length for m in measured]),
@@ -186,6 +174,24 @@ def inspect(
         rows=tuple(shown),
         rows_left_out=left_out,
     )
+
+
+def _draws(train: TrainSpec, count: int) -> int:
+    """How many documents a training on `count` documents an epoch draws."""
+    draws = max(1, math.ceil(train.epochs * count))
+    if train.max_steps is None:
+        return draws
+    return min(draws, train.max_steps * train.batch_size * train.accumulation)
+
+
+def _facts_of_all(corpus: Corpus) -> Iterator[TaskFacts]:
+    share = TEXTS // len(corpus.tasks)
+    # A single task shows its own bar.
+    several = len(corpus.tasks) > 1
+    with bar("Reading tasks", len(corpus.tasks), "tasks") if several else silent() as progress:
+        for path, task in corpus.tasks.items():
+            yield _facts(corpus, path, task, share)
+            progress.advance()
 
 
 def _nothing_fits(corpus: Corpus, measured: Sequence[MeasuredDocument], most: int) -> str:

@@ -48,9 +48,15 @@ def parse_json(text: str, file: object, line: int | None = None, pairs: Pairs | 
     except json.JSONDecodeError as error:
         at = f"{file}, line {line or error.lineno}"
         raise InputError(f"{at}: not valid JSON: {error.msg} (column {error.colno}).") from None
-    except RepeatedKeyError as error:
-        raise InputError(f"{place}: {error}.") from None
-    except (ValueError, RecursionError):
-        raise InputError(
-            f"{place}: not usable JSON: nested too deeply or a number too long."
-        ) from None
+    except (ValueError, RecursionError) as error:
+        raise unusable(place, error) from None
+
+
+def unusable(place: str, error: Exception) -> InputError:
+    """The error for JSON that is valid, and nested too deeply, has too long a number, or the like.
+
+    `error` is what `json.loads` raised.
+    """
+    if isinstance(error, RepeatedKeyError):
+        return InputError(f"{place}: {error}.")
+    return InputError(f"{place}: not usable JSON: nested too deeply or a number too long.")

@@ -23,9 +23,19 @@ from jinja2.sandbox import SandboxedEnvironment
 from brulee.data.sandbox_sizes import MAX_LENGTH, check_arguments, check_operands, weigh
 from brulee.data.sandbox_watch import Watch
 
-__all__ = ["MAX_LENGTH", "MAX_SECONDS", "LimitedEnvironment", "render"]
+__all__ = ["FAILURES", "MAX_LENGTH", "MAX_SECONDS", "LimitedEnvironment", "render"]
 
 MAX_SECONDS = 1.5
+# What a template can raise while it is read or rendered.
+FAILURES = (
+    jinja2.TemplateError,
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
 _MOST_TEXT, _DEEPEST = 200_000, 60
 # Filters that take quadratic time, or are only for web pages.
 _LEFT_OUT = ("forceescape", "pprint", "striptags", "urlize", "wordwrap", "xmlattr")

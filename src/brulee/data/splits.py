@@ -121,14 +121,7 @@ def split_rows(
     cut = assign(members, wanted, labels)
     final = {name: tuple(sorted(cut.get(name, kept[name]))) for name in NAMES}
     if not final["train"]:
-        why = f", {groups.joined} rows joined as near-duplicates (split.near_duplicates: false)"
-        joined = why if groups.joined else ""
-        had = f"{_many(len(kept['train']), 'row')} in {_many(len(members), 'group')}"
-        alone = "; a group is never divided, so give others or hold out none (split: {test: 0})"
-        raise InputError(
-            f"{rows.name}: the split leaves no rows to train on; {had} by "
-            f"{', '.join(columns)}{joined}{alone if len(members) == 1 else ''}."
-        )
+        raise InputError(_nothing_left(rows, len(kept["train"]), len(members), columns, groups))
     return Splits(
         **final,
         spec=spec,
@@ -139,6 +132,19 @@ def split_rows(
         near_duplicates=groups.joined,
         near=groups.near,
         near_columns=tuple(source_columns),
+    )
+
+
+def _nothing_left(
+    rows: Rows, had: int, members: int, columns: Sequence[str], groups: Groups
+) -> str:
+    """The error for a split that leaves no rows to train on."""
+    near = f", {groups.joined} rows joined as near-duplicates (split.near_duplicates: false)"
+    alone = "; a group is never divided, so give others or hold out none (split: {test: 0})"
+    return (
+        f"{rows.name}: the split leaves no rows to train on; {_many(had, 'row')} in "
+        f"{_many(members, 'group')} by {', '.join(columns)}{near if groups.joined else ''}"
+        f"{alone if members == 1 else ''}."
     )
 
 

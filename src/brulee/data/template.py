@@ -15,7 +15,7 @@ from jinja2 import meta, nodes
 
 from brulee.data.messages import Message
 from brulee.data.rows import spellings
-from brulee.data.sandbox import LimitedEnvironment, render
+from brulee.data.sandbox import FAILURES, LimitedEnvironment, render
 from brulee.errors import InputError
 
 SEPARATOR = "|||"
@@ -33,15 +33,6 @@ _ENVIRONMENT = LimitedEnvironment()
 # Jinja does not report globals as undeclared names, so columns are found in an environment without.
 _WITHOUT_GLOBALS = LimitedEnvironment()
 _WITHOUT_GLOBALS.globals.clear()
-_FAILURES = (
-    jinja2.TemplateError,
-    ArithmeticError,
-    AttributeError,
-    LookupError,
-    RecursionError,
-    TypeError,
-    ValueError,
-)
 
 
 @dataclass(frozen=True)
@@ -256,7 +247,7 @@ class Template:
     ) -> str:
         try:
             return render(program, values, seed)
-        except _FAILURES as error:
+        except FAILURES as error:
             reason = " ".join(str(error).split()).rstrip(".")
             if _NO_NUMBER.search(reason):
                 reason += "; a list is asked for a whole number, as in answer_choices[label | int]"

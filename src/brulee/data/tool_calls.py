@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 from brulee.data.allowed import check_value
-from brulee.data.json_text import RepeatedKeyError, distinct
+from brulee.data.json_text import distinct, unusable
 from brulee.data.messages import CALL_ID, Message, as_json, calls_of
 from brulee.errors import InputError
 
@@ -85,12 +85,8 @@ def parsed(value: Any, place: str) -> Any:
         raise InputError(
             f"{place}: {shown!r} is not valid JSON: {error.msg} (column {error.colno})."
         ) from None
-    except RepeatedKeyError as error:
-        raise InputError(f"{place}: {error}.") from None
-    except (ValueError, RecursionError):
-        raise InputError(
-            f"{place}: not usable JSON: nested too deeply or a number too long."
-        ) from None
+    except (ValueError, RecursionError) as error:
+        raise unusable(place, error) from None
     check_value(found, lambda _: place)
     return found
 

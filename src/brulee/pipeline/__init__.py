@@ -9,7 +9,7 @@ from pathlib import Path
 from brulee import progress
 from brulee.errors import InputError
 from brulee.pipeline.folder import RunFolder, open_run, reopen_run
-from brulee.pipeline.lock import to_itself
+from brulee.pipeline.lock import run_lock
 from brulee.pipeline.preparation import prepare
 from brulee.pipeline.record import recheck
 from brulee.pipeline.stages import score, score_before, write_up
@@ -95,7 +95,7 @@ def _working(where: RunFolder) -> Iterator[World]:
     with joined(where.recipe.train.device) as world:
         if not world.writes:
             progress.enable(False)
-        with to_itself(where.path) if world.writes else nullcontext(), interruptible(where):
+        with run_lock(where.path) if world.writes else nullcontext(), interruptible(where):
             yield world
 
 

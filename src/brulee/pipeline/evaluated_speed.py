@@ -14,7 +14,7 @@ from brulee.evaluation.efficiency import NEW_TOKENS, Efficiency, measure
 from brulee.evaluation.tasks import Example, Generation
 from brulee.inference.session import Session
 from brulee.models.context import context_length
-from brulee.pipeline.lock import alone
+from brulee.pipeline.lock import file_lock
 from brulee.textfile import write_text
 
 _FILE: Final = "efficiency.json"
@@ -29,7 +29,7 @@ def speed_of(
     A measurement in `folder` is reused.
     """
     file = folder / _FILE
-    with alone(file, _say_waiting):
+    with file_lock(file, _say_waiting):
         if file.is_file():
             return Efficiency(**json.loads(file.read_text(encoding="utf-8")))
         found = measure(session.engine, _prompts(session, examples))

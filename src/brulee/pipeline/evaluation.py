@@ -34,7 +34,7 @@ from brulee.methods.adapter_files import config_digest, tensors_digest
 from brulee.models.bundled import cache_folder
 from brulee.models.context import context_length
 from brulee.pipeline.evaluated_speed import speed_of
-from brulee.pipeline.lock import alone
+from brulee.pipeline.lock import file_lock
 from brulee.recipe import Strict
 from brulee.reporting import notebook, suite_scores, terminal
 from brulee.reporting.tables import TableRows
@@ -230,7 +230,7 @@ def _answers(
     found = {}
     for task in tasks:
         file = kept / f"{_file_name(task.name)}.jsonl"
-        with alone(file, partial(_say_waiting, task.name)):
+        with file_lock(file, partial(_say_waiting, task.name)):
             found[task.name] = answer(task, examples[task.name], model, file, task.name)
     return found
 

@@ -14,7 +14,7 @@ from brulee.models.bundled import cache_folder
 
 
 @contextmanager
-def alone(file: Path, waits: Callable[[], None]) -> Iterator[None]:
+def file_lock(file: Path, waits: Callable[[], None]) -> Iterator[None]:
     """Hold an exclusive lock for a file; if another process has it, call `waits` and wait.
 
     The lock is a hidden file next to it, released when the process ends in any way.
@@ -33,7 +33,7 @@ def alone(file: Path, waits: Callable[[], None]) -> Iterator[None]:
 
 
 @contextmanager
-def to_itself(run: Path) -> Iterator[None]:
+def run_lock(run: Path) -> Iterator[None]:
     """Hold an exclusive lock for a run's folder, which need not exist yet.
 
     The lock is a file in the cache, named by the folder's path and deleted afterwards. A second

@@ -137,8 +137,9 @@ def _prepared(where: RunFolder, world: World, begin: bool) -> Prepared:
     warn_of_steps(recipe, len(mixture))
     autocast = method.stores_model and dtype == torch.bfloat16
     prepared = Prepared(
-        where, recipe, method, metrics, asked, guards,
-        corpus, base, encoder, fitting, mixture, autocast, alongside, start, world,
+        where=where, recipe=recipe, method=method, metrics=metrics, asked=asked, guards=guards,
+        corpus=corpus, base=base, encoder=encoder, fitting=fitting, mixture=mixture,
+        autocast=autocast, alongside=alongside, start=start, world=world,
     )  # fmt: skip
     world.wait()  # other processes read the folder before anything is written there
     if begin and world.writes:

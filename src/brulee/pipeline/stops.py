@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from brulee.errors import AskedToStopError
 from brulee.pipeline.folder import RunFolder
-from brulee.training.signals import taken
+from brulee.training.signals import handling_signals
 
 AGAIN = 2.0  # seconds until an interrupt that was swallowed is raised again
 _DISK: Final = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
@@ -26,7 +26,7 @@ def interruptible(where: RunFolder) -> Iterator[None]:
     """
     alarm = _Alarm()
     try:
-        with taken(alarm.interrupt, signal.SIGINT, signal.SIGTERM):
+        with handling_signals(alarm.interrupt, signal.SIGINT, signal.SIGTERM):
             try:
                 yield
             finally:

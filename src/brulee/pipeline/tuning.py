@@ -20,7 +20,7 @@ from brulee.models.disk import as_umask_says, disk_errors
 from brulee.models.loading import Base
 from brulee.models.quantising import parameter_count
 from brulee.models.whole_files import check_safetensors
-from brulee.pipeline.experts_said import ExpertsSaid
+from brulee.pipeline.experts_note import ExpertsNote
 from brulee.pipeline.glimpses import glimpse
 from brulee.pipeline.preparation import Prepared, with_base_anew
 from brulee.pipeline.storing import from_disk, result_folder, store
@@ -98,9 +98,9 @@ def trainer_of(prepared: Prepared) -> Trainer:
 
 def _trainer_of(prepared: Prepared) -> Trainer:
     train, where, world = prepared.recipe.train, prepared.where, prepared.world
-    experts = ExpertsSaid(prepared.base.model)
+    experts = ExpertsNote(prepared.base.model)
     attached = attach(prepared, where.path / _CHOSEN)
-    said = experts.told(prepared.method.name)
+    said = experts.sentence(prepared.method.name)
     if said and world.writes:
         note(said)
     encoder = prepared.encoder_for(attached)

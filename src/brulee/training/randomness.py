@@ -8,12 +8,12 @@ from contextlib import AbstractContextManager
 import torch
 
 
-def apart(device: torch.device) -> AbstractContextManager[None]:
+def isolated_rng(device: torch.device) -> AbstractContextManager[None]:
     """Restore the random state after this block, whatever it seeds or draws."""
     return torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
 
 
-def drawn_again(device: torch.device) -> Callable[[], None]:
+def rng_snapshot(device: torch.device) -> Callable[[], None]:
     """Save the random state; calling the result restores it, so that the same numbers follow."""
     cpu = torch.get_rng_state()
     gpu = torch.cuda.get_rng_state(device) if device.type == "cuda" else None

@@ -20,7 +20,7 @@ from brulee.recipe import TrainSpec
 from brulee.training.documents import Documents
 from brulee.training.optim import optimizer_of, set_learning_rate
 from brulee.training.passes import Passes
-from brulee.training.randomness import apart
+from brulee.training.randomness import isolated_rng
 
 # The weight of earlier losses in the smoothed loss.
 _MEMORY = 0.8
@@ -55,7 +55,7 @@ def range_test(
     with (
         bar("Trying rates", total=steps, unit="steps") as progress,
         passes.boundary(),
-        apart(passes.base.device),
+        isolated_rng(passes.base.device),
     ):
         torch.manual_seed(spec.seed)
         for step in range(steps):

@@ -10,7 +10,9 @@ from types import FrameType
 
 
 @contextmanager
-def taken(handle: Callable[[int, FrameType | None], None], *signals: int) -> Iterator[None]:
+def handling_signals(
+    handle: Callable[[int, FrameType | None], None], *signals: int
+) -> Iterator[None]:
     """Let `handle` handle the signals inside this block.
 
     Outside the main thread Python delivers no signals, and nothing changes. Handlers that were not

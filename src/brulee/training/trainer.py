@@ -29,10 +29,10 @@ from brulee.training.guards import Guards, diverged, frozen_damage
 from brulee.training.memory import current_bytes, peak_bytes, reset_peak
 from brulee.training.optim import optimizer_of, schedule, set_learning_rate
 from brulee.training.passes import Passes
-from brulee.training.randomness import apart, drawn_again
+from brulee.training.randomness import isolated_rng, rng_snapshot
 from brulee.training.recorder import OpenTrackers, Recorder
 from brulee.training.selection import Best
-from brulee.training.signals import taken
+from brulee.training.signals import handling_signals
 from brulee.training.untouched import Untouched
 from brulee.training.world import ALONE, World
 
@@ -144,7 +144,7 @@ class Trainer:
         saving a checkpoint, on Ctrl-C or SIGTERM (with `resume_line`, the command to resume).
         """
         self._resume_line = resume_line
-        with apart(self.base.device):
+        with isolated_rng(self.base.device):
             self._resume()
             if not self.done:
                 with self.recorder.tracked(self.step):
@@ -159,7 +159,7 @@ class Trainer:
         reset_peak(self.base.device)
         with (
             bar("Training", total=self.steps, unit="steps") as progress,
-            taken(self._ask_to_stop, signal.SIGINT, signal.SIGTERM),
+            handling_signals(self._ask_to_stop, signal.SIGINT, signal.SIGTERM),
         ):
             progress.advance(self.step)
             while not self.done:
@@ -235,7 +235,7 @@ class Trainer:
 
     def _backward(self, documents: Sequence[Encoded], over: float) -> tuple[torch.Tensor, int]:
         """The gradient of the summed loss / `over`; in smaller passes if memory runs out."""
-        rewind = drawn_again(self.base.device)
+        rewind = rng_snapshot(self.base.device)
         try:
             return self.passes.backward(documents, over)
         except (MemoryError, RuntimeError) as error:
@@ -307,7 +307,7 @@ class Trainer:
         """Generate samples without changing the model or the random state."""
         assert self.glimpse is not None
         self.base.model.eval()
-        with apart(self.base.device), self.passes.whole():
+        with isolated_rng(self.base.device), self.passes.whole():
             found = self.glimpse()
         self.base.model.train()
         self.recorder.completions(self.step, found.scores, found.samples)

@@ -95,6 +95,16 @@ def test_any_name_of_a_column_can_be_asked_about(brulee, here: Path, column: str
     assert (rendered.prompt.split("\n")[0], rendered.completion) == (said(1), "{k1}")
 
 
+def test_a_column_of_texts_is_to_be_written_and_not_to_be_named(brulee, here: Path) -> None:
+    rows = [(said(i), " ".join([said(i + 1), said(i + 2)])) for i in range(40)]
+    table(here / "notes.csv", ["transcript", "notes"], rows)
+    assert brulee("init", "notes.csv", "--quiet").code == 0
+    (task,) = open_corpus(load_recipe("notes.yaml")).tasks.values()
+    rendered = task.templates.templates[0].render(task.rows[1])
+    assert rendered is not None
+    assert rendered.prompt.endswith("\n\nWrite the notes.")
+
+
 def test_columns_that_would_get_one_name_keep_two(brulee, here: Path) -> None:
     rows = [(said(i), "left", "right", "x") for i in range(40)]
     table(here / "two.csv", ["a_b", "a b", "a-b", "kind"], rows)
@@ -103,6 +113,7 @@ def test_columns_that_would_get_one_name_keep_two(brulee, here: Path) -> None:
     rendered = task.templates.templates[0].render(task.rows[1])
     assert rendered is not None
     assert rendered.prompt.startswith(f"a_b: {said(1)}\n\na b: left\n\na-b: right\n\n")
+    assert rendered.prompt.endswith(": right\n\nWhat is the kind?")
 
 
 def test_a_family_that_fits_is_used_with_its_labels(brulee, here: Path) -> None:
@@ -413,7 +424,7 @@ lora_target_linear: true
 datasets: [{path: chats.jsonl, type: chat_template}]
 learning_rate: 1e-3
 train_on_inputs: true
-label_smoothing_factor: 0.1
+use_eaft: true
 """
 
 
@@ -424,7 +435,7 @@ def test_a_file_of_another_tool_becomes_a_recipe_that_opens(brulee, here: Path) 
     assert (done.code, done.out) == (
         0,
         "Read as axolotl's.\n"
-        "Not in the recipe: label_smoothing_factor: 0.1: the loss is the cross-entropy of the "
+        "Not in the recipe: use_eaft: true: the loss is the cross-entropy of the "
         "learned tokens.\n"
         "Wrote ax-brulee.yaml. Next: brulee data inspect ax-brulee.yaml, then brulee run "
         "ax-brulee.yaml\n",
@@ -445,8 +456,8 @@ def test_what_a_file_of_another_tool_loses_is_json_too(brulee, here: Path) -> No
     assert done.json["tool"] == "axolotl"
     assert done.json["recipe"] == "deep/mine.yaml"
     assert {key: value for key, value in done.json["left"][0].items() if key != "why"} == {
-        "key": "label_smoothing_factor",
-        "value": 0.1,
+        "key": "use_eaft",
+        "value": True,
         "matters": True,
     }
 

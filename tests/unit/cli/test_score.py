@@ -158,6 +158,6 @@ def test_many_texts_show_a_bar_unless_quiet(
     monkeypatch.setattr("brulee.progress._LINE_EVERY_SECONDS", 0.0)
     asked = ("score", *files, "--metrics", "rouge1")
     assert brulee(*asked).err == ""
-    monkeypatch.setattr("brulee.cli.score._WORTH_A_BAR", 2)
+    monkeypatch.setattr("brulee.evaluation.given_texts._WORTH_A_BAR", 2)
     assert "Scoring rouge1: 2/2 items" in brulee(*asked).err
     assert brulee(*asked, "--quiet").err == ""

@@ -15,7 +15,7 @@ from brulee.methods import METHODS, build_method
 from brulee.methods.continuing import resolved
 from brulee.pipeline import run, train
 from brulee.pipeline.folder import open_run, reopen_run
-from brulee.pipeline.lock import to_itself
+from brulee.pipeline.lock import run_lock
 from brulee.recipe import Recipe, load_recipe
 
 
@@ -97,13 +97,13 @@ def test_a_run_is_worked_on_by_one_process(tmp_path: Path) -> None:
     recipe = _recipe(tmp_path, {"name": "lora"})
     where = open_run(recipe, "train", None, False)
     said = "another process is working on this run"
-    with to_itself(where.path):
+    with run_lock(where.path):
         with pytest.raises(InputError, match=said):
             train(recipe)
         with pytest.raises(InputError, match=said):
             run(recipe)
     assert not where.path.exists()
-    with pytest.raises(InputError, match="rows"), to_itself(tmp_path / "another"):
+    with pytest.raises(InputError, match="rows"), run_lock(tmp_path / "another"):
         train(recipe)
 
 
@@ -115,7 +115,7 @@ def test_a_lock_goes_with_the_work_and_is_never_held_twice(
 
     def work(number: int) -> None:
         for _ in range(10):
-            with suppress(InputError), to_itself(tmp_path / "run"):
+            with suppress(InputError), run_lock(tmp_path / "run"):
                 at_work.append(number)
                 most.append(len(at_work))
                 at_work.remove(number)

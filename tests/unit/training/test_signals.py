@@ -6,13 +6,13 @@ import signal
 
 import pytest
 
-from brulee.training.signals import taken
+from brulee.training.signals import handling_signals
 
 
 def test_a_signal_is_answered_inside_and_given_back() -> None:
     seen: list[int] = []
     before = signal.getsignal(signal.SIGTERM)
-    with taken(lambda number, _: seen.append(number), signal.SIGTERM):
+    with handling_signals(lambda number, _: seen.append(number), signal.SIGTERM):
         signal.raise_signal(signal.SIGTERM)
     assert seen == [signal.SIGTERM]
     assert signal.getsignal(signal.SIGTERM) == before
@@ -21,5 +21,5 @@ def test_a_signal_is_answered_inside_and_given_back() -> None:
 def test_a_handler_that_python_does_not_know_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(signal, "getsignal", lambda _: None)
     monkeypatch.setattr(signal, "signal", lambda *_: pytest.fail("it was replaced"))
-    with taken(lambda *_: None, signal.SIGTERM):
+    with handling_signals(lambda *_: None, signal.SIGTERM):
         pass

@@ -15,18 +15,9 @@ from typing import Any, Final
 import jinja2
 import regex
 
-from brulee.data.sandbox import LimitedEnvironment, render
+from brulee.data.sandbox import FAILURES, LimitedEnvironment, render
 from brulee.errors import InputError, unknown
 
-_FAILURES: Final = (
-    jinja2.TemplateError,
-    ArithmeticError,
-    AttributeError,
-    LookupError,
-    RecursionError,
-    TypeError,
-    ValueError,
-)
 _MALFORMED: Final = (SyntaxError, ValueError, TypeError, MemoryError, RecursionError)
 _MAX_SECONDS: Final = 1.0
 
@@ -103,7 +94,7 @@ def template(document: Document, text: str, name: str) -> str:
     except jinja2.UndefinedError as error:
         missing = str(error).split("'")[1] if "'" in str(error) else str(error)
         raise unknown("column", missing, document.values, where) from None
-    except _FAILURES as error:
+    except FAILURES as error:
         raise InputError(f"{where} cannot be rendered: {error}.") from None
 
 

@@ -13,7 +13,7 @@ from brulee.errors import AskedToStopError, InputError
 from brulee.models.disk import nearest_folder, try_writing
 from brulee.pipeline.checks import check_named
 from brulee.pipeline.folder import SWEEP_LOCK
-from brulee.pipeline.lock import alone
+from brulee.pipeline.lock import file_lock
 from brulee.pipeline.sweeps import finals
 from brulee.pipeline.sweeps.forecast import check_methods, forecast
 from brulee.pipeline.sweeps.ground import check_pruning, look
@@ -145,7 +145,7 @@ def _tested(outlined: Outline, found: Sweep) -> Sweep:
     asked = [best]
     if own and own.value is not None and own != best and trained(outlined.folder / own.run):
         asked.append(own)
-    with alone(outlined.folder / "finals", _say_waiting):
+    with file_lock(outlined.folder / "finals", _say_waiting):
         for trial in asked:
             recipe = outlined.space.recipe_of(trial.settings)
             beside = None if trial is best else outlined.folder / best.run

@@ -10,7 +10,7 @@ from brulee.models.experts import expert_modules, experts_in, router_modules
 from brulee.models.quantising import parameter_count
 
 
-class ExpertsSaid:
+class ExpertsNote:
     """Inspects a model before a method is attached, and describes afterwards what it tunes."""
 
     def __init__(self, model: PreTrainedModel) -> None:
@@ -18,7 +18,7 @@ class ExpertsSaid:
         self._experts, self._routers = [*expert_modules(model)], [*router_modules(model)]
         self._total = parameter_count(model)
 
-    def told(self, method: str) -> str | None:
+    def sentence(self, method: str) -> str | None:
         """A sentence on whether experts and routers are tuned; None for a model without any."""
         found = self._found
         if found is None:

@@ -11,7 +11,7 @@ import pytest
 from transformers import PreTrainedModel
 
 from brulee.methods import build_method
-from brulee.pipeline.experts_said import ExpertsSaid
+from brulee.pipeline.experts_note import ExpertsNote
 from brulee.recipe import MethodSpec
 
 _FOUND = runpy.run_path(str(Path(__file__).parents[2] / "experts.py"))
@@ -19,9 +19,9 @@ make_experts: Callable[..., PreTrainedModel] = _FOUND["make_experts"]
 
 
 def _said(model: PreTrainedModel, **method: Any) -> str | None:
-    experts = ExpertsSaid(model)
+    experts = ExpertsNote(model)
     build_method(MethodSpec(**method)).attach(model)
-    return experts.told(method["name"])
+    return experts.sentence(method["name"])
 
 
 @pytest.mark.parametrize(
