@@ -18,6 +18,7 @@ from brulee.inference.sampling import Sampling
 from brulee.inference.session import open_session
 from brulee.methods.merging import merge
 from brulee.models.decoder_start import decoder_start
+from brulee.models.languages import read_languages
 from brulee.models.loading import load_base
 from brulee.models.tokenizers import load_encoder
 from brulee.recipe import recipe_from_dict
@@ -257,3 +258,37 @@ def test_languages_are_given_to_what_does_not_say_them(
     record.write_text(json.dumps(told), encoding="utf-8")
     with pytest.raises(InputError, match=r"'base\.languages' must hold a source and a target"):
         open_session(tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("kind", "source", "target"), [("m2m100", "de", "en"), ("plbart", "java", "en_XX")]
+)
+def test_tokenizers_by_sentencepiece_take_their_own_names(
+    kind: str, source: str, target: str, tmp_path: Path
+) -> None:
+    sentencepiece = pytest.importorskip("sentencepiece")
+    from transformers import M2M100Tokenizer, PLBartTokenizer
+
+    (tmp_path / "text").write_text(f"{TEXT}\n" * 20, encoding="utf-8")
+    sentencepiece.SentencePieceTrainer.train(
+        input=str(tmp_path / "text"), model_prefix=str(tmp_path / "spm"), vocab_size=30,
+        hard_vocab_limit=False, minloglevel=2,
+    )  # fmt: skip
+    model = str(tmp_path / "spm.model")
+    if kind == "m2m100":
+        pieces = sentencepiece.SentencePieceProcessor(model_file=model)
+        names = ["<s>", "<pad>", "</s>", "<unk>"]
+        names += [pieces.id_to_piece(i) for i in range(3, pieces.get_piece_size())]
+        (tmp_path / "vocab.json").write_text(json.dumps({n: i for i, n in enumerate(names)}))
+        tokenizer: Any = M2M100Tokenizer(str(tmp_path / "vocab.json"), model)
+        codes = {name: tokenizer.get_lang_id(name) for name in (source, target)}
+    else:
+        tokenizer = PLBartTokenizer(
+            model, language_codes="base", src_lang="python", tgt_lang="en_XX"
+        )
+        codes = {name: tokenizer.lang_code_to_id[f"__{name}__"] for name in (source, target)}
+    read_languages(tokenizer, {"source": source, "target": target}, kind)
+    assert codes[source] in tokenizer(TEXT)["input_ids"]
+    assert codes[target] in tokenizer(text_target=TEXT)["input_ids"]
+    with pytest.raises(InputError, match=f"model.languages.target: {kind}: unknown language 'xx'"):
+        read_languages(tokenizer, {"source": source, "target": "xx"}, kind)
