@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Final, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal, Self, TypeVar
 
-from pydantic import BaseModel, Field, ValidationError, field_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from brulee.data.tool_calls import parsed
 from brulee.errors import InputError, nearest
@@ -192,6 +192,20 @@ class TextRequest(Common):
     max_tokens: Annotated[int, Field(ge=0)] | None = None
     logprobs: Likeliest | None = None
     echo: bool | None = None
+    best_of: int | None = None
+
+    @model_validator(mode="after")
+    def _all_are_given(self) -> Self:
+        # HELM's client sends as many as it asks for.
+        if self.best_of not in (1, None, self.n):
+            raise ApiError(
+                400,
+                f"best_of = {self.best_of} is not supported here beside n = {self.n or 1}: all "
+                "answers are given; ask for that many with n.",
+                "best_of",
+                "unsupported_parameter",
+            )
+        return self
 
     @field_validator("logprobs", mode="before")
     @classmethod

@@ -157,7 +157,8 @@ def test_a_stream_has_the_scores_of_the_whole_answer(
         ("completions", {"logprobs": 21}, "logprobs", "equal to 20"),
         ("completions", {"logprobs": True}, "logprobs", "valid integer"),
         ("completions", {"max_tokens": 0}, "max_tokens", "without echo: true"),
-        ("completions", {"best_of": 2, "logprobs": 1}, "best_of", "not supported here"),
+        ("completions", {"best_of": 2, "logprobs": 1}, "best_of", "not supported here beside n"),
+        ("completions", {"best_of": 3, "n": 2}, "best_of", "beside n = 2: all answers are given"),
         ("completions", {"beams": 2, "logprobs": 1}, "beams", "unknown key 'beams'"),
         ("completions", {"prompt": [3, 900]}, "prompt", "prompt[1] = 900 is no token of this"),
         ("completions", {"prompt": [[3], [-1]]}, "prompt", "prompt[1][0] = -1 is no token of this"),
@@ -175,6 +176,11 @@ def test_what_is_not_valid_is_refused_by_its_key(
     error = answer.json()["error"]
     assert error["param"] == param
     assert told in error["message"]
+
+
+def test_as_many_of_the_best_as_are_asked_for_are_all_of_them(served: Serve) -> None:
+    answer = served().post("completions", model="tiny", prompt="a", max_tokens=2, n=2, best_of=2)
+    assert len(answer.json()["choices"]) == 2
 
 
 def test_an_encoder_gives_its_prompt_no_scores_and_the_decoder_its_answer(
