@@ -244,6 +244,59 @@ def test_a_number_of_validation_rows_stays_one(key: str, given: str, tmp_path: P
     assert key not in left(found)
 
 
+def test_data_sets_to_evaluate_on_are_splits(tmp_path: Path) -> None:
+    recipe, found = converted(
+        LLAMA_FACTORY.replace("val_size: 0.1", "eval_dataset: held,more")
+        + "load_best_model_at_end: true\n",
+        tmp_path,
+    )
+    info = "data/dataset_info.json"
+    mine, other = recipe.data.tasks
+    held = f"validation={info}:held,validation={info}:more"
+    assert mine.source == f"train={info}:mine,{held}"
+    assert other.source == f"{info}:other"
+    assert train(recipe, "validate_every", "keep_best") == [50, True]
+    assert not left(found) & {"eval_dataset", "train.keep_best", "train.validate_every"}
+    entry = "{path: held.jsonl, ds_type: json, type: alpaca, split: SPLIT}"
+    text = "".join(line for line in AXOLOTL.splitlines(True) if not line.startswith("val_set"))
+    for split, there in (("train", "validation"), ("test", "test")):
+        listing = f"test_datasets: [{entry.replace('SPLIT', split)}]\n"
+        recipe, found = converted(text + listing, tmp_path)
+        assert recipe.data.tasks[0].source == f"train=alpaca.jsonl,{there}=held.jsonl"
+        assert not [key for key in left(found) if key.startswith("test_datasets")]
+    assert found.text.count("test: 0.15") == len(recipe.data.tasks) - 1
+    _, found = converted(f"{text}test_datasets: [{{path: a.jsonl, type: completion}}]\n", tmp_path)
+    assert "test_datasets: a.jsonl" in left(found)
+
+
+def test_entries_of_one_file_are_tasks_of_their_own_names(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    info = {name: {"file_name": f"{name}.jsonl"} for name in ("mine", "other", "held")}
+    (tmp_path / "data/dataset_info.json").write_text(json.dumps(info))
+    for name in info:
+        rows = [{"instruction": f"{name} {i}?", "output": f"{i * i}."} for i in range(20)]
+        text = "".join(json.dumps(row) + "\n" for row in rows)
+        (tmp_path / f"data/{name}.jsonl").write_text(text)
+    theirs = LLAMA_FACTORY.replace("val_size: 0.1", "eval_dataset: held")
+    recipe, _ = converted(theirs, tmp_path)
+    corpus = open_corpus(recipe)
+    assert list(corpus.tasks) == ["mine", "other"]
+    assert [len(task.validation) for task in corpus.tasks.values()] == [20, 0]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        LLAMA_FACTORY.replace("stage: sft", "stage: pt"),
+        AXOLOTL.replace("type: alpaca", "type: completion"),
+    ],
+)
+def test_plain_text_is_not_judged_as_an_answer(text: str, tmp_path: Path) -> None:
+    recipe, found = converted(text, tmp_path)
+    assert recipe.evaluate.metrics is None
+    assert "metrics" not in found.text
+
+
 def test_a_model_that_is_tuned_whole_loses_loras_options(tmp_path: Path) -> None:
     text = LLAMA_FACTORY.replace("finetuning_type: lora", "finetuning_type: full")
     recipe, _ = converted(text, tmp_path)
@@ -393,6 +446,7 @@ def test_what_cannot_be_is_refused_by_name_and_line(text: str, said: str, tmp_pa
         ("train", "warmup_steps", 10, "here it is 'train.warmup: 10' (from 1 on a number of "),
         ("train", "lr_scheduler_type", "constant_with_warmup", "'train.schedule: \"constant\"'."),
         ("train", "optim", "lion_8bit", "here it is 'train.optimizer', but 'lion_8bit' is none "),
+        ("train", "optim", "paged_adamw_32bit", "here it is 'train.optimizer: \"adamw\"'."),
         ("train", "optim", "adafactor", "here it is 'train.optimizer: \"adafactor\"'."),
         ("train", "use_muon", True, "here it is 'train.optimizer: \"muon\"'."),
         ("train", "bf16", True, "here it is 'train.precision: \"bfloat16\"'."),

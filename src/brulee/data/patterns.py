@@ -18,10 +18,12 @@ def name_of(source: str) -> str:
     """A short name for a source: chats for data/chats.jsonl or data/chats-*.jsonl.
 
     A pattern that says nothing in its last part has the name of the part before, and a source for
-    each split that of the first.
+    each split that of the first. An entry of a dataset_info.json has its own.
     """
     if is_divided(source):
         source = members(source)[0][1]
+    file, _, entry = source.rpartition(":")
+    source = entry if file.endswith("dataset_info.json") else source
     parts = source.rstrip("/").split("/")
     if not is_pattern(source):
         return parts[-1].split(".", 1)[0] or parts[-1]

@@ -52,6 +52,8 @@ _JOINT: Final = frozenset(
             "batch_size",
             "warmup_steps",
             "warmup_ratio",
+            "test_datasets",
+            "eval_dataset",
             "val_set_size",
             "val_size",
             "test_split_size",

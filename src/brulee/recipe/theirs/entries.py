@@ -20,7 +20,8 @@ _TYPES = {
     "input_output": "texts cut into segments by hand",
     "stepwise_supervised": "reward models of single steps",
 }
-_PLAIN = {"templates": "plain-text"}
+PLAIN = "plain-text"
+_PLAIN = {"templates": PLAIN}
 _DIVIDED = "of a text longer than train.max_length every piece is a document, and none overlap"
 UNKNOWN = "not known here"
 # LLaMA-Factory 0.9.5 reads such a file with the text loader of `datasets`, one row per line.

@@ -10,6 +10,7 @@ from typing import Any
 from brulee.errors import InputError
 from brulee.recipe.theirs.converted import Converted, Left
 from brulee.recipe.theirs.entries import TELLING, UNKNOWN, entries
+from brulee.recipe.theirs.evaluated import evaluated
 from brulee.recipe.theirs.keys import KEYS
 from brulee.recipe.theirs.values import (
     TRACKERS,
@@ -273,6 +274,7 @@ def data(found: Converted, flat: Mapping[str, Any], at: At, file: Path) -> None:
         ]
     _framed(found)
     validation = _validation(flat, at)
+    validated = evaluated(found, flat, at, place) or bool(validation)
     system = flat.get("default_system") or flat.get("default_system_message")
     for entry in found.tasks:
         entry.data |= {"system": system} if system else {}
@@ -280,7 +282,7 @@ def data(found: Converted, flat: Mapping[str, Any], at: At, file: Path) -> None:
         entry.data["split"] = {"validation": validation} if validation else {}
     _mixed(found, flat, at)
     _learned(found, flat)
-    if not validation:
+    if not validated:
         for to in ("train.validate_every", "train.patience", "train.keep_best"):
             if to in found.values:
                 value = found.values.pop(to)

@@ -217,7 +217,9 @@ _COUNTERPARTS: Final[dict[str, Key]] = {
     **dict.fromkeys(("assistant_only_loss", "train_on_completions"), _ANSWERS),
     "create_new_adapter": Key("", MERGED, matters=True),
     "unfrozen_parameters": Key("method.parameters", "of method.name: selective"),
-    **dict.fromkeys(("eval_dataset", "test_datasets"), Key("", _SPLITS, matters=True)),
+    **dict.fromkeys(
+        ("eval_dataset", "test_datasets"), Key("data.source", "{train: ..., validation: ...}")
+    ),
     "dataset_test_split": Key("", _SPLITS, matters=True),
 }
 KEYS: Final[dict[str, Key]] = {

@@ -22,6 +22,8 @@ SCHEDULES: Final = {
 }
 OPTIMIZERS: Final = {
     **dict.fromkeys(("adamw_torch", "adamw_torch_fused", "adamw_hf", "adamw"), "adamw"),
+    # The same steps: they differ in where the moments are, or in who computes them.
+    **dict.fromkeys(("paged_adamw_32bit", "paged_adamw", "adamw_apex_fused"), "adamw"),
     **dict.fromkeys(("adamw_bnb_8bit", "adamw_8bit", "adamw8bit"), "adamw8bit"),
     **dict.fromkeys(("paged_adamw_8bit", "paged_adamw8bit"), "paged_adamw8bit"),
     "adafactor": "adafactor",

@@ -177,6 +177,7 @@ UNNEEDED: Final[dict[str, tuple[str, ...]]] = {
 USUAL: Final[dict[str, tuple[str, ...]]] = {
     "loss_type": ("nll", "chunked_nll"),
     "bias": ("none",),
+    "freeze_trainable_modules": ("all",),
     "init_special_tokens": ("noise_init",),
     "dataset_test_split": ("test", "validation"),
 }

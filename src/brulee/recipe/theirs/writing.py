@@ -13,6 +13,7 @@ from brulee.recipe.reading import recipe_from_dict
 from brulee.recipe.source import Source
 from brulee.recipe.theirs.conversion import convert
 from brulee.recipe.theirs.converted import Converted, Left
+from brulee.recipe.theirs.entries import PLAIN
 from brulee.yaml_lines import parse, quoted
 
 _LONGEST = 60  # characters shown of a value without a counterpart
@@ -69,7 +70,8 @@ def _lines(found: Converted, file: Path) -> Iterator[str]:
         yield from _keys(found, section, *inside)
     yield ""
     yield "evaluate:  # not theirs: what is measured before and after"
-    yield "  metrics: [rouge, bleu]"
+    if not any(task.data.get("templates") == PLAIN for task in found.tasks):
+        yield "  metrics: [rouge, bleu]"
     yield "  guards: [common-knowledge, plain-prose]  # what must not get worse"
     yield "  guard_limit: 40  # items of each; null asks all, which finds smaller losses"
 
@@ -124,8 +126,12 @@ def _task(data: Mapping[str, Any], remarks: list[str], indent: str) -> Iterator[
             yield f"{indent}{key}: {_flow(value)}"
             if key == "source":
                 yield from (f"{indent}# {remark}" for remark in remarks)
-    yield f"{indent}split:"
-    yield f"{indent}  test: 0.15  # not theirs: scored before and after, and not learned"
+    given = data["source"] if isinstance(data["source"], dict) else {}
+    if "test" not in given:
+        yield f"{indent}split:"
+        yield f"{indent}  test: 0.15  # not theirs: scored before and after, and not learned"
+    elif data["split"]:
+        yield f"{indent}split:"
     for key, value in data["split"].items():
         yield f"{indent}  {key}: {_flow(value)}"
 
