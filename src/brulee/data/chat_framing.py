@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Sequence
+from datetime import date
 from typing import TYPE_CHECKING
 
 from brulee.data.chat_rendering import MARK, Rendering
@@ -43,17 +44,21 @@ class ChatFraming:
     """Frames chats with a tokenizer's chat template.
 
     `system` is added to chats without a system message; if the template does not support system
-    messages, their text is prepended to the first user message. Raises InputError for a template
-    that changes the prompt once an answer follows it.
+    messages, their text is prepended to the first user message. `day` is as for `Rendering`. Raises
+    InputError for a template that changes the prompt once an answer follows it.
     """
 
     bounds = False
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, system: str | None, eos: int) -> None:
-        self._tokenizer, self._render = tokenizer, Rendering(tokenizer, system)
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        system: str | None,
+        eos: int,
+        day: date | None = None,
+    ) -> None:
+        self._tokenizer, self._render = tokenizer, Rendering(tokenizer, system, day)
         self._tools = ToolTemplate(self._render)
-        # The text of a chat then changes at midnight.
-        self._dated = "strftime_now" in str(tokenizer.chat_template)
         asked = self._asked = self._apply(_USER, generate=True)
         whole = self._apply([*_USER, {"role": "assistant", "content": MARK}], generate=False)
         begun = Begun.by(asked)
@@ -219,7 +224,7 @@ class ChatFraming:
 
         None if that text depends on the prompt, which is tested on awkward prompts, or on the date.
         """
-        if self._dated:
+        if self._render.changes:
             return None
 
         def framed(text: str) -> str:
@@ -259,7 +264,7 @@ class ChatFraming:
 
     def _asking(self) -> str:
         """The prompt of `_USER`."""
-        return self._apply(_USER, generate=True) if self._dated else self._asked
+        return self._apply(_USER, generate=True) if self._render.changes else self._asked
 
     def _said(self, asked: str, whole: str, reasoning: str = "") -> str | None:
         """The text after the prompt, as the model has to generate it; None if the prompt changed.

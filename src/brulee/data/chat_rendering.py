@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 from collections.abc import Mapping, Sequence
+from datetime import date
 from typing import TYPE_CHECKING, Any, Final
 
 from jinja2 import TemplateError
@@ -20,13 +22,26 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 MARK: Final = "brulee-text-goes-here"
+# How templates ask transformers for the date.
+_TODAYS: Final = "strftime_now("
+_TODAY: Final = re.compile(r"""strftime_now\(\s*(?P<quote>["'])(?P<form>[^"'\\]*)(?P=quote)\s*\)""")
 
 
 class Rendering:
-    """The text of a chat; `system` is added to chats without a system message."""
+    """The text of a chat; `system` is added to chats without a system message.
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, system: str | None) -> None:
+    A template that prints the date prints `day`, and today's if that is None.
+    """
+
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, system: str | None, day: date | None = None
+    ) -> None:
         self._tokenizer, self._system = tokenizer, system
+        self._template: str | None = None  # the tokenizer's own
+        source = tokenizer.chat_template
+        if day is not None and isinstance(source, str):
+            self._template = source = _TODAY.sub(functools.partial(_written_out, day), source)
+        self.changes = _TODAYS in str(source)  # at midnight
 
     def __call__(self, messages: Sequence[Mapping[str, Any]], tools: str, generate: bool) -> str:
         """The text of messages and tools (JSON text), with or without a generation prompt.
@@ -60,6 +75,7 @@ class Rendering:
             tools=json.loads(tools) if tools else None,
             tokenize=False,
             add_generation_prompt=generate,
+            chat_template=self._template,
         )
         return str(text)
 
@@ -70,7 +86,9 @@ class Rendering:
 
         def shows(message: Mapping[str, Any]) -> bool:
             try:
-                text = self._tokenizer.apply_chat_template([dict(message)], tokenize=False)
+                text = self._tokenizer.apply_chat_template(
+                    [dict(message)], tokenize=False, chat_template=self._template
+                )
             except (TemplateError, *FAILURES):
                 return False
             return MARK in str(text)
@@ -84,6 +102,10 @@ class Rendering:
             return MARK in self._written(chat, generate=True)
         except (TemplateError, *FAILURES):
             return False
+
+
+def _written_out(day: date, asked: re.Match[str]) -> str:
+    return json.dumps(day.strftime(asked["form"]))
 
 
 def _in_parts(message: Mapping[str, Any]) -> dict[str, Any]:

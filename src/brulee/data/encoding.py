@@ -10,6 +10,7 @@ import functools
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from datetime import date
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, TypeGuard, TypeVar
 
@@ -39,7 +40,8 @@ T = TypeVar("T")
 class Encoder(Completions):
     """Encodes prompts and completions, identically for training and inference.
 
-    Text from a row never becomes a control token, even if it spells one.
+    Text from a row never becomes a control token, even if it spells one. `day` is the date for chat
+    templates that print one, today's by default.
     """
 
     def __init__(
@@ -51,14 +53,15 @@ class Encoder(Completions):
         system: str | None = None,
         max_length: int = 1024,
         prefix_ids: tuple[int, ...] = (),
+        day: date | None = None,
     ) -> None:
-        self.kind, self.system = kind, system
+        self.kind, self.system, self._day = kind, system, day
         self.max_length, self.prefix_ids = max_length, prefix_ids
         self.chat = chat_template == "auto" and bool(tokenizer.chat_template) and kind == "causal"
         if system is not None and not self.chat:
             raise InputError("data.system: this model has no chat template to put it into.")
         eos = _eos(tokenizer)
-        framing = ChatFraming(tokenizer, system, eos) if self.chat else PlainFraming(kind, eos)
+        framing = ChatFraming(tokenizer, system, eos, day) if self.chat else PlainFraming(kind, eos)
         super().__init__(tokenizer, Tokens(tokenizer), framing)
         self._drafts = Drafts(framing, self._tokens, eos)
         self._ids = DraftIds(tokenizer, self._tokens, framing, kind)
@@ -95,6 +98,7 @@ class Encoder(Completions):
             system=self.system,
             max_length=self.max_length,
             prefix_ids=self.prefix_ids,
+            day=self._day,
         )
         return found.thinking(self.taught)
 

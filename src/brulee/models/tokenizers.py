@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,14 +38,20 @@ def load_encoder(recipe: Recipe) -> Encoder:
     return encoder_of(by_recipe(tokenizer, kind, recipe), kind, within_context(recipe))
 
 
-def encoder_of(tokenizer: PreTrainedTokenizerBase, kind: Kind, recipe: Recipe) -> Encoder:
-    """The encoder of a recipe's rows into token ids, for a tokenizer that has its chat template."""
+def encoder_of(
+    tokenizer: PreTrainedTokenizerBase, kind: Kind, recipe: Recipe, day: date | None = None
+) -> Encoder:
+    """The encoder of a recipe's rows into token ids, for a tokenizer that has its chat template.
+
+    `day` is as for `Encoder`.
+    """
     return Encoder(
         tokenizer,
         kind=kind,
         chat_template=mode_of(recipe.base.chat_template),
         system=recipe.system,
         max_length=recipe.train.max_length,
+        day=day,
     )
 
 

@@ -6,6 +6,8 @@ import json
 import shlex
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from datetime import date
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +56,12 @@ class RunFolder:
         """Whether the folder holds this run, so that it can be resumed."""
         return not self.fresh and (self.path / _RECIPE).is_file()
 
+    @cached_property
+    def day(self) -> date:
+        """The day on which the run begins or began, which chat templates may print."""
+        began = self.manifest().get("day")
+        return date.fromisoformat(began) if began else date.today()
+
     @property
     def scored(self) -> bool:
         """Whether the run was completed, perhaps with other scoring."""
@@ -92,6 +100,7 @@ class RunFolder:
         kept_rows.keep_rows(self.recipe, self.path)
         written = {**manifest, **origin(self.command), **facts}
         if not manifest:
+            written["day"] = self.day.isoformat()
             written["recipe_folder"] = str(self.recipe.source.folder or Path.cwd())
         written["recipe"] = self.recipe.to_dict()
         self.write_json(_MANIFEST, written)

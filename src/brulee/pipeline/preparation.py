@@ -115,7 +115,8 @@ def _prepared(where: RunFolder, world: World, begin: bool) -> Prepared:
     base = _load(recipe, torch.float32 if method.stores_model else dtype, device)
     check_trainable(recipe, method, base.quantised)
     alongside = alongside_of(recipe, base, method, start)
-    encoder = encoder_of(base.tokenizer, base.kind, recipe).thinking(_taught(corpus))
+    day = world.same(where.day)
+    encoder = encoder_of(base.tokenizer, base.kind, recipe, day).thinking(_taught(corpus))
     for own in metrics.values():
         how_calls_are_written(encoder, own)
     # A method's prefix takes room in every document; any ids will do to measure it.

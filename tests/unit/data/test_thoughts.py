@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import runpy
 from collections.abc import Callable
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -163,6 +163,10 @@ def test_a_template_with_the_date_is_framed_as_before_after_midnight(
         encoder.tokenizer.decode(after.prompt)
     )
     assert encoder.thoughts is not None
+    run = Encoder(make_tokenizer(dated), day=date(2024, 2, 29))
+    assert "29.02.2024" in run.tokenizer.decode(run.encode_rendered(asked).prompt)
+    assert run.over(make_tokenizer(dated)).encode_rendered(asked) == run.encode_rendered(asked)
+    assert run.digest == encoder.digest
 
 
 def test_usual_tags_in_a_row_are_thoughts_of_a_model_with_others(encoders: Encoders) -> None:
