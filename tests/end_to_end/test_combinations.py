@@ -63,7 +63,8 @@ def first(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         trainer = original(prepared)
         if not found:
             documents = [trainer.document(i).encoded for i in trainer.course.of(0)]
-            found.update(trainer=trainer, loss=plain_loss(trainer.base.model.eval(), documents))
+            how = (trainer.base.model.eval(), documents, trainer.spec.label_smoothing)
+            found.update(trainer=trainer, loss=plain_loss(*how))
         return trainer
 
     monkeypatch.setattr(tuning, "trainer_of", look)
@@ -71,21 +72,29 @@ def first(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 
 @torch.no_grad()
-def plain_loss(model: PreTrainedModel, documents: Sequence[Encoded]) -> float:
+def plain_loss(
+    model: PreTrainedModel, documents: Sequence[Encoded], smoothing: float = 0.0
+) -> float:
     """The mean loss of the learned tokens, a document at a time through the model's own forward."""
-    total = sum(_summed(model, document) for document in documents)
+    total = sum(_summed(model, document, smoothing) for document in documents)
     return total / sum(document.weight for document in documents)
 
 
-def _summed(model: PreTrainedModel, document: Encoded) -> float:
+def _summed(model: PreTrainedModel, document: Encoded, smoothing: float) -> float:
     if model.config.is_encoder_decoder:
         prompt, labels = torch.tensor([document.prompt]), torch.tensor([document.completion])
-        found = model(input_ids=prompt, labels=labels).loss * document.learned
+        logits_TV = model(input_ids=prompt, labels=labels).logits[0]
+        found = F.cross_entropy(logits_TV, labels[0], reduction="sum", label_smoothing=smoothing)
         return float(found)
     ids_T = torch.tensor(document.ids)
     logits_TV = model(input_ids=ids_T[None]).logits[0, -len(ids_T) :]
     losses = [
-        weight * F.cross_entropy(logits_TV[start - 1 : end - 1], ids_T[start:end], reduction="sum")
+        weight
+        * F.cross_entropy(
+            *(logits_TV[start - 1 : end - 1], ids_T[start:end]),
+            reduction="sum",
+            label_smoothing=smoothing,
+        )
         for start, end, weight in document.weighted
     ]
     return float(torch.stack(losses).sum())
