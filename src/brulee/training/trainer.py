@@ -161,7 +161,7 @@ class Trainer:
             bar("Training", total=self.steps, unit="steps") as progress,
             handling_signals(self._ask_to_stop, signal.SIGINT, signal.SIGTERM),
         ):
-            progress.advance(self.step)
+            progress.known(self.step)
             while not self.done:
                 with self.passes.boundary():
                     stop = self._one_step(progress)
