@@ -341,6 +341,27 @@ def test_a_change_of_calibration_is_not_taken_for_chances() -> None:
     assert held >= 50  # resampling the difference held it in 25 to 35
 
 
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_a_calibration_error_of_two_items_a_bin_may_be_chances(mirrored: bool) -> None:
+    """Of 20 items half of an error is chance's: 30 changes of a hundred were not held."""
+    rng, ece, held = np.random.default_rng(11), metric("ece"), 0
+    reduce, truth = partial(ece.reduce, "ece"), -0.29 if mirrored else 0.29
+    for _ in range(40):
+        said = rng.beta(3, 2, 20)
+        sides = [
+            ece.join("ece", np.stack([said, rng.random(20) < np.clip(said - over, 0, 1)], 1))
+            for over in ((0.3, 0.0) if mirrored else (0.0, 0.3))
+        ]
+        found = compare(*sides, reduce, 200)
+        held += found.low <= truth <= found.high
+        was, is_ = (interval(side, reduce, 200) for side in sides)
+        if was.low == 0:
+            assert found.high >= is_.high
+        if is_.low == 0:
+            assert found.low <= -was.high
+    assert held >= 36
+
+
 def _one_of_six(truth: int, guess: int) -> Array:
     """One item's confusion of two labels."""
     return np.asarray(np.arange(6) == 3 * truth + guess, dtype=np.float64)
