@@ -244,6 +244,16 @@ def test_a_score_of_a_rare_label_is_held_as_often_as_said(
     assert np.mean([one.high - one.low for one in tests]) < 2 * 1.96 * spread
 
 
+def test_right_answers_to_few_items_of_a_label_prove_little_of_others() -> None:
+    """That a resample may lack the label took room away, where it should have given some."""
+    reduce = partial(Matthews(["0", "1"]).reduce, "matthews")
+    rare = interval(np.array([_one_of_six(0, 0)] * 45 + [_one_of_six(1, 1)] * 5), reduce)
+    even = interval(np.array([_one_of_six(0, 0), _one_of_six(1, 1)] * 25), reduce)
+    assert rare.value == even.value == rare.high == even.high == 1.0
+    assert even.low == pytest.approx(1 - 2 * shares.unseen(50))
+    assert rare.low < even.low - 0.05
+
+
 def test_a_score_of_many_labels_has_the_delta_methods_interval() -> None:
     """As Takahashi et al. (2022) derive it for macro F1."""
     counts = np.array([[300.0, 40, 10], [50, 250, 50], [30, 20, 250]])
