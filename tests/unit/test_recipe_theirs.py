@@ -158,6 +158,40 @@ def test_llama_factory_keeps_its_data_batch_and_targets(tmp_path: Path) -> None:
     assert left(found) == {"template"}
 
 
+@pytest.mark.parametrize(
+    ("text", "more", "validated", "saved"),
+    [
+        (AXOLOTL, "evals_per_epoch: 4\nsaves_per_epoch: 3\n", 0.25, 1 / 3),
+        (AXOLOTL, "evals_per_epoch: 1\nsaves_per_epoch: 0\n", None, None),
+        # A ratio is of all steps there, here of three epochs.
+        (AXOLOTL, "eval_steps: 0.1\nsave_steps: 0.3333333333\n", 0.3, None),
+        (AXOLOTL, "eval_steps: 5.0\nsave_steps: 0\n", 5, None),
+        (AXOLOTL, "max_steps: 25\neval_steps: 0.1\nsave_steps: 0.5\n", 3, 13),
+        (AXOLOTL, "eval_strategy: epoch\neval_steps: 9\nsave_strategy: epoch\n", None, None),
+        (TRL, "num_train_epochs: 2\neval_strategy: steps\nlogging_steps: 7\n", 7, None),
+        (TRL, "num_train_epochs: 0.5\neval_strategy: steps\neval_steps: 0.5\n", 0.25, None),
+    ],
+)
+def test_how_often_it_validates_and_saves_is_carried_over(
+    tmp_path: Path, text: str, more: str, validated: float | None, saved: float | None
+) -> None:
+    if "epochs" in more:
+        text = text.replace("max_steps: 200\n", "")
+    held = "test_split_size: 0.1\n" if text.startswith(TRL[:20]) else "val_set_size: 0.1\n"
+    recipe, found = converted(f"{text}{held}{more}", tmp_path)
+    assert train(recipe, "validate_every", "save_every") == [validated, saved]
+    given = {line.partition(":")[0] for line in more.splitlines()} - {"logging_steps"}
+    ignored = {one.key for one in found.left if one.key in given and not one.matters}
+    assert ignored == ({"eval_steps"} if "eval_steps: 9" in more else set())
+
+
+def test_an_interval_of_more_than_an_epoch_is_told(tmp_path: Path) -> None:
+    _, found = converted(f"{AXOLOTL}val_set_size: 0.1\neval_steps: 0.5\n", tmp_path)
+    why = {one.key: one.why for one in found.left}
+    expected = "train.validate_every: 1.5 epochs; beyond one, give a number of steps"
+    assert why["eval_steps"] == expected
+
+
 def test_axolotl_keeps_its_entries_and_tells_what_packs_change(tmp_path: Path) -> None:
     recipe, found = converted(AXOLOTL, tmp_path)
     assert found.tool == "axolotl"
@@ -449,6 +483,8 @@ def test_what_cannot_be_is_refused_by_name_and_line(text: str, said: str, tmp_pa
         ("train", "optim", "paged_adamw_32bit", "here it is 'train.optimizer: \"adamw\"'."),
         ("train", "optim", "adafactor", "here it is 'train.optimizer: \"adafactor\"'."),
         ("train", "use_muon", True, "here it is 'train.optimizer: \"muon\"'."),
+        ("train", "evals_per_epoch", 4, "'train.validate_every: 0.25' (a share of an epoch)."),
+        ("train", "save_steps", 0.1, "'train.save_every', but 0.1 is a share of all steps there"),
         ("train", "bf16", True, "here it is 'train.precision: \"bfloat16\"'."),
         ("train", "packing", True, "it has no counterpart here: passes are packed without padding"),
         ("train", "swanlab_mode", "x", "it has no counterpart here: the trackers are tensorboard"),

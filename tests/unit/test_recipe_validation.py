@@ -25,6 +25,20 @@ def _read(values: dict[str, Any], overrides: tuple[str, ...]) -> None:
     build_method(recipe.method, recipe.source)
 
 
+@pytest.mark.parametrize("key", ["validate_every", "save_every", "generate_every"])
+def test_steps_and_shares_of_an_epoch_are_told_apart(key: str) -> None:
+    for given in (1, 200, 0.25):
+        recipe = recipe_from_dict(ANY, [f"train.{key}={given}"])
+        assert getattr(recipe.train, key) == given
+        assert type(getattr(recipe.train, key)) is type(given)
+    wanted = "it should be a number of steps, such as 100, or a share of an epoch below 1"
+    for refused in ("1.0", "1.5", "0", "-1", "0.0", "true", "often"):
+        said = refusal({}, f"train.{key}={refused}")
+        assert f"train.{key} = " in said
+        assert wanted in said
+        assert said.endswith("one step is 1, not 1.0.") == (refused == "1.0")
+
+
 @pytest.mark.parametrize(
     ("values", "said"),
     [

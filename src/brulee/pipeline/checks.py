@@ -139,7 +139,7 @@ def warn_of_patience(recipe: Recipe, count: int) -> None:
     if train.patience is None:
         return
     planned = course(train, count)
-    every = train.validate_every or planned.per_epoch
+    every = planned.interval(train.validate_every)
     idle = idle_patience(train.patience, planned.steps, every)
     if idle:
         note(f"{recipe.source.at(('train', 'patience'))}: {idle}")

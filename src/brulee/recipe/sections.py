@@ -15,7 +15,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from brulee.recipe.base import Count, Fraction, Strict, Text
+from brulee.recipe.base import Count, Fraction, Interval, Strict, Text
 from brulee.recipe.rope import RopeScalingSection
 
 # The names that editors offer and that other tools share; names are checked against
@@ -214,8 +214,12 @@ class TrainSpec(Strict):
     shuffle: bool = Field(
         True, description="draw the order of rows anew for every epoch; false: that of the source"
     )
-    validate_every: Count | None = Field(None, description="steps; default: once per epoch")
-    save_every: Count | None = Field(None, description="steps; default: once per epoch")
+    validate_every: Interval | None = Field(
+        None, description="steps; below 1: share of an epoch; default: once per epoch"
+    )
+    save_every: Interval | None = Field(
+        None, description="steps; below 1: share of an epoch; default: once per epoch"
+    )
     keep_checkpoints: Count = 2
     keep_best: bool = Field(
         False, description="keep the weights with the lowest validation loss and end with them"
@@ -223,8 +227,10 @@ class TrainSpec(Strict):
     patience: Count | None = Field(
         None, description="stop after this many validations without improvement"
     )
-    generate_every: Count | None = Field(
-        None, description="steps between completions of validation rows, scored; default: never"
+    generate_every: Interval | None = Field(
+        None,
+        description="steps, or below 1 the share of an epoch, between completions of validation "
+        "rows, scored; default: never",
     )
     generate_rows: Count = Field(8, description="validation rows that generate_every completes")
     micro_batch: Literal["auto"] | Count = Field(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from fractions import Fraction
+from typing import Final
 
 from brulee.data.encoding import Encoded
 from brulee.recipe import TrainSpec
@@ -17,6 +19,8 @@ class Document:
     row: str
     encoded: Encoded
 
+
+_FINEST: Final = 1_000_000  # the largest denominator of a share of an epoch
 
 # A pure function of the index, so that resuming only needs one integer.
 Documents = Callable[[int], Document]
@@ -36,9 +40,26 @@ class Course:
         first = step * self.per_step
         return range(first, min(first + self.per_step, self.documents))
 
-    def saves(self, every: int | None) -> int:
-        """The number of checkpoints: one every `every` steps (default: per epoch), and the last."""
-        return math.ceil(self.steps / (every or self.per_epoch))
+    def interval(self, every: float | None) -> Fraction:
+        """Steps between actions: `every`, or below 1 that share of an epoch (default: an epoch).
+
+        It may lie between two whole numbers, so that a quarter comes four times an epoch, the last
+        time at its end, whatever the number of steps; a share below a step is a step.
+        """
+        if every is None or every >= 1:
+            return Fraction(self.per_epoch if every is None else int(every))
+        # The share that was meant: 1/3 and 0.1 have no exact float.
+        return max(Fraction(1), Fraction(every).limit_denominator(_FINEST) * self.per_epoch)
+
+    def due(self, step: int, every: float | None) -> bool:
+        """Whether such an action is due after `step` steps: at the first step of its interval."""
+        interval = self.interval(every)
+        return step // interval > (step - 1) // interval
+
+    def saves(self, every: float | None) -> int:
+        """The number of checkpoints: one for each interval, and the last."""
+        # An interval that ends between two steps can have the last step as its first.
+        return (self.steps - 1) // self.interval(every) + 1
 
 
 def course(spec: TrainSpec, count: int) -> Course:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
+from fractions import Fraction
 from typing import Any
 
 
-def idle_patience(patience: int, steps: int, every: int) -> str | None:
+def idle_patience(patience: int, steps: int, every: Fraction) -> str | None:
     """Why early stopping can never end a training of so many steps; None if it can.
 
-    The first validation is the best so far, so the earliest stop is `patience` validations later.
+    `every` is the steps between validations (`Course.interval`). The first one is the best so far,
+    so the earliest stop is `patience` validations later.
     """
-    earliest, most = (patience + 1) * every, (steps - 1) // (patience + 1)
+    earliest, most = math.ceil((patience + 1) * every), (steps - 1) // (patience + 1)
     if earliest < steps:
         return None
     mend = (
@@ -53,5 +55,5 @@ class Best:
         return asdict(self)
 
 
-def _steps(every: int) -> str:
-    return "step" if every == 1 else f"{every} steps"
+def _steps(every: Fraction) -> str:
+    return "step" if every == 1 else f"{float(every):g} steps"

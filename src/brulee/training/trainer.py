@@ -73,7 +73,7 @@ class Trainer:
 
     `count` is the number of documents per epoch. The loss of a step is the sum over its learned
     tokens divided by their number, however the step is split into passes and processes. `glimpse`
-    is called every `generate_every` steps; `pass_tokens` lowers the device's own limit on a pass.
+    is called as `generate_every` says; `pass_tokens` lowers the device's own limit on a pass.
     `validated` is called with the step and loss of each validation, and may raise to end the
     training.
     """
@@ -282,9 +282,9 @@ class Trainer:
         if self._due(self.spec.save_every):
             self._save()
 
-    def _due(self, every: int | None) -> bool:
-        """Whether an action due every `every` steps (default: per epoch) and at the end is due."""
-        return self.done or self.step % (every or self.course.per_epoch) == 0
+    def _due(self, every: float | None) -> bool:
+        """Whether an action of that interval (`Course.interval`), and of the end, is due."""
+        return self.done or self.course.due(self.step, every)
 
     def _validate(self, progress: Bar) -> None:
         loss = self.validation_loss()

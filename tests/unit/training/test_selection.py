@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 
 import pytest
 
@@ -40,16 +41,22 @@ def test_patience_is_idle_where_no_loss_would_end_the_training(
         if best.waited >= patience:
             ends = step
             break
-    idle = idle_patience(patience, steps, every)
+    idle = idle_patience(patience, steps, Fraction(every))
     assert (idle is None) == (ends < steps)
 
 
 def test_the_interval_that_is_named_is_the_longest_that_helps() -> None:
-    said = idle_patience(2, 31, 12)
+    said = idle_patience(2, 31, Fraction(12))
     assert said is not None
     assert "set train.validate_every to 10 or less." in said
-    assert idle_patience(2, 31, 10) is None
-    assert idle_patience(2, 31, 11) is not None
-    few = idle_patience(3, 4, 1)
+    assert idle_patience(2, 31, Fraction(10)) is None
+    assert idle_patience(2, 31, Fraction(11)) is not None
+    few = idle_patience(3, 4, Fraction(1))
     assert few is not None
     assert "validated every step, it could at step 4, and there are 4; set it lower" in few
+    # A quarter of an epoch of ten steps: validated after 3, 5, 8, 10 ...
+    quarter = Fraction(5, 2)
+    assert idle_patience(2, 9, quarter) is None
+    told = idle_patience(2, 8, quarter)
+    assert told is not None
+    assert "validated every 2.5 steps, it could at step 8, and there are 8; set" in told

@@ -20,9 +20,9 @@ from brulee.models.attention import NAME
 from brulee.models.loading import Base
 from brulee.progress import shown
 from brulee.recipe import MethodSpec
-from brulee.training.documents import Document
+from brulee.training.documents import Course, Document
 from brulee.training.events import read_events
-from brulee.training.trainer import Trainer
+from brulee.training.trainer import Glimpse, Trainer
 from brulee.training.world import World
 
 MakeTrainer = Callable[..., Trainer]
@@ -145,6 +145,48 @@ def test_by_default_it_validates_and_saves_once_an_epoch(
     assert [e["step"] for e in _events(tmp_path, "validation")] == [3, 6, 8]
     saved = sorted(p.name for p in (tmp_path / "checkpoints").iterdir())
     assert saved == ["step-3", "step-6", "step-8"]
+
+
+@pytest.mark.parametrize(
+    ("every", "more", "steps"),
+    [
+        # Ten documents in threes: an epoch of four steps, and the third one ends with step 10.
+        (0.5, {"batch_size": 3}, [2, 4, 6, 8, 10]),
+        (0.001, {"batch_size": 3, "epochs": 1.0}, [1, 2, 3, 4]),
+        # Steps of one document: thirds of ten are the steps at which they are over.
+        (1 / 3, {"batch_size": 1, "epochs": 2.4}, [4, 7, 10, 14, 17, 20, 24]),
+        (0.5, {"batch_size": 1, "epochs": 0.7}, [5, 7]),
+        (0.25, {"batch_size": 1, "max_steps": 4}, [3, 4]),
+    ],
+)
+def test_a_share_of_an_epoch_comes_as_often_in_each(
+    make_trainer: MakeTrainer,
+    documents: list[Encoded],
+    tmp_path: Path,
+    every: float,
+    more: dict[str, Any],
+    steps: list[int],
+) -> None:
+    often = {"validate_every": every, "save_every": every, "generate_every": every}
+    given = {"accumulation": 1, "keep_checkpoints": 99, **often, **more}
+    trainer = make_trainer(validation=tuple(documents[:1]), **given)
+    trainer.glimpse = lambda: Glimpse({}, [])
+    trainer.train()
+    assert [e["step"] for e in _events(tmp_path, "validation")] == steps
+    assert [e["step"] for e in _events(tmp_path, "completions")] == steps
+    saved = {int(p.name.removeprefix("step-")) for p in (tmp_path / "checkpoints").iterdir()}
+    assert saved == set(steps)
+    assert trainer.course.saves(every) == len(steps)
+
+
+@pytest.mark.parametrize("parts", range(2, 40))
+@pytest.mark.parametrize("steps", [1, 7, 100, 3_001])
+def test_a_part_that_no_float_holds_ends_with_the_epoch(parts: int, steps: int) -> None:
+    course = Course(per_step=1, per_epoch=steps, documents=2 * steps, steps=2 * steps)
+    for last in (steps, 2 * steps):
+        assert course.due(last, 1 / parts)
+    found = [step for step in range(1, 2 * steps + 1) if course.due(step, 1 / parts)]
+    assert len(found) == 2 * min(parts, steps) == course.saves(1 / parts)
 
 
 def test_the_attention_and_the_mode_are_put_back(make_trainer: MakeTrainer) -> None:

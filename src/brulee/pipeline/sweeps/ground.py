@@ -73,11 +73,12 @@ def check_pruning(space: Space, ground: Ground) -> None:
             )
     train = space.recipe.train
     planned = course(train, ground.documents)
-    every = train.validate_every or planned.per_epoch
+    every = planned.interval(train.validate_every)
     if every >= planned.steps:
         most = planned.steps // 2
         mend = f"set train.validate_every to {most} or less" if most else "train for more steps"
         raise InputError(
             f"{space.recipe.source.at(('train', 'validate_every'))}: --prune can end no trial "
-            f"early, as a training of {planned.steps} steps is validated every {every}; {mend}."
+            f"early, as a training of {planned.steps} steps is validated every {float(every):g}; "
+            f"{mend}."
         )

@@ -10,6 +10,7 @@ from brulee.recipe.theirs import joint
 from brulee.recipe.theirs.converted import Converted
 from brulee.recipe.theirs.entries import UNKNOWN
 from brulee.recipe.theirs.keys import KEYS, key_of
+from brulee.recipe.theirs.often import OFTEN, often
 from brulee.recipe.theirs.rates import rates
 from brulee.recipe.theirs.start import start
 from brulee.recipe.theirs.tools import refuse, tool_of
@@ -61,6 +62,7 @@ _JOINT: Final = frozenset(
         ),
         *("default_system", "default_system_message", "wandb_project", "use_wandb"),
         *("enable_wandb", "enable_tensorboard", "use_tensorboard", "use_mlflow", "report_to"),
+        *OFTEN,
     )
 )
 
@@ -83,6 +85,7 @@ def convert(theirs: Mapping[str, Any], lines: Mapping[KeyPath, int], file: Path)
     start(found, flat)
     joint.batch(found, flat, at)
     joint.length(found, flat, at)
+    often(found, flat, numbers)
     rates(found, flat, at)
     joint.trackers(found, flat, at)
     joint.data(found, flat, at, file)

@@ -103,6 +103,19 @@ def steps(value: Any) -> Any:
     return found if found >= 1 else UNSET
 
 
+def interval(value: Any) -> Any:
+    """The same, where a share has another meaning there."""
+    if 0 < number(value) < 1:
+        raise Unlike(f"{value!r} is a share of all steps there, and here one of an epoch")
+    return steps(value)
+
+
+def per_epoch(value: Any) -> Any:
+    """The share of an epoch after which something comes again; once an epoch is usual anyway."""
+    times = count(value)
+    return 1 / times if times > 1 else UNSET
+
+
 def norm(value: Any) -> float | None:
     """The highest gradient norm: none for zero."""
     return number(value) or None

@@ -142,8 +142,8 @@ UNNEEDED: Final[dict[str, tuple[str, ...]]] = {
         *("loss_watchdog_threshold", "loss_watchdog_patience"),
     ),
     "validated and saved once an epoch, or by train.validate_every and save_every": (
-        *("per_device_eval_batch_size", "eval_batch_size", "evals_per_epoch"),
-        *("saves_per_epoch", "eval_strategy", "evaluation_strategy", "save_strategy"),
+        *("per_device_eval_batch_size", "eval_batch_size"),
+        *("eval_strategy", "evaluation_strategy", "save_strategy"),
     ),
     "of models with images, which are not trained here": (
         *("vision_all_linear", "finetune_vision_layers", "finetune_language_layers"),
