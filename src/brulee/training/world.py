@@ -18,7 +18,7 @@ from typing import Any, Final, TypeVar
 import torch
 import torch.distributed as dist
 
-from brulee.errors import InputError
+from brulee.errors import InputError, StoppedError
 from brulee.training.whole import are_sharded
 
 T = TypeVar("T")
@@ -50,7 +50,8 @@ class World:
         if self.size == 1:
             return value
         held = [value]
-        dist.broadcast_object_list(held, src=0)
+        with self._in_contact():
+            dist.broadcast_object_list(held, src=0)
         return held[0]
 
     def gather(self, value: T) -> list[T]:
@@ -58,7 +59,8 @@ class World:
         if self.size == 1:
             return [value]
         found: list[Any] = [None] * self.size
-        dist.all_gather_object(found, value)
+        with self._in_contact():
+            dist.all_gather_object(found, value)
         return found
 
     def most(self, number: int) -> int:
@@ -68,12 +70,14 @@ class World:
     def wait(self) -> None:
         """Wait until every process gets here."""
         if self.size > 1:
-            dist.barrier()
+            with self._in_contact():
+                dist.barrier()
 
     def sum(self, tensor: torch.Tensor) -> torch.Tensor:
         """The sum over the processes, in place."""
         if self.size > 1:
-            dist.all_reduce(tensor)
+            with self._in_contact():
+                dist.all_reduce(tensor)
         return tensor
 
     def sum_gradients(self, parameters: Sequence[torch.nn.Parameter]) -> None:
@@ -85,6 +89,20 @@ class World:
             parts = torch.split(flat, [p.numel() for p in bucket])
             for parameter, part in zip(bucket, parts, strict=True):
                 parameter.grad = part.view_as(parameter)
+
+    @contextmanager
+    def _in_contact(self) -> Iterator[None]:
+        """Raise StoppedError if a process ends, as when it is killed, while others wait for it."""
+        try:
+            yield
+        except RuntimeError as error:
+            # Gloo has no class of errors of its own.
+            if not isinstance(error, dist.DistError) and "gloo" not in str(error):
+                raise
+            raise StoppedError(
+                f"another of the {self.size} processes ended or cannot be reached; what it said "
+                "last tells why. The same command goes on from the newest checkpoint."
+            ) from error
 
 
 ALONE: Final = World()

@@ -16,11 +16,11 @@ import torch
 from safetensors.torch import load_file
 
 from brulee import progress
-from brulee.errors import InputError
+from brulee.errors import InputError, StoppedError
 from brulee.models.loading import Base
 from brulee.training import world
 from brulee.training.events import read_events
-from brulee.training.world import joined
+from brulee.training.world import World, joined
 
 WORKER = Path(__file__).with_name("several.py")
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
@@ -226,6 +226,35 @@ def test_what_no_process_has_a_gradient_of_is_told_and_left_as_it_began(
     weights = [load_file(f / "checkpoints/step-6/weights.safetensors") for f in (two, one)]
     for key, value in weights[0].items():
         assert torch.allclose(value, weights[1][key], atol=1e-4), key
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("[gloo/transport/tcp/pair.cc:553] Connection closed by peer [127.0.0.1]:1"),
+        torch.distributed.DistBackendError("NCCL communicator was aborted on rank 0."),
+    ],
+    ids=["gloo", "nccl"],
+)
+def test_a_process_that_is_killed_ends_the_others_in_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, error: RuntimeError
+) -> None:
+    def lost(*_: object, **__: object) -> None:
+        raise error
+
+    calls: dict[str, Callable[[World], object]] = {
+        "all_reduce": lambda world: world.sum(torch.ones(1)),
+        "all_gather_object": lambda world: world.gather(1),
+        "broadcast_object_list": lambda world: world.same(1),
+        "barrier": lambda world: world.wait(),
+    }
+    for name, call in calls.items():
+        monkeypatch.setattr(torch.distributed, name, lost)
+        with pytest.raises(StoppedError, match="another of the 2 processes ended"):
+            call(World(0, 2))
+    monkeypatch.setattr(torch.distributed, "barrier", lambda: torch.ones(2) @ torch.ones(3))
+    with pytest.raises(RuntimeError, match="size"):
+        World(0, 2).wait()
 
 
 @pytest.mark.parametrize(
