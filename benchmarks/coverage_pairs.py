@@ -2,408 +2,62 @@
 
     python benchmarks/coverage_pairs.py [--trials 2000] [--only NAME] [--sizes 20 50]
 
-A case is a large population of items answered before and after, so its true scores are known.
-Each trial draws a test from it and asks `stats.interval` and `stats.compare`. Prints, per case and
-number of items: how often the interval of the score before, after, and of the difference hold the
-truth; the width of the interval of the difference over that of a normal interval with the true
-standard error; how often p is below 0.05; how often that and "the interval excludes zero" differ;
-how often both hold (a change is reported). Under "same", nothing changed: there each
-report is an error. Writes benchmarks/results/coverage-pairs.json.
+A case is a large population of items answered before and after, so its true scores are known
+(coverage_populations.py). Each trial draws a test from it and asks `stats.interval` and
+`stats.compare`. Per case and number of items, of each task or groups:
+
+- `before`, `after`, `change`: how often the interval of the score, or of the difference, holds the
+  truth; `low`: how often the lower bound of the difference alone does, as a guard's "could be as
+  bad as" (97.5% if it is right);
+- `width`: of the interval of the difference, over that of a normal interval with the true error;
+- `p_below`: how often p is below 0.05, `disagree`: how often that and "the interval excludes zero"
+  differ, `reported`: how often both hold. Under "same", nothing changed: each report is an error;
+- `kept`: how often a guard would be kept. Under "0.02 lost", that is an error.
+
+`families` draws many tests without any change and counts how often at least one is reported after
+Holm's correction. `power` makes the true difference what a test says it can detect, and counts how
+often it is reported.
+
+All cases are drawn in rounds, and the file is written after each: one that is stopped is whole, and
+says of how many trials it is. Writes benchmarks/results/coverage-pairs.json.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import time
 import zlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import partial
-from itertools import product
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from coverage import Rng, mean
+from coverage_populations import SKEWED, answers, cases, labelled, numbers, overlaps
+from coverage_samples import Pairs, Sample, Tasks, unchanged
 from mixture import machine
 
-from brulee.evaluation import metric
-from brulee.evaluation.averages import Part, average, average_change
-from brulee.evaluation.base import Array
-from brulee.evaluation.classification import MacroF1, Matthews
-from brulee.evaluation.resampling import Reduce, units
-from brulee.evaluation.shares import is_share
-from brulee.evaluation.social_bias import representation
-from brulee.evaluation.stats import added, compare, interval, randomisation, resampled
+from brulee.evaluation.classification import MacroF1
+from brulee.evaluation.stats import holm
+from brulee.reporting.results import outcome
 
 RESULT = Path(__file__).parent / "results" / "coverage-pairs.json"
 SIZES = (20, 50, 100, 500)
-_ITEMS = 20_000  # of a population
-_TEXTS = 4_000  # of one whose items are texts
+OF_A_TASK = (10, 20, 50)  # items of each task of an average
+# What takes long has fewer trials, by this factor: a case, and any of as many items.
+_FEWER = {"mean of 60": 16, "mean of": 4, "calibration": 4} | dict.fromkeys(
+    ("ROUGE", "BLEU", "chrF", "bits", "JSON", "groups", "bias", "pass"), 4
+)
+_MANY = 500
 _Z = 1.959964
-Join = Callable[[Array], Array]
+_TESTS = (10, 40)  # of a family
+_STEPS = 7  # halvings of the range in which a population's true difference is sought
+_PROBES = 60  # tests that say what is detectable, in each step
 
 
-@dataclass(frozen=True)
-class Sample:
-    """One test: intervals of both scores and of their difference, and p."""
-
-    before: tuple[float, float, float]  # value, low, high
-    after: tuple[float, float, float]
-    change: tuple[float, float, float]
-    p: float
-
-
-@dataclass(frozen=True)
-class Pairs:
-    """A population of items before and after (M, S), or of groups of them (M, G, S)."""
-
-    base: Array
-    tuned: Array
-    reduce: Reduce
-    join: Join = lambda stats_NS: stats_NS
-
-    def truth(self) -> tuple[float, float]:
-        """Both scores of the whole population."""
-        sides = (self.join(_flat(side)) for side in (self.base, self.tuned))
-        before, after = (float(self.reduce(s.mean(0), 1e9)) for s in sides)
-        return before, after
-
-    def sample(self, rng: Rng, items: int, resamples: int) -> Sample:
-        """A test of so many items, or groups."""
-        at = rng.integers(len(self.base), size=items)
-        of = np.repeat(np.arange(items), self.base.shape[1]) if self.base.ndim == 3 else None
-        base, tuned = (self.join(_flat(side[at])) for side in (self.base, self.tuned))
-        before, after = (
-            interval(s, self.reduce, resamples, clusters=of)[:3] for s in (base, tuned)
-        )
-        found = compare(base, tuned, self.reduce, resamples, clusters=of)
-        return Sample(before, after, (found.difference, found.low, found.high), found.p)
-
-
-def _flat(side: Array) -> Array:
-    return side.reshape(-1, side.shape[-1])
-
-
-def unchanged(found: Pairs, turned: Callable[[Array], Array] = lambda side: side) -> Pairs:
-    """The same items, half of them with sides exchanged, so that both sides score alike.
-
-    `turned` turns an item into one that counts as much for the other side: with labels exchanged,
-    or numbers negated. The sides then err on different items, and are alike in score alone.
-    """
-    base = np.concatenate([found.base, turned(found.tuned)])
-    return Pairs(base, np.concatenate([found.tuned, turned(found.base)]), found.reduce, found.join)
-
-
-@dataclass(frozen=True)
-class Tasks:
-    """The mean over several tasks, each with its own items and score."""
-
-    tasks: tuple[Pairs, ...]
-
-    def truth(self) -> tuple[float, float]:
-        before, after = np.mean([task.truth() for task in self.tasks], axis=0)
-        return float(before), float(after)
-
-    def sample(self, rng: Rng, items: int, resamples: int) -> Sample:
-        """A test with so many items of each task; as `scores.mean` and `pipeline.forgetting` do."""
-        sides: tuple[list[Part], list[Part]] = ([], [])
-        changes, adds, moved = [], [], []
-        for seed, task in enumerate(self.tasks):
-            at = rng.integers(len(task.base), size=items)
-            stats = [task.join(_flat(side[at])) for side in (task.base, task.tuned)]
-            drawn = [resampled(s, task.reduce, resamples, seed) for s in stats]
-            for parts, own, own_B in zip(sides, stats, drawn, strict=True):
-                one = interval(own, task.reduce, resamples, seed)
-                share = is_share(task.reduce, own)
-                parts.append(Part(one.value, one.low, one.high, own_B, items, share))
-            found = compare(stats[0], stats[1], task.reduce, resamples, seed)
-            share = is_share(task.reduce, *stats)
-            changes.append(
-                Part(found.difference, found.low, found.high, drawn[1] - drawn[0], items, share)
-            )
-            adds.append(np.subtract(*(added(units(s, None), task.reduce) for s in stats[::-1])))
-            moved.append((found.wins / items, found.losses / items))
-        shares = all(part.share for part in changes)
-        gained, lost = np.mean(moved, axis=0)
-        bounds = average_change(changes, gained, lost) if shares else average(changes)
-        values = [float(np.mean([p.value for p in parts])) for parts in (*sides, changes)]
-        p = randomisation(np.concatenate(adds) / len(adds), resamples)
-        return Sample(
-            (values[0], *average(sides[0])),
-            (values[1], *average(sides[1])),
-            (values[2], *bounds),
-            p,
-        )
-
-
-def answers(right: float, lost: float, gained: float) -> Pairs:
-    """Right and wrong answers; shares of all that were lost and gained."""
-    at = (np.arange(_ITEMS) + 0.5) / _ITEMS
-    base = at < right
-    tuned = (at >= lost) & (at < right + gained)
-    return Pairs(base[:, None].astype(np.float64), tuned[:, None].astype(np.float64), mean)
-
-
-def overlaps(a: float, b: float, zero: float, by: float) -> Pairs:
-    """Skewed values such as ROUGE, a share of them 0; correlated before and after."""
-    rng = np.random.default_rng(1)
-    common, noise, other = rng.normal(size=(3, _ITEMS))
-    base, tuned = (_beta(common * 0.75 + n * 0.66 + s, a, b) for n, s in ((noise, 0), (other, by)))
-    present = (rng.random((2, _ITEMS)) >= zero) * 1.0
-    return Pairs((base * present[0])[:, None], (tuned * present[1])[:, None], mean)
-
-
-def _beta(normal_N: Array, a: float, b: float) -> Array:
-    from scipy.special import betaincinv, ndtr
-
-    found: Array = betaincinv(a, b, ndtr(normal_N))
-    return found
-
-
-def groups(right: bool, by: float) -> Pairs:
-    """Four questions on one passage: right or wrong, or values between 0 and 1."""
-    rng = np.random.default_rng(2)
-    level = rng.normal(size=(_ITEMS, 1, 1)) + 0.4
-    sides = [level + s + rng.normal(size=(_ITEMS, 4, 1)) for s in (0, by)]
-    if right:
-        return Pairs((sides[0] > 0).astype(np.float64), (sides[1] > 0).astype(np.float64), mean)
-    squashed: list[Array] = [1 / (1 + np.exp(-side)) for side in sides]
-    return Pairs(squashed[0], squashed[1], mean)
-
-
-def labelled(
-    of: type[MacroF1 | Matthews], rates: list[float], before: float, after: float
-) -> Pairs:
-    """Labels with these rates. A wrong answer is any label, by its rate; sides are correlated."""
-    rng = np.random.default_rng(3)
-    labels = len(rates)
-    found = of([str(i) for i in range(labels)])
-    truth = np.repeat(np.arange(labels), np.round(np.array(rates) * _ITEMS).astype(int))
-    hard, guess = rng.random(len(truth)), rng.choice(labels, len(truth), p=rates)
-    sides = []
-    for right in (before, after):
-        hardness = np.where(rng.random(len(truth)) < 0.6, hard, rng.random(len(truth)))
-        said = np.where(hardness < right, truth, guess)
-        sides.append(_confusions(truth, said, labels))
-    return Pairs(sides[0], sides[1], partial(found.reduce, found.keys[0]))
-
-
-def _confusions(truth: Any, said: Any, labels: int) -> Array:
-    cells = np.zeros((len(truth), labels * (labels + 1)))
-    cells[np.arange(len(truth)), truth * (labels + 1) + said] = 1.0
-    return cells
-
-
-def one_label(of: type[MacroF1 | Matthews], rates: list[float], after: float) -> Pairs:
-    """A model that always gave the commonest label."""
-    found = labelled(of, rates, 0.0, after)
-    labels = len(rates)
-    truth = found.base.argmax(1) // (labels + 1)
-    always = np.full(len(truth), int(np.argmax(rates)))
-    return Pairs(_confusions(truth, always, labels), found.tuned, found.reduce)
-
-
-def _other_label(side: Array) -> Array:
-    """Two labels exchanged."""
-    return side[:, [4, 3, 5, 1, 0, 2]]
-
-
-def lopsided(of: type[MacroF1 | Matthews]) -> Pairs:
-    """Before, only one of two labels is mistaken, after, only the other one."""
-    rng = np.random.default_rng(4)
-    truth = np.arange(_ITEMS) % 2
-    wrong = rng.random(_ITEMS) < 0.3
-    sides = [_confusions(truth, np.where(wrong & (truth == k), 1 - k, truth), 2) for k in (0, 1)]
-    return unchanged(
-        Pairs(sides[0], sides[1], partial(of(["0", "1"]).reduce, of.keys[0])), _other_label
-    )
-
-
-def numbers(name: str, before: float, after: float, ties: bool = False) -> Pairs:
-    """Numbers with these correlations to the references; `ties`: both are 0 to 5, in halves."""
-    rng = np.random.default_rng(5)
-    found = metric(name)
-    wanted, common, *own = rng.normal(size=(4, _ITEMS))
-    sides = []
-    for rho, noise in zip((before, after), own, strict=True):
-        said = rho * wanted + (1 - rho**2) ** 0.5 * (0.7 * common + 0.51**0.5 * noise)
-        both = np.stack([said, wanted], 1)
-        both = np.round(np.clip(2 * both + 5, 0, 10)) / 2 if ties else both
-        sides.append(_moments(both) if name == "pearson" else both)
-    return Pairs(sides[0], sides[1], partial(found.reduce, name), partial(found.join, name))
-
-
-def _moments(both: Array) -> Array:
-    x, y = both.T
-    return np.stack([x, y, x * x, y * y, x * y], 1)
-
-
-def floored(name: str) -> Pairs:
-    """Before, low references are all answered alike, after, high ones."""
-    found = numbers(name, 0.8, 0.8)
-    sides = []
-    for side, limit in ((found.base, np.maximum), (found.tuned, np.minimum)):
-        both = np.stack([limit(side[:, 0], 0), side[:, 1]], 1)
-        sides.append(_moments(both) if name == "pearson" else both)
-    turned = _negated_moments if name == "pearson" else np.negative
-    return unchanged(Pairs(sides[0], sides[1], found.reduce, found.join), turned)
-
-
-def _negated_moments(side: Array) -> Array:
-    return side * [-1, -1, 1, 1, 1]
-
-
-def confident(before: float, after: float, equal_mass: bool = True) -> Pairs:
-    """Probabilities that exceed the share of right answers by so much."""
-    rng = np.random.default_rng(6)
-    name = "ece" if equal_mass else "ece_equal_width"
-    found = metric(name)
-    said = rng.beta(3, 2, (2, _ITEMS)) * 0.3 + rng.beta(3, 2, _ITEMS) * 0.7
-    chance = rng.random(_ITEMS)
-    sides = [
-        np.stack([one, (chance < np.clip(one - over, 0, 1)) * 1.0], 1)
-        for one, over in zip(said, (before, after), strict=True)
-    ]
-    return Pairs(sides[0], sides[1], partial(found.reduce, name), partial(found.join, name))
-
-
-def bits(before: float, after: float) -> Pairs:
-    """Bits and bytes of texts of very different lengths."""
-    rng = np.random.default_rng(7)
-    size = np.exp(rng.normal(6, 0.8, _ITEMS))
-    level = np.exp(rng.normal(0, 0.25, _ITEMS))
-    sides = [
-        np.stack([size * level * rate * np.exp(rng.normal(0, 0.05, _ITEMS)), size], 1)
-        for rate in (before, after)
-    ]
-    return Pairs(sides[0], sides[1], partial(metric("bits_per_byte").reduce, "bits_per_byte"))
-
-
-def texts(name: str, before: float, after: float) -> Pairs:
-    """Texts that keep so large a part of their references, for a corpus score."""
-    found, rng = metric(name), np.random.default_rng(8)
-    words = np.array([f"{a}{b}" for a, b in product("bdfgklmnprst", "aeiou")])
-    sides: tuple[list[Array], list[Array]] = ([], [])
-    for _ in range(_TEXTS):
-        wanted = rng.choice(words, rng.integers(6, 22))
-        order, other = rng.random(len(wanted)), rng.choice(words, len(wanted))
-        level = rng.normal(0, 0.15)
-        for side, part in zip(sides, (before, after), strict=True):
-            mixed = np.where(rng.random(len(wanted)) < 0.7, order, rng.random(len(wanted)))
-            said = np.where(mixed < part + level, wanted, other)
-            said = said[: max(1, len(said) - int(rng.integers(0, 4)))]
-            side.append(found.statistics(" ".join(said), [" ".join(wanted)])[name])
-    return Pairs(np.array(sides[0]), np.array(sides[1]), partial(found.reduce, name))
-
-
-def fields(before: float, after: float) -> Pairs:
-    """Counts of JSON fields: right, in the answer, in the reference; some answers are no JSON."""
-    rng = np.random.default_rng(9)
-    wanted = rng.integers(1, 12, _TEXTS * 5)
-    level = rng.normal(0, 0.8, len(wanted))
-    sides = []
-    for logit in (before, after):
-        valid = rng.random(len(wanted)) < 1 / (1 + np.exp(-logit - level - 1))
-        said = rng.binomial(wanted, 0.95) * valid
-        right = rng.binomial(said, 1 / (1 + np.exp(-logit - level)))
-        sides.append(np.stack([right, said, wanted], 1) * 1.0)
-    return Pairs(sides[0], sides[1], partial(metric("json").reduce, "json_f1"))
-
-
-def mentions(before: float, after: float) -> Pairs:
-    """HELM's representation of two groups: counts of their words in texts; many have none."""
-    rng = np.random.default_rng(10)
-    some = rng.poisson(0.6, _ITEMS)
-    sides = []
-    for share in (before, after):
-        first = rng.binomial(some, share)
-        sides.append(np.stack([first, some - first], 1) * 1.0)
-    return Pairs(sides[0], sides[1], lambda mean_G, _items: representation(mean_G))
-
-
-def of_several(how: str, by: float) -> Pairs:
-    """Right answers of six tries: all of them (worst case), any of two (pass@2 of six)."""
-    from scipy.special import comb
-
-    rng = np.random.default_rng(11)
-    level = rng.normal(0, 1.5, (_ITEMS, 1)) + 0.5
-    sides = []
-    for s in (0, by):
-        right = (level + s + rng.logistic(size=(_ITEMS, 6)) > 0).sum(1)
-        none = comb(6 - right, 2) / comb(6, 2)
-        sides.append(((right == 6) * 1.0 if how == "worst" else 1 - none)[:, None])
-    return Pairs(sides[0], sides[1], mean)
-
-
-_EVEN, _SKEWED, _THREE, _SEVEN = [0.5, 0.5], [0.9, 0.1], [0.6, 0.3, 0.1], [1 / 7] * 7
-
-
-def cases() -> dict[str, Callable[[], Pairs | Tasks]]:
-    """Populations by name; in those whose name ends in "same", both sides score the same."""
-    found: dict[str, Callable[[], Pairs | Tasks]] = {}
-
-    def add(name: str, of: Callable[..., Pairs], *sides: tuple[str, tuple[Any, ...]]) -> None:
-        for change, options in sides:
-            found[f"{name}, {change}"] = partial(of, *options)
-        _, options = sides[0]
-        found[f"{name}, same"] = lambda: unchanged(of(*options))
-
-    add("right or wrong", answers, ("small", (0.6, 0.08, 0.12)), ("large", (0.3, 0.02, 0.4)))
-    add("right or wrong, 90% right", answers, ("small", (0.9, 0.03, 0.05)))
-    found["right or wrong, none right, some"] = partial(answers, 0.0, 0.0, 0.2)
-    found["right or wrong, all right, same"] = partial(answers, 1.0, 0.0, 0.0)
-    add("ROUGE-1", overlaps, ("small", (2, 5, 0, 0.2)), ("large", (2, 5, 0, 1.2)))
-    add("ROUGE-2, half 0", overlaps, ("small", (2, 6, 0.5, 0.2)))
-    add("BLEU", partial(texts, "bleu"), ("small", (0.6, 0.65)), ("large", (0.4, 0.8)))
-    add("chrF", partial(texts, "chrf"), ("small", (0.6, 0.65)))
-    for of, name in ((MacroF1, "macro F1"), (Matthews, "Matthews")):
-        make = partial(labelled, of)
-        for rates, kind in ((_EVEN, "2"), (_SKEWED, "90/10"), (_THREE, "60/30/10"), (_SEVEN, "7")):
-            sides = (("small", (rates, 0.6, 0.7)), ("large", (rates, 0.3, 0.85)))
-            add(f"{name}, {kind}", make, *sides)
-        found[f"{name}, 2, other errors, same"] = partial(lopsided, of)
-        found[f"{name}, 90/10, one label before"] = partial(one_label, of, _SKEWED, 0.7)
-        found[f"{name}, 2, one label before"] = partial(one_label, of, _EVEN, 0.5)
-    for name in ("pearson", "spearman"):
-        make = partial(numbers, name)
-        add(name, make, ("small", (0.6, 0.7)), ("large", (0.3, 0.9)))
-        add(f"{name}, none", make, ("small", (0.0, 0.1)))
-        add(f"{name}, ties", partial(make, ties=True), ("small", (0.8, 0.85)))
-        found[f"{name}, other errors, same"] = partial(floored, name)
-    add("calibration error", confident, ("small", (0.3, 0.2)), ("large", (0.4, 0.1)))
-    add("calibration error, calibrated", confident, ("large", (0.0, 0.3)))
-    add(
-        "calibration error, equal width",
-        partial(confident, equal_mass=False),
-        ("small", (0.3, 0.2)),
-    )
-    add("bits per byte", bits, ("small", (1.0, 0.98)))
-    add("JSON fields", fields, ("small", (0.5, 0.8)), ("large", (0.0, 2.5)))
-    add("groups of 4, right or wrong", partial(groups, True), ("small", (0.2,)))
-    add("groups of 4, overlap", partial(groups, False), ("small", (0.2,)))
-    add("bias of two groups", mentions, ("small", (0.7, 0.6)))
-    add("bias of two groups, balanced", mentions, ("large", (0.5, 0.8)))
-    add("worst case of 6", partial(of_several, "worst"), ("small", (0.3,)))
-    add("pass@2 of 6", partial(of_several, "pass"), ("small", (0.3,)))
-    glue = [
-        partial(labelled, Matthews, _SKEWED), partial(labelled, MacroF1, _EVEN),
-        partial(labelled, MacroF1, _THREE), partial(numbers, "spearman"),
-    ]  # fmt: skip
-    found["mean of 4 tasks, small"] = lambda: Tasks(tuple(one(0.6, 0.7) for one in glue))
-    found["mean of 4 tasks, same"] = lambda: Tasks(tuple(unchanged(one(0.6, 0.7)) for one in glue))
-    rights = [(0.3, 0.05, 0.1), (0.6, 0.05, 0.1), (0.8, 0.05, 0.1)]
-    found["mean of 3 accuracies, small"] = lambda: Tasks(tuple(answers(*one) for one in rights))
-    found["mean of 3 accuracies, same"] = lambda: Tasks(
-        tuple(unchanged(answers(*one)) for one in rights)
-    )
-    return found
-
-
-def measured(case: Pairs | Tasks, items: int, trials: int, resamples: int, seed: int) -> Any:
+def measured(found: list[Sample], truth: tuple[float, float]) -> dict[str, Any]:
     """One row of the table; see the module's docstring."""
-    rng, truth = np.random.default_rng([seed, items]), case.truth()
-    found = [case.sample(rng, items, resamples) for _ in range(trials)]
     wanted = (*truth, truth[1] - truth[0])
     kinds = [np.array([getattr(f, k) for f in found]) for k in ("before", "after", "change")]
     held = [
@@ -415,50 +69,149 @@ def measured(case: Pairs | Tasks, items: int, trials: int, resamples: int, seed:
     small = np.array([f.p for f in found]) < 0.05
     outside = (changes[:, 1] > 0) | (changes[:, 2] < 0)
     row = {
+        "trials": len(found),
         "before": held[0],
         "after": held[1],
         "change": held[2],
+        "low": float((changes[:, 1] - 1e-9 <= wanted[2]).mean()),
         "width": float((changes[:, 2] - changes[:, 1]).mean()) / (2 * _Z * spread)
         if spread
         else None,
         "p_below": float(small.mean()),
         "disagree": float((small != outside).mean()),
         "reported": float((small & outside).mean()),
+        "kept": float(np.mean([outcome(f.change[1], f.change[2], f.p) == "kept" for f in found])),
     }
     return {key: None if value is None else round(value, 4) for key, value in row.items()}
 
 
-def rows(
-    trials: int, resamples: int, only: list[str], sizes: list[int]
-) -> Iterator[tuple[str, Any]]:
-    """Every case whose name begins with one of `only`, at each number of items."""
-    for name, make in cases().items():
-        if name.startswith(tuple(only)):
-            case = make()
-            seed = zlib.crc32(name.encode())
-            yield name, {str(n): measured(case, n, trials, resamples, seed) for n in sizes}
+def drawn(
+    case: Pairs | Tasks, name: str, items: int, trials: int, resamples: int, turn: int
+) -> list[Sample]:
+    """Tests of one case; other ones in every round."""
+    rng = np.random.default_rng([zlib.crc32(name.encode()), items, turn])
+    return [case.sample(rng, items, resamples) for _ in range(trials)]
+
+
+def trials(name: str, items: int, each: int) -> int:
+    """The trials of a case in one round, of `each` that a fast one has."""
+    fewer = next((by for start, by in _FEWER.items() if name.startswith(start)), 1)
+    return max(1, each // (fewer * (4 if items >= _MANY else 1)))
+
+
+def families() -> dict[str, Pairs]:
+    """Populations without a change, for many tests at once."""
+    return {
+        "right or wrong": unchanged(answers(0.6, 0.08, 0.12)),
+        "overlap": unchanged(overlaps(2, 5, 0, 0.2)),
+        "macro F1, 90/10": unchanged(labelled(MacroF1, SKEWED, 0.6, 0.7)),
+    }
+
+
+def false_alarms(
+    case: Pairs, name: str, tests: int, items: int, trials: int, resamples: int, turn: int
+) -> int:
+    """In how many of so many families of tests at least one reports a change."""
+    alarms = 0
+    for family in range(trials):
+        found = drawn(case, name, items, tests, resamples, turn * trials + family)
+        adjusted = holm([one.p for one in found])
+        alarms += any(
+            p < 0.05 and not one.change[1] <= 0 <= one.change[2]
+            for one, p in zip(found, adjusted, strict=True)
+        )
+    return alarms
+
+
+# A population of any true difference: what it is made with, from none to a large one.
+POWERS: dict[str, tuple[Callable[[float], Pairs], float]] = {
+    "right or wrong": (lambda by: answers(0.5, 0.08, 0.08 + by), 0.42),
+    "overlap": (lambda by: overlaps(2, 5, 0, by), 2.0),
+    "macro F1, 2": (lambda by: labelled(MacroF1, [0.5, 0.5], 0.4, 0.4 + by), 0.55),
+    "macro F1, 90/10": (lambda by: labelled(MacroF1, SKEWED, 0.4, 0.4 + by), 0.6),
+    "pearson": (lambda by: numbers("pearson", 0.3, 0.3 + by), 0.65),
+}
+
+
+def detectable(name: str, items: int, resamples: int) -> tuple[Pairs, float] | None:
+    """A population whose true difference is what its own tests say they can detect, and that one.
+
+    None if no difference is so large.
+    """
+    of, most = POWERS[name]
+    low, high = 0.0, most
+    for step in range(_STEPS):
+        middle = (low + high) / 2
+        case = of(middle)
+        found = drawn(case, name, items, _PROBES, resamples, 1 << 20 | step)
+        stated = float(np.mean([one.detectable for one in found if one.detectable]))
+        before, after = case.truth()
+        low, high = (middle, high) if after - before < stated else (low, middle)
+    return (case, stated) if high < most else None
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--trials", type=int, default=2000)
+    parser.add_argument("--trials", type=int, default=2000, help="of each case, in all rounds")
+    parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--resamples", type=int, default=1000)
     parser.add_argument("--only", nargs="+", default=[""], help="cases whose names begin so")
     parser.add_argument("--sizes", type=int, nargs="+", default=list(SIZES))
     parser.add_argument("--out", type=Path, default=RESULT)
     given = parser.parse_args()
+    each, resamples = given.trials // given.rounds, given.resamples
+    chosen = {n: make for n, make in cases().items() if n.startswith(tuple(given.only))}
+    found: dict[tuple[str, int], list[Sample]] = {}
     result: dict[str, Any] = {
         "what": "coverage and size of paired comparisons",
-        "trials": given.trials,
-        "resamples": given.resamples,
+        "resamples": resamples,
         "rows": {},
     }
-    for name, row in rows(given.trials, given.resamples, given.only, given.sizes):
-        result["rows"][name] = row
-        for n, one in row.items():
-            shown = (f"{'-' if v is None else format(v, '.3f'):>9}" for v in one.values())
-            print(name.ljust(40), n.rjust(4), *shown, flush=True)
+    started = time.process_time()
+    for turn in range(given.rounds):
+        for name, make in chosen.items():
+            case, result["rows"][name] = make(), {}
+            for items in OF_A_TASK if isinstance(case, Tasks) else given.sizes:
+                own = found.setdefault((name, items), [])
+                own += drawn(case, name, items, trials(name, items, each), resamples, turn)
+                row = result["rows"][name][str(items)] = measured(own, case.truth())
+                shown = (f"{'-' if v is None else format(v, '.3f'):>9}" for v in row.values())
+                print(name.ljust(40), str(items).rjust(4), *shown, flush=True)
+        if given.only == [""]:
+            _add_families(result, max(1, each // 10), resamples, turn)
+            _add_power(result, each, resamples, turn)
+        result["processor_seconds"] = round(time.process_time() - started)
         given.out.write_text(json.dumps(result | machine(), indent=1) + "\n", encoding="utf-8")
+
+
+def _add_families(result: dict[str, Any], trials: int, resamples: int, turn: int) -> None:
+    for name, case in families().items():
+        for tests in _TESTS:
+            for items in (20, 100):
+                key = f"{name}, {tests} tests of {items} items"
+                row = result.setdefault("families", {}).setdefault(key, {"trials": 0, "alarms": 0})
+                row["trials"] += trials
+                row["alarms"] += false_alarms(case, key, tests, items, trials, resamples, turn)
+
+
+def _add_power(result: dict[str, Any], trials: int, resamples: int, turn: int) -> None:
+    for name in POWERS:
+        for items in SIZES:
+            made = _detectable(name, items, resamples)
+            if made is None:
+                continue
+            case, stated = made
+            tests = drawn(case, name, items, trials, resamples, turn)
+            row = result.setdefault("power", {}).setdefault(
+                f"{name}, {items} items", {"detectable": round(stated, 4), "trials": 0, "found": 0}
+            )
+            row["trials"] += trials
+            row["found"] += sum(
+                one.p < 0.05 and not one.change[1] <= 0 <= one.change[2] for one in tests
+            )
+
+
+_detectable = cache(detectable)
 
 
 if __name__ == "__main__":

@@ -27,6 +27,9 @@ class Bar(Protocol):
     def advance(self, count: float = 1, **fields: str) -> None:
         """Move by `count` units and show the fields, for instance loss="1.23"."""
 
+    def known(self, count: float) -> None:
+        """Move by `count` units that were done before: they say nothing of the time left."""
+
     def show(self, **fields: str) -> None:
         """Show fields that are rare enough to get their own line in a log."""
 
@@ -154,6 +157,9 @@ class _Silent:
     def advance(self, count: float = 1, **fields: str) -> None:
         pass
 
+    def known(self, count: float) -> None:
+        pass
+
     def show(self, **fields: str) -> None:
         pass
 
@@ -166,7 +172,7 @@ class _Lines:
     ) -> None:
         self.description, self.total, self.unit = description, total, unit
         self.every, self.say = every, say
-        self.done = 0.0
+        self.done = self.before = 0.0
         self.fields: dict[str, str] = {}
         self.started = self.printed = time.monotonic()
         self.told = 0.0  # `done` when the last line was printed
@@ -176,6 +182,10 @@ class _Lines:
         self.fields.update(fields)
         if time.monotonic() - self.printed >= self.every:
             self.say(self.line())
+
+    def known(self, count: float) -> None:
+        self.done += count
+        self.before += count
 
     def show(self, **fields: str) -> None:
         self.fields.update(fields)
@@ -192,7 +202,8 @@ class _Lines:
     def line(self) -> str:
         self.printed, self.told = time.monotonic(), self.done
         elapsed = self.printed - self.started
-        left = elapsed * (self.total - self.done) / self.done if self.done else 0.0
+        here = self.done - self.before
+        left = elapsed * (self.total - self.done) / here if here else 0.0
         shown = "".join(f"  {key} {value}" for key, value in self.fields.items())
         return (
             f"{self.description}: {self.done:.0f}/{self.total:.0f} {self.unit}{shown}"
@@ -238,6 +249,9 @@ class _Live:
         self.fields.update(fields)
         shown = "  ".join(f"{key} {value}" for key, value in self.fields.items())
         self.progress.update(self.task, advance=count, shown=shown)
+
+    def known(self, count: float) -> None:
+        self.advance(count)  # rich leaves the first one out of its speed
 
     def show(self, **fields: str) -> None:
         self.advance(0, **fields)

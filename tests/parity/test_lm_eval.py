@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -52,9 +53,33 @@ def test_writing(models: tuple[Any, Any]) -> None:
     assert ours == theirs
 
 
+@pytest.mark.parametrize("template", ["texts", "parts", "no system"])
+def test_chats_are_written_as_templates_take_them(
+    tiny_model_folder: Path, tmp_path: Path, template: str
+) -> None:
+    folder = shutil.copytree(tiny_model_folder, tmp_path / "model")
+    content = "m.content[0].text" if template == "parts" else "m.content"
+    refusal = "{{ raise_exception('no system') }}" if template == "no system" else ""
+    (folder / "chat_template.jinja").write_text(
+        f"{{% for m in messages %}}{{% if m.role == 'system' %}}{refusal}{{% endif %}}"
+        f"[{{{{ m.role }}}}] {{{{ {content} }}}};{{% endfor %}}"
+        "{% if add_generation_prompt %}[assistant]{% endif %}"
+    )
+    model = BruleeLM(str(folder), precision="float32")
+    chat = [{"role": "system", "content": "Short."}, {"role": "user", "content": "Why?"}]
+    told = "[user] Short.\n\nWhy?;" if refusal else "[system] Short.;[user] Why?;"
+    assert model.apply_chat_template(chat) == f"{told}[assistant]"
+    chat.append({"role": "assistant", "content": "The answer is"})
+    begun = model.apply_chat_template(chat, add_generation_prompt=False)
+    assert begun == f"{told}[assistant] The answer is"
+    (folder / "chat_template.jinja").unlink()
+    with pytest.raises(InputError, match="has no chat template; leave it out"):
+        BruleeLM(str(folder), precision="float32").apply_chat_template(chat)
+
+
 def test_an_unknown_setting_is_refused(models: tuple[Any, Any]) -> None:
-    request = _asked("generate_until", [("a", {"until": ["e"], "top_k": 4})])
-    with pytest.raises(InputError, match="top_k"):
+    request = _asked("generate_until", [("a", {"until": ["e"], "typical_p": 0.9})])
+    with pytest.raises(InputError, match="typical_p"):
         models[0].generate_until(request)
 
 

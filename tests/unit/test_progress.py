@@ -71,6 +71,27 @@ def test_what_is_rare_has_a_line_in_a_log_and_the_end_is_told_once(
     assert line.startswith("Training: 2/2 steps  loss 1.1  validation 0.9  ")
 
 
+@pytest.mark.parametrize("terminal", [False, True])
+def test_what_was_done_before_says_nothing_of_the_time_left(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    drawn: None,
+    terminal: bool,
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr("rich.console.monotonic", lambda: clock[0])
+    monkeypatch.setattr("brulee.progress.time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
+    with progress.bar("Training", 100, "steps") as bar:
+        bar.known(90)
+        for _ in range(2):
+            clock[0] += 60
+            bar.advance()
+    shown = capsys.readouterr().err
+    assert "92/100" in shown
+    assert ("0:08:00" if terminal else "480 s left") in shown
+
+
 @pytest.mark.parametrize("columns", [80, 120])
 def test_a_terminal_cuts_no_number_of_a_training(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], columns: int

@@ -43,10 +43,17 @@ class Rendering:
             self._template = source = _TODAY.sub(functools.partial(_written_out, day), source)
         self.changes = _TODAYS in str(source)  # at midnight
 
-    def __call__(self, messages: Sequence[Mapping[str, Any]], tools: str, generate: bool) -> str:
+    def __call__(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        tools: str,
+        generate: bool,
+        going_on: bool = False,
+    ) -> str:
         """The text of messages and tools (JSON text), with or without a generation prompt.
 
-        Raises FramingError for what the template refuses.
+        With `going_on` it ends inside the last message. Raises FramingError for what the template
+        refuses.
         """
         if self._system and messages[0]["role"] != "system":
             messages = [{"role": "system", "content": self._system}, *messages]
@@ -54,7 +61,7 @@ class Rendering:
             system, first, *rest = messages
             messages = [{**first, "content": f"{system['content']}\n\n{first['content']}"}, *rest]
         try:
-            return self._written(messages, tools, generate=generate)
+            return self._written(messages, tools, generate=generate, going_on=going_on)
         except (TemplateError, *FAILURES) as error:
             roles = ", ".join(m["role"] for m in messages)
             if tools or any(CALLS in m for m in messages):
@@ -68,13 +75,19 @@ class Rendering:
             ) from None
 
     def _written(
-        self, messages: Sequence[Mapping[str, Any]], tools: str = "", *, generate: bool
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        tools: str = "",
+        *,
+        generate: bool,
+        going_on: bool = False,
     ) -> str:
         text = self._tokenizer.apply_chat_template(
             [_in_parts(m) if self._takes_parts else dict(m) for m in messages],
             tools=json.loads(tools) if tools else None,
             tokenize=False,
             add_generation_prompt=generate,
+            continue_final_message=going_on,
             chat_template=self._template,
         )
         return str(text)

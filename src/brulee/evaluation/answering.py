@@ -119,7 +119,7 @@ def _written_answers(put: _Put, metrics: Sequence[Metric], sampling: Sampling) -
         bar(put.title, total=len(put.items), unit="items") as progress,
         put.file.open("a", encoding="utf-8") as out,
     ):
-        progress.advance(len(put.items) - len(open_at))
+        progress.known(len(put.items) - len(open_at))
 
         def done(i: int, ids: list[int]) -> None:
             at = open_at[i]
@@ -170,18 +170,20 @@ def _ranked_answers(put: _Put, metrics: Sequence[Ranked]) -> list[Answer]:
             progress.advance()
 
         wave: dict[int, list[Encoded]] = {}
-        held = 0
+        held = before = 0
         for at, item in enumerate(put.items):
             requests = _requests(put, item)
             digests.append(_digest_of_choices(requests))
             if digests[at] in known:
-                progress.advance()
+                before += 1
                 continue
             wave[at] = requests
             held += sum(len(one.ids) for one in requests)
             if held >= WAVE_TOKENS:
+                progress.known(before)
                 _rank(put.engine, wave, done)
-                wave, held = {}, 0
+                wave, held, before = {}, 0, 0
+        progress.known(before)
         _rank(put.engine, wave, done)
     return [
         _chosen(item, known[digest], metrics, put.task, digest)

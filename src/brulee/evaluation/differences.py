@@ -74,9 +74,11 @@ def of_scores(
         # A correlation is the same without any one item, too, if few or none have the other label.
         if labels and (differing or confusions.absent(sides[0]).any()):
             low, high = max(-most, min(low, value - half)), min(most, max(high, value + half))
+    elif count > 1 and by_error:
+        low, high = max(-most, value - half), min(most, value + half)
     elif count > 1 and distances.is_distance(reduce, statistics, len(sides[0])):
         low, high = distances.change_bounds(before, after, reduce, resamples, _LEVEL)
-    elif count > 1 and (count < resampling.FEW or by_error):
+    elif 1 < count < resampling.FEW:
         low, high = max(-most, value - half), min(most, value + half)
     else:
         differences_B = _paired_bootstrap(before, after, reduce, resamples, seed)

@@ -18,7 +18,7 @@ from brulee.evaluation import resampling, shares
 from brulee.evaluation.base import Array
 from brulee.evaluation.resampling import Reduce, Units
 
-_HALVINGS: Final = 30
+_HALVINGS: Final = 16  # resampling is not more exact than 1e-4
 _DOUBLINGS: Final = 12
 
 
@@ -37,25 +37,7 @@ def bounds(drawn: Units, reduce: Reduce, resamples: int, level: float) -> tuple[
     observed mean statistics, scaled down or up: would these, with the noise that resampling shows,
     often have given a score as large, or as small, as the observed one?
     """
-    items, count = float(drawn.sizes.sum()), len(drawn.sizes)
-    mean_S = drawn.sums.sum(0) / items
-    found = float(reduce(mean_S, items))
-    # Resampling underestimates the noise of few units: see `resampling.drawn_bounds`.
-    wider = resampling.t_quantile(count, level) / shares.normal(level)
-    noise_BS = _noise(drawn, mean_S, resamples) * wider * math.sqrt(count / (count - 1))
-    beyond = (1 - level) / 2 * resamples
-
-    def scores(stretch: float) -> Array:
-        return reduce(stretch * mean_S + noise_BS, items)
-
-    def too_short(stretch: float) -> bool:
-        return int((scores(stretch) >= found - resampling.TIE).sum()) <= beyond
-
-    def long_enough(stretch: float) -> bool:
-        return int((scores(stretch) <= found + resampling.TIE).sum()) <= beyond
-
-    low = _first(lambda stretch: not too_short(stretch))
-    return min(1.0, low) * found, max(1.0, _first(long_enough)) * found
+    return _Side(drawn, reduce, resamples).bounds(level)
 
 
 def change_bounds(
@@ -67,29 +49,56 @@ def change_bounds(
     direction. The bounds reach the jackknife's standard error times t from the observed difference
     and from the one of median-unbiased scores (Andrews 1993, "Exactly median-unbiased estimation of
     first order autoregressive/unit root models", has the method: the value under which a score as
-    large as the observed one is as likely as a smaller one).
+    large as the observed one is as likely as a smaller one). If one side may be 0 by its own
+    bounds, they hold the change in which it is 0 and the other side at its upper bound: of two
+    items a bin, more than half of an error may be chance's.
     """
-    sides = (before, after)
-    items, count = float(before.sizes.sum()), len(before.sizes)
-    found = [float(reduce(side.sums.sum(0) / items, items)) for side in sides]
-    even = [_median_unbiased(side, reduce, resamples) for side in sides]
+    sides = [_Side(drawn, reduce, resamples) for drawn in (before, after)]
+    even = [side.median_unbiased() for side in sides]
     pulls_C = resampling.pulls(after, reduce) - resampling.pulls(before, reduce)
-    half = resampling.t_quantile(count, level) * resampling.spread(pulls_C)
-    ends = found[1] - found[0], even[1] - even[0]
-    return min(ends) - half, max(ends) + half
+    half = resampling.t_quantile(len(before.sizes), level) * resampling.spread(pulls_C)
+    ends = sides[1].score - sides[0].score, even[1] - even[0]
+    (least_before, most_before), (least_after, most_after) = (side.bounds(level) for side in sides)
+    low, high = min(ends) - half, max(ends) + half
+    low = min(low, -most_before) if least_after == 0 else low
+    return low, max(high, most_after) if least_before == 0 else high
 
 
-def _median_unbiased(drawn: Units, reduce: Reduce, resamples: int) -> float:
-    """The true score under which resampling's noise gives the observed one at its median."""
-    items, count = float(drawn.sizes.sum()), len(drawn.sizes)
-    mean_S = drawn.sums.sum(0) / items
-    found = float(reduce(mean_S, items))
-    noise_BS = _noise(drawn, mean_S, resamples) * math.sqrt(count / (count - 1))
+class _Side:
+    """A score of some units, and what it would be if their mean were shorter or longer."""
 
-    def large_enough(stretch: float) -> bool:
-        return float(np.median(reduce(stretch * mean_S + noise_BS, items))) >= found
+    def __init__(self, drawn: Units, reduce: Reduce, resamples: int) -> None:
+        self._reduce, self._items = reduce, float(drawn.sizes.sum())
+        self._mean_S = drawn.sums.sum(0) / self._items
+        self._noise_BS = _noise(drawn, self._mean_S, resamples)
+        self._count = len(drawn.sizes)
+        self.score = float(reduce(self._mean_S, self._items))
 
-    return min(1.0, _first(large_enough)) * found
+    def bounds(self, level: float) -> tuple[float, float]:
+        """See `bounds`."""
+        # Resampling underestimates the noise of few units: see `resampling.drawn_bounds`.
+        wider = resampling.t_quantile(self._count, level) / shares.normal(level)
+        scores = self._scores(wider)
+        beyond = (1 - level) / 2 * len(self._noise_BS)
+
+        def long_enough(stretch: float) -> bool:
+            return int((scores(stretch) >= self.score - resampling.TIE).sum()) > beyond
+
+        def too_long(stretch: float) -> bool:
+            return int((scores(stretch) <= self.score + resampling.TIE).sum()) <= beyond
+
+        low, high = _first(long_enough), _first(too_long)
+        return min(1.0, low) * self.score, max(1.0, high) * self.score
+
+    def median_unbiased(self) -> float:
+        """The true score under which resampling's noise gives the observed one at its median."""
+        scores = self._scores(1.0)
+        found = _first(lambda stretch: float(np.median(scores(stretch))) >= self.score)
+        return min(1.0, found) * self.score
+
+    def _scores(self, wider: float) -> Callable[[float], Array]:
+        noise_BS = self._noise_BS * wider * math.sqrt(self._count / (self._count - 1))
+        return lambda stretch: self._reduce(stretch * self._mean_S + noise_BS, self._items)
 
 
 def _noise(drawn: Units, mean_S: Array, resamples: int) -> Array:

@@ -17,6 +17,7 @@ import torch
 from lm_eval.api.model import TemplateLM
 from lm_eval.api.registry import model_registry, register_model
 
+from brulee.data.chat_rendering import Rendering
 from brulee.data.encoding import Encoded
 from brulee.errors import BruleeError, InputError
 from brulee.inference.engine import Likelihood
@@ -54,6 +55,7 @@ class BruleeLM(TemplateLM):  # type: ignore[misc]
         self.engine = self._session.engine
         self.tokenizer = self._session.base.tokenizer
         self.backend = self._session.base.kind
+        self._rendering = Rendering(self.tokenizer, self._session.encoder.system)
         self._prefix = list(self._session.encoder.prefix_ids)
         limit = context_length(self.engine.model) or WINDOW
         reserved = self._session.attached.reserved if self._session.attached else 0
@@ -87,14 +89,17 @@ class BruleeLM(TemplateLM):  # type: ignore[misc]
     def apply_chat_template(
         self, chat_history: Sequence[Mapping[str, str]], add_generation_prompt: bool = True
     ) -> str:
-        """A conversation rendered with the model's chat template."""
-        text = self.tokenizer.apply_chat_template(
-            list(chat_history),
-            tokenize=False,
-            add_generation_prompt=add_generation_prompt,
-            continue_final_message=not add_generation_prompt,
-        )
-        return str(text)
+        """A conversation as in training: up to the next answer, or to go on with the last message.
+
+        Raises InputError for a model without a chat template, or for what the template refuses.
+        """
+        if not self.tokenizer.chat_template:
+            raise InputError(
+                f"--apply_chat_template: {self._session.base.name!r} has no chat template; leave "
+                "it out."
+            )
+        going_on = not add_generation_prompt
+        return self._rendering(chat_history, "", add_generation_prompt, going_on)
 
     def loglikelihood_rolling(
         self, requests: Sequence[Any], disable_tqdm: bool = False

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
@@ -67,8 +67,11 @@ def score(sums: Array, sizes: Array, reduce: Reduce) -> Array:
 
 def inside(stats_NS: Array, reduce: Reduce) -> bool:
     """Whether every single item scores between 0 and 1."""
-    alone = reduce(stats_NS, 1.0)
-    return bool(((alone >= 0) & (alone <= 1)).all())
+    return _within(reduce(stats_NS, 1.0))
+
+
+def _within(scores: Array) -> bool:
+    return bool(((scores >= 0) & (scores <= 1)).all())
 
 
 def span(reduce: Reduce, *sides_NS: Array) -> tuple[float, float] | None:
@@ -80,17 +83,23 @@ def span(reduce: Reduce, *sides_NS: Array) -> tuple[float, float] | None:
     """
     if _is_clipped(reduce, sides_NS[0]):
         return -1.0, 1.0
-    if not all(inside(side, reduce) for side in sides_NS):
-        return None
     alone = [reduce(side, 1.0) for side in sides_NS]
+    if not all(map(_within, alone)):
+        return None
     if any(one.any() for one in alone):
         return 0.0, 1.0
-    statistics = sides_NS[0].shape[1]
-    rng = np.random.default_rng(0)
-    tried = rng.dirichlet(np.ones(statistics), _TRIED) if statistics > 1 else np.array([[-0.5]])
+    tried = _mixes(sides_NS[0].shape[1])
     with np.errstate(all="ignore"):  # a mix that no item has may have no defined score
         negative = bool((reduce(tried, float(len(sides_NS[0]))) < 0).any())
     return (-1.0 if negative else 0.0), 1.0
+
+
+@cache
+def _mixes(statistics: int) -> Array:
+    """Mixes of so many statistics: (T, S)."""
+    if statistics == 1:
+        return np.array([[-0.5]])
+    return np.random.default_rng(0).dirichlet(np.ones(statistics), _TRIED)
 
 
 def _is_clipped(reduce: Reduce, stats_NS: Array) -> bool:

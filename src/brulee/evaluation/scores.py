@@ -14,6 +14,7 @@ import numpy as np
 
 from brulee.evaluation.answers import Answer, clusters, units
 from brulee.evaluation.averages import Part, average
+from brulee.evaluation.base import Array
 from brulee.evaluation.resampling import TIE
 from brulee.evaluation.shares import is_share
 from brulee.evaluation.stats import Interval, bounds, resampled
@@ -69,6 +70,11 @@ def of_the_first(average: Aggregate, items: int) -> Aggregate:
     return replace(average, label=label, first=items)
 
 
+def by_chance(value: float, chance_B: Array) -> bool:
+    """Whether chance alone often scores as much, so that the bounds begin at 0."""
+    return float((chance_B >= value - TIE).mean()) > _BY_CHANCE
+
+
 def _aggregate(
     task: str, metric: str, label: str, found: Interval, tasks: int, of: int
 ) -> Aggregate:
@@ -94,7 +100,7 @@ def _scored(task: SuiteTask, answers: Sequence[Answer], key: str, resamples: int
     value = float(reduce(stats_NS.mean(axis=0), float(len(stats_NS))))
     low, high = bounds(stats_NS, reduce, draws_B, of)
     chance_B = task.by_chance(key, stats_NS, resamples)
-    if chance_B is not None and float((chance_B >= value - TIE).mean()) > _BY_CHANCE:
+    if chance_B is not None and by_chance(value, chance_B):
         low = 0.0
     found = Interval(value, low, high, len(stats_NS))
     return Scored(found, stats_NS, draws_B, units(answers), is_share(reduce, stats_NS))

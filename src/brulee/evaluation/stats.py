@@ -129,7 +129,11 @@ def _bounds(
         return min(low for low, _ in alike), max(high for _, high in alike)
     pulls_C = resampling.pulls(drawn, reduce)
     if span and (differences.alike(pulls_C) or (signed and count == 1)):
-        return shares.of_alike(value, count, span, level)
+        low, high = shares.of_alike(value, count, span, level)
+        if labels:  # all right: still, of a rare label few items are
+            other = confusions.unvaried_bounds(value, stats_NS, count, reduce, level)
+            low, high = min(low, other[0]), max(high, other[1])
+        return low, high
     if labels:
         low, high = confusions.bounds(drawn, reduce, level)
         low, high = min(low, value), max(high, value)

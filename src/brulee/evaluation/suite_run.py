@@ -57,7 +57,7 @@ def answer(
         bar(title, total=len(asked), unit="items") as progress,
         file.open("a", encoding="utf-8") as out,
     ):
-        progress.advance(len(asked) - len(waiting))
+        progress.known(len(asked) - len(waiting))
 
         def done(one: Asked, reply: Reply) -> None:
             known[one.digest] = reply

@@ -47,7 +47,7 @@ def read_texts(
         bar(title, total=len(items), unit="texts") as progress,
         file.open("a", encoding="utf-8") as out,
     ):
-        progress.advance(len(items) - len(waiting))
+        progress.known(len(items) - len(waiting))
 
         def done(i: int, found: Likelihood) -> None:
             at = waiting[i]

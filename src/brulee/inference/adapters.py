@@ -47,10 +47,12 @@ class Adapters:
     requests: bitwise on a CPU in fp32, up to rounding for an encoder-decoder.
     """
 
-    def __init__(self, base: Base, record: Mapping[str, Any] | None = None) -> None:
-        """`record` is the brulee.json of a base that was fully fine-tuned."""
+    def __init__(
+        self, base: Base, record: Mapping[str, Any] | None = None, given: bool = False
+    ) -> None:
+        """`record` is the brulee.json of a base that was fully fine-tuned; `given` as in `Swap`."""
         self.base = base
-        self._swap = Swap(base)
+        self._swap = Swap(base, given)
         plain = session_of(base, None, record or {}, base.folder)
         self._sessions: dict[str | None, Session] = {None: plain}
         self.engine = MixedEngine(self._swap, plain.engine)
@@ -255,7 +257,9 @@ def open_adapters(
     found = {name: open_adapter(locate_adapter(os.fspath(t))) for name, t in targets.items()}
     loading = loading_for(found, languages)
     source, revision = next(iter(found.values())).named_base(base)
-    held = Adapters(load_base(source, dtype, where, revision, **loading))
+    held = Adapters(
+        load_base(source, dtype, where, revision, **loading), given=languages is not None
+    )
     for name, target in targets.items():
         held.add(name, target)
     return held
@@ -285,9 +289,21 @@ def loading_for(
                 "load only adapters of one precision together."
             )
         one, other = found[first].rope_scaling, found[name].rope_scaling
-        named = f"adapter {first!r}", f"adapter {name!r}"
-        check_alike(one, other, *named)
-        languages.check_alike(found[first].languages, found[name].languages, *named)
+        check_alike(one, other, f"adapter {first!r}", f"adapter {name!r}")
     tokens = shared_tokens({name: one.tokens for name, one in found.items()})
-    own = languages.chosen(found[first].languages, between, f"adapter {first!r}")
-    return {**found[first].loading, "tokens": tokens, "languages": own}
+    return {**found[first].loading, "tokens": tokens, "languages": _between(found, between)}
+
+
+def _between(
+    found: Mapping[str, Adapter], given: Mapping[str, str] | None
+) -> Mapping[str, str] | None:
+    """The languages that are given, else those of the adapters that say theirs."""
+    told = {name: one.languages for name, one in found.items() if one.says_languages(given)}
+    if given is not None:
+        for name, own in told.items():
+            languages.chosen(own, given, f"adapter {name!r}")
+        return given
+    first = next(iter(told), "")
+    for name, own in told.items():
+        languages.check_alike(told[first], own, f"adapter {first!r}", f"adapter {name!r}")
+    return told.get(first)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -47,6 +47,12 @@ def of_byt5(piece: str) -> bytes:
     return bytes([ord(piece)]) if len(piece) == 1 and ord(piece) < 256 else b""
 
 
+def of_signs(bytes_of: Mapping[str, int], piece: str) -> bytes:
+    """The bytes of a byte-level token, by its signs; a piece with any other is written as it is."""
+    found = [bytes_of.get(sign) for sign in piece]
+    return piece.encode() if None in found else bytes(byte for byte in found if byte is not None)
+
+
 def _reader(tokenizer: PreTrainedTokenizerBase) -> Callable[[int, str], bytes]:
     """What reads the bytes of an id and its piece, by how the tokenizer decodes."""
     if type(tokenizer).__name__ == "ByT5Tokenizer":
@@ -58,7 +64,7 @@ def _reader(tokenizer: PreTrainedTokenizerBase) -> Callable[[int, str], bytes]:
         from transformers.convert_slow_tokenizer import bytes_to_unicode
 
         bytes_of = {sign: byte for byte, sign in bytes_to_unicode().items()}
-        return lambda _, piece: bytes(bytes_of[sign] for sign in piece)
+        return lambda _, piece: of_signs(bytes_of, piece)
     if json.dumps(_SPACE) in how or '"Metaspace"' in how:
         return lambda _, piece: of_piece(piece)
     return lambda token, _: str(tokenizer.decode([token])).encode()

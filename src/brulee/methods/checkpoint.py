@@ -93,6 +93,14 @@ class Adapter:
         found = self.record.get("base", {}).get("languages")
         return None if found is None else dict(found)
 
+    def says_languages(self, given: Mapping[str, str] | None) -> bool:
+        """Whether it has to translate as it was trained.
+
+        One of another tool does not say how that was, and one that names no languages was trained
+        between those of its base's files, unless others are `given` by the user.
+        """
+        return self.languages is not None or (bool(self.record) and given is None)
+
     @property
     def loading(self) -> dict[str, Any]:
         """The arguments of `load_base` with which its base is as in training."""

@@ -46,11 +46,12 @@ class AdapterView:
 class Swap:
     """Named adapters over one base, for inference; `base` computes with the active one.
 
-    Until `close`, the base's parameters are frozen; nothing else may be attached to it.
+    Until `close`, the base's parameters are frozen; nothing else may be attached to it. `given`:
+    the user gave the base its languages, which then are also those of adapters that name none.
     """
 
-    def __init__(self, base: Base) -> None:
-        self._plain = base
+    def __init__(self, base: Base, given: bool = False) -> None:
+        self._plain, self._given = base, base.languages if given else None
         self._thaw = freeze(base.model)
         self.pattern = view_of(
             base.model
@@ -120,7 +121,7 @@ class Swap:
         """
         mine, whose = self._plain.rope_scaling, f"the loaded base {self._plain.name!r}"
         check_alike(adapter.rope_scaling, mine, str(adapter.folder), whose)
-        if adapter.record:  # else nobody said between which languages it was trained
+        if adapter.says_languages(self._given):
             own = self._plain.languages
             languages.check_alike(adapter.languages, own, str(adapter.folder), whose)
         with self._nothing_in_force():

@@ -69,8 +69,9 @@ def _read(where: Path | str, name: str, **more: Any) -> PretrainedConfig:
 
 def model_name(recipe: Recipe) -> str:
     """The base's name for readers of configurations, with paths resolved by the recipe."""
-    path = recipe.source.resolve(recipe.base.name)
-    return str(path) if path.exists() else recipe.base.name
+    name = recipe.base.name
+    path = recipe.source.resolve(name)
+    return str(path) if name != "bundled" and path.exists() else name
 
 
 def within_context(recipe: Recipe) -> Recipe:

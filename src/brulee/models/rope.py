@@ -73,7 +73,7 @@ def longest(config: PretrainedConfig) -> int | None:
     `dynamic` scaling keeps the original number in the configuration.
     """
     limit = getattr(config, "max_position_embeddings", None)
-    if not limit:
+    if not limit or limit < 0:  # -1 in XLNet
         return None
     parts = _scalings(getattr(config, "rope_parameters", None) or {})
     factors = [p.get("factor") for p in parts if p.get("rope_type") == "dynamic"]

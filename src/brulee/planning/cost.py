@@ -37,8 +37,8 @@ class Saves:
 
     @property
     def most(self) -> int:
-        """The peak number: the oldest is deleted after the newest is complete."""
-        return min(self.keep + 1, self.written) + self.best
+        """The peak number: the oldest is deleted after the newest is complete, also of the best."""
+        return min(self.keep + 1, self.written) + 2 * self.best
 
 
 def cost(

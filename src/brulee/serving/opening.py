@@ -46,10 +46,10 @@ def open_served(
     folders = {name: folder} if folder is not None else {}
     folders |= {name: locate_adapter(place) for name, place in adapters.items()}
     found = {name: open_adapter(place) for name, place in folders.items()}
-    loading = loading_for(found, languages)
+    loading, given = loading_for(found, languages), languages is not None
     if folder is not None:
         source, revision = found[name].named_base(base)
-        held = Adapters(load_base(source, dtype, where, revision, **loading))
+        held = Adapters(load_base(source, dtype, where, revision, **loading), given=given)
         return Opened(held, called(source), folders)
     if base is not None:
         raise InputError(
@@ -58,7 +58,7 @@ def open_served(
     model = Path(target) / "model" if _is_tuned_whole(target) else Path(target)
     loaded = load_base(str(model), dtype, where, **loading)
     check_whole(model, loaded)
-    return Opened(Adapters(loaded, read_record(model)), called(target), folders)
+    return Opened(Adapters(loaded, read_record(model), given), called(target), folders)
 
 
 def called(source: str) -> str:

@@ -50,8 +50,9 @@ def save(
     state: dict[str, Any],
     keep: int,
     world: World = ALONE,
+    spared: int | None = None,
 ) -> None:
-    """Write checkpoint `step-N`, then delete all but the newest `keep`.
+    """Write checkpoint `step-N`, then delete all but the newest `keep`, and that of step `spared`.
 
     All processes must call it; one writes. Raises OSError if the disk is full or read-only; older
     checkpoints then remain.
@@ -61,7 +62,7 @@ def save(
     moments = whole(_moments(parameters, optimizer), world) | _random(parameters, world)
     if world.writes:
         _write_checkpoint(root, step, weights, moments, state)
-        _drop(root, step, keep)
+        drop(root, step, keep, spared)
     world.wait()
 
 
@@ -72,19 +73,40 @@ def newest(root: Path, like: Mapping[str, Any] | None = None) -> Checkpoint | No
     and for a file in the place of a checkpoint's folder.
     """
     for folder in _folders(root):
-        if not folder.is_dir():
-            raise InputError(
-                f"{folder}: a file, where the folder of a checkpoint would be; move it elsewhere."
-            )
-        seal = folder / "state.json"
-        try:
-            state = json.loads(seal.read_text())
-        except (FileNotFoundError, ValueError):
-            continue
-        _check_keys(seal, {"step": 0, "sha256": {}, **(like or {})}, state)
-        if _whole(folder, state["sha256"]):
-            return Checkpoint(folder, state["step"], state)
+        if (found := _read(folder, like or {})) is not None:
+            return found
     return None
+
+
+def of_step(root: Path, step: int) -> Checkpoint | None:
+    """The complete checkpoint of a step, if there is one. Raises InputError as `newest` does."""
+    folder = root / f"step-{step}"
+    return _read(folder, {}) if folder.exists() else None
+
+
+def drop(root: Path, step: int, keep: int, spared: int | None = None) -> None:
+    """Delete all but the newest `keep` checkpoints up to a step, and that of step `spared`."""
+    # Later ones are incomplete, otherwise training would have resumed from them.
+    kept = [folder for folder in _folders(root) if _step(folder) <= step][:keep]
+    for folder in _folders(root):
+        if folder not in kept and _step(folder) != spared:
+            shutil.rmtree(folder)
+
+
+def _read(folder: Path, like: Mapping[str, Any]) -> Checkpoint | None:
+    """The checkpoint in a folder; None if it is incomplete."""
+    if not folder.is_dir():
+        raise InputError(
+            f"{folder}: a file, where the folder of a checkpoint would be; move it elsewhere."
+        )
+    seal = folder / "state.json"
+    try:
+        state = json.loads(seal.read_text())
+    except (FileNotFoundError, ValueError):
+        return None
+    _check_keys(seal, {"step": 0, "sha256": {}, **like}, state)
+    whole = _whole(folder, state["sha256"])
+    return Checkpoint(folder, state["step"], state) if whole else None
 
 
 def _whole(folder: Path, digests: Mapping[str, str]) -> bool:
@@ -183,14 +205,6 @@ def _write_checkpoint(
         aside.rename(final)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
-
-
-def _drop(root: Path, step: int, keep: int) -> None:
-    # Later ones are incomplete, otherwise training would have resumed from them.
-    kept = [folder for folder in _folders(root) if _step(folder) <= step][:keep]
-    for folder in _folders(root):
-        if folder not in kept:
-            shutil.rmtree(folder)
 
 
 def _part(stored: torch.Tensor, parameter: torch.nn.Parameter) -> torch.Tensor:

@@ -131,6 +131,7 @@ class Trainer:
         self.validated: Callable[[int, float], None] | None = None
         self._resume_line = ""
         self._saved = 0  # the step of the newest checkpoint
+        self._saved_best = 0  # the best step as that checkpoint has it
         self._early = self._stop = False
 
     @property
@@ -162,7 +163,7 @@ class Trainer:
             bar("Training", total=self.steps, unit="steps") as progress,
             handling_signals(self._ask_to_stop, signal.SIGINT, signal.SIGTERM),
         ):
-            progress.advance(self.step)
+            progress.known(self.step)
             while not self.done:
                 with self.passes.boundary():
                     stop = self._one_step(progress)
@@ -294,7 +295,8 @@ class Trainer:
             self.validated(self.step, loss)
         better = self.best.see(self.step, loss)
         if better and self.spec.keep_best:
-            self._write(self.folder / "checkpoints" / "best", keep=1)
+            # A resumed training goes on from the newest checkpoint, with its best step.
+            self._write(self._bests, keep=1, spared=self._saved_best)
         if self.spec.patience is not None and self.best.waited >= self.spec.patience:
             self._early = True
             self.recorder.said(
@@ -320,12 +322,11 @@ class Trainer:
                 best = self.best.step
                 note(f"kept step {self.step}, the last; train.keep_best keeps step {best}")
             return self.step
-        found = checkpoint.newest(self.folder / "checkpoints" / "best")
-        if found is None or found.step != self.best.step:
+        found = checkpoint.of_step(self._bests, self.best.step)
+        if found is None:
             raise StoppedError(
-                f"{self.folder / 'checkpoints' / 'best'}: the checkpoint of step "
-                f"{self.best.step}, which validated best, is damaged or missing. Start over with "
-                "--fresh."
+                f"{self._bests}: the checkpoint of step {self.best.step}, which validated best, is "
+                "damaged or missing. Start over with --fresh."
             )
         checkpoint.restore_weights(found, self.parameters)
         note(f"kept step {self.best.step} (validation {self.best.loss:.4f})")
@@ -335,15 +336,23 @@ class Trainer:
         if self._saved == self.step:
             return
         self._write(self.folder / "checkpoints", self.spec.keep_checkpoints)
-        self._saved = self.step
+        self._saved, self._saved_best = self.step, self.best.step
+        if self.spec.keep_best and self.world.writes:
+            checkpoint.drop(self._bests, self.best.step, keep=1)
 
-    def _write(self, root: Path, keep: int) -> None:
+    @property
+    def _bests(self) -> Path:
+        """The folder of the checkpoint that validated best."""
+        return self.folder / "checkpoints" / "best"
+
+    def _write(self, root: Path, keep: int, spared: int | None = None) -> None:
         # A step may produce bad weights that only the next one would reveal.
         if not together.all_finite(self.world, self.parameters):
             what = f"step {self.step}: it left weights that are not finite"
             raise diverged(what, self._saved, self.learning_rate)
         state = self._state()
-        checkpoint.save(root, self.step, self.parameters, self.optimizer, state, keep, self.world)
+        written = self.parameters, self.optimizer, state
+        checkpoint.save(root, self.step, *written, keep, self.world, spared)
 
     def _state(self) -> dict[str, Any]:
         """What a checkpoint holds besides tensors."""
@@ -371,6 +380,7 @@ class Trainer:
         self.tokens, self.seconds, self.peak = state["tokens"], state["seconds"], state["peak"]
         self._early = state["early"]
         self.best = Best(**state["best"])
+        self._saved_best = self.best.step
         self.relief.used, self.passes.pass_tokens = state["relieved"], state["pass_tokens"]
         if state["recomputes"]:
             self.passes.recompute()

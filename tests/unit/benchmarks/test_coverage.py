@@ -59,3 +59,63 @@ def test_intervals_hold_the_truth(coverage: ModuleType, case: str, items: int) -
     found = coverage.covered(coverage.cases(1000)[case], items, TRIALS, resamples=500)
     least = LEAST[case, items]
     assert found >= least, f"{case}, {items} items: {found:.1%} of {TRIALS}, not {least:.0%}"
+
+
+def test_a_share_of_simulated_tests_is_counted(script: Callable[[str], ModuleType]) -> None:
+    pairs, samples = script("coverage_pairs"), script("coverage_samples")
+    held = samples.Sample((0.5, 0.4, 0.6), (0.6, 0.5, 0.7), (0.1, 0.05, 0.2), 0.01)
+    missed = samples.Sample((0.5, 0.51, 0.6), (0.6, 0.5, 0.7), (0.2, -0.01, 0.09), 0.2)
+    row = pairs.measured([held, missed, missed, missed], (0.5, 0.6))
+    assert (row["trials"], row["before"], row["after"], row["change"]) == (4, 0.25, 1.0, 0.25)
+    assert (row["low"], row["reported"], row["kept"]) == (1.0, 0.25, 0.75)
+    assert (row["p_below"], row["disagree"]) == (0.25, 0.0)
+
+
+def test_long_cases_have_fewer_trials(script: Callable[[str], ModuleType]) -> None:
+    trials = script("coverage_pairs").trials
+    assert (trials("right or wrong, small", 20, 100), trials("BLEU, same", 20, 100)) == (100, 25)
+    assert (trials("mean of 60 overlaps", 50, 100), trials("BLEU, same", 500, 100)) == (6, 6)
+
+
+def test_a_page_has_the_tables_of_the_results(script: Callable[[str], ModuleType]) -> None:
+    made = script("coverage_tables")
+    held = {
+        "before": 0.94,
+        "after": 0.851,
+        "change": 1.0,
+        "low": 0.975,
+        "kept": 0.02,
+        "trials": 900,
+    }
+    found = {
+        "rows": {name: {"20": held} for name in (*made.SHOWN, "a, 0.02 lost", "mean of 3, small")},
+        "families": {"10 tests": {"trials": 200, "alarms": 9}},
+        "power": {"overlap, 20 items": {"detectable": 0.117, "found": 41, "trials": 50}},
+    }
+    page = "Text.\n\n<!-- coverage: {} -->\n\n| old |\n\nMore.\n"
+    lines = {
+        "coverage": "| ROUGE-1, small | 94 / 85 / 100 |",
+        "averages": "| mean of 3, small | 94 / 85 / 100 |",
+        "less": "| BLEU, small | 20 | after | 85 | 900 |",
+        "guards": "| a, 0.02 lost | 97.5 / 2.0 |",
+        "families": "| 10 tests | 200 | 4.5 |",
+        "power": "| overlap, 20 items | 0.12 | 82 | 50 |",
+    }
+    for name, line in lines.items():
+        new = made.written(page.format(name), found)
+        assert line in new.splitlines()
+        assert "| old |" not in new
+        assert new.startswith("Text.\n\n<!-- coverage")
+        assert new.endswith("|\n\nMore.\n")
+        assert made.written(new, found) == new
+        assert made.written(page.format(name).replace("| old |\n\n", ""), found) == new
+    few = {"before": 0.94, "after": 0.88, "change": 0.88, "trials": 25}
+    assert made.less({"a": {"50": few}}) == []  # may be 95 in a hundred
+
+
+def test_a_false_alarm_is_a_family_that_reports_any_change(
+    script: Callable[[str], ModuleType],
+) -> None:
+    pairs, of = script("coverage_pairs"), script("coverage_populations").answers
+    found = [pairs.false_alarms(of(0.5, 0.0, by), "", 3, 40, 4, 50, 0) for by in (0.5, 0.0)]
+    assert found == [4, 0]

@@ -244,6 +244,16 @@ def test_a_score_of_a_rare_label_is_held_as_often_as_said(
     assert np.mean([one.high - one.low for one in tests]) < 2 * 1.96 * spread
 
 
+def test_right_answers_to_few_items_of_a_label_prove_little_of_others() -> None:
+    """That a resample may lack the label took room away, where it should have given some."""
+    reduce = partial(Matthews(["0", "1"]).reduce, "matthews")
+    rare = interval(np.array([_one_of_six(0, 0)] * 45 + [_one_of_six(1, 1)] * 5), reduce)
+    even = interval(np.array([_one_of_six(0, 0), _one_of_six(1, 1)] * 25), reduce)
+    assert rare.value == even.value == rare.high == even.high == 1.0
+    assert even.low == pytest.approx(1 - 2 * shares.unseen(50))
+    assert rare.low < even.low - 0.05
+
+
 def test_a_score_of_many_labels_has_the_delta_methods_interval() -> None:
     """As Takahashi et al. (2022) derive it for macro F1."""
     counts = np.array([[300.0, 40, 10], [50, 250, 50], [30, 20, 250]])
@@ -339,6 +349,27 @@ def test_a_change_of_calibration_is_not_taken_for_chances() -> None:
         found = compare(*sides, partial(ece.reduce, "ece"), 300)
         held += found.low <= 0.29 <= found.high
     assert held >= 50  # resampling the difference held it in 25 to 35
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_a_calibration_error_of_two_items_a_bin_may_be_chances(mirrored: bool) -> None:
+    """Of 20 items half of an error is chance's: 30 changes of a hundred were not held."""
+    rng, ece, held = np.random.default_rng(11), metric("ece"), 0
+    reduce, truth = partial(ece.reduce, "ece"), -0.29 if mirrored else 0.29
+    for _ in range(40):
+        said = rng.beta(3, 2, 20)
+        sides = [
+            ece.join("ece", np.stack([said, rng.random(20) < np.clip(said - over, 0, 1)], 1))
+            for over in ((0.3, 0.0) if mirrored else (0.0, 0.3))
+        ]
+        found = compare(*sides, reduce, 200)
+        held += found.low <= truth <= found.high
+        was, is_ = (interval(side, reduce, 200) for side in sides)
+        if was.low == 0:
+            assert found.high >= is_.high
+        if is_.low == 0:
+            assert found.low <= -was.high
+    assert held >= 36
 
 
 def _one_of_six(truth: int, guess: int) -> Array:

@@ -50,3 +50,17 @@ def test_added_tokens_are_written_as_they_are_named(make_tokenizer: Callable[...
     texts, (token,) = TokenTexts(tokenizer), tokenizer.convert_tokens_to_ids(["<call é>"])
     assert texts[token] == "<call é>".encode()
     assert token not in texts.control
+
+
+def test_a_token_with_other_signs_than_those_of_bytes_is_written_as_it_is() -> None:
+    """As by the decoder of tokenizers: some vocabularies hold whole words beside such tokens."""
+    from tokenizers import Tokenizer, decoders, models
+    from transformers import PreTrainedTokenizerFast
+
+    pieces = ["a", "\u0120b", "\u4f60", "a b", "\u0120\u4f60"]
+    made = Tokenizer(models.BPE(vocab={piece: i for i, piece in enumerate(pieces)}, merges=[]))
+    made.decoder = decoders.ByteLevel()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=made)
+    texts = TokenTexts(tokenizer)
+    found = [texts[i].decode() for i in range(len(pieces))]
+    assert found == [tokenizer.decode([i]) for i in range(len(pieces))]

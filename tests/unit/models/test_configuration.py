@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from transformers import PretrainedConfig
 
 from brulee.errors import InputError
 from brulee.methods.continuing import resolved
-from brulee.models.configuration import within_context
+from brulee.models.configuration import model_name, within_context
+from brulee.models.rope import longest
 from brulee.models.tokenizers import load_encoder
 from brulee.recipe import Recipe, recipe_from_dict
 
@@ -54,6 +56,17 @@ def test_a_scaled_model_reads_more(tiny_model_folder: Path) -> None:
 
 def test_positions_without_a_limit(tiny_t5_folder: Path) -> None:
     assert _lengths(within_context(_recipe(tiny_t5_folder))) == (1024, 96)
+
+
+def test_a_folder_of_the_name_bundled_is_not_the_model(tmp_path: Path) -> None:
+    (tmp_path / "bundled").mkdir()
+    recipe = _recipe("bundled")
+    recipe.source.folder = tmp_path
+    assert model_name(recipe) == "bundled"
+
+
+def test_a_limit_below_zero_is_none() -> None:
+    assert longest(PretrainedConfig(max_position_embeddings=-1)) is None
 
 
 def test_a_model_that_is_not_there_is_named(tmp_path: Path) -> None:

@@ -248,6 +248,20 @@ def test_languages_are_given_to_what_does_not_say_them(
     ):
         with pytest.raises(InputError, match="to eng_Latn, and --languages fra_Latn to eng_Latn"):
             load()
+    plain = tmp_path / "plain"
+    brulee.train(_recipe(folder, rows, model={"languages": None}), folder=plain)
+    read = {"source": "eng_Latn", "target": "fra_Latn"}  # that of the files, and one to write
+    assert open_session(plain, languages=read).base.languages == read
+    assert open_served(str(plain), {}, languages=read).held.base.languages == read
+    held = open_adapters({"a": plain}, languages=read)
+    held.add("b", plain)
+    assert held.base.languages == read
+    with pytest.raises(InputError, match="those of its files, and adapter 'b' deu_Latn to"):
+        open_adapters({"a": plain, "b": tmp_path / "run"})
+    # An adapter of another tool does not say between which languages it was trained.
+    (plain / "adapter" / "brulee.json").unlink()
+    both = {"a": plain / "adapter", "b": tmp_path / "run"}
+    assert open_adapters(both).base.languages == _between("nllb")
     for text in ("deu_Latn", "a,b,c", ",eng_Latn"):
         with pytest.raises(InputError, match="write SOURCE,TARGET"):
             languages_of(text)

@@ -121,9 +121,9 @@ def test_time_grows_with_tokens_documents_and_steps() -> None:
     [
         (Saves(written=9, keep=2, best=False), 500, 3 * 1200),  # the third is not whole yet
         (Saves(written=9, keep=2, best=False), 5000, 2 * 1200 + 5000),
-        (Saves(written=9, keep=2, best=True), 500, 4 * 1200),
+        (Saves(written=9, keep=2, best=True), 500, 5 * 1200),
         (Saves(written=1, keep=2, best=False), 500, 1200 + 500),  # no more than are written
-        (Saves(written=2, keep=2, best=True), 500, 3 * 1200 + 500),
+        (Saves(written=2, keep=2, best=True), 500, 4 * 1200),
     ],
 )
 def test_a_folder_is_counted_at_its_fullest(saves: Saves, result: int, expected: int) -> None:

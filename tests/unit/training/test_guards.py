@@ -390,6 +390,32 @@ def test_a_training_that_stopped_early_is_not_gone_on_with(
         assert torch.equal(a, b)
 
 
+def test_a_best_checkpoint_stays_until_one_to_go_on_from_names_another(
+    make_trainer: MakeTrainer, documents: list[Encoded], tmp_path: Path
+) -> None:
+    """Work lost to a kill may validate otherwise when it is done again by other processes."""
+
+    def cut_in_step_8(i: int) -> Document:
+        if i == 7 * 4:
+            raise SystemError("power cut")
+        return Document(f"row {i}", documents[i % len(documents)])
+
+    common: dict[str, Any] = {
+        **{"validation": tuple(documents[:1]), "validate_every": 1, "save_every": 4},
+        "keep_best": True,
+    }
+    first = make_trainer(**common, document=cut_in_step_8)
+    rising(first, [9.0, 3.0, 5.0, 4.0, 2.0, 1.0, 1.5])
+    with pytest.raises(SystemError):
+        first.train()
+    bests = tmp_path / "checkpoints/best"
+    assert sorted(folder.name for folder in bests.iterdir()) == ["step-2", "step-6"]
+    again = make_trainer(**common)
+    rising(again, [3.1, 3.2, 3.3, 3.4])
+    assert again.train().kept == 2
+    assert [folder.name for folder in bests.iterdir()] == ["step-2"]
+
+
 def never_read(_: int) -> Document:
     raise AssertionError("there is nothing left to read")
 
