@@ -14,6 +14,7 @@ from brulee.errors import InputError
 from brulee.methods import build_method
 from brulee.recipe import MixtureSpec, ModelSpec, Recipe, load_recipe, recipe_from_dict
 from brulee.recipe.theirs.writing import Written, written
+from brulee.training.optim import check_optimizer
 
 LLAMA_FACTORY = """
 model_name_or_path: base/model
@@ -574,6 +575,7 @@ def test_a_cosine_with_a_floor_keeps_it(tmp_path: Path, kwargs: str) -> None:
     [
         ("cosine_with_restarts", "{}", ["cosine", 0.2, 0.0]),
         ("cosine_with_restarts", "{num_cycles: 1}", ["cosine", 0.2, 0.0]),
+        ("inverse_sqrt", "{}", ["inverse_sqrt", 0.2, 0.0]),
         ("polynomial", "{}", ["linear", 0.2, 0.0]),
         ("polynomial", "{lr_end: 2.0e-5, power: 1.0}", ["linear", 0.2, 0.1]),
         ("warmup_stable_decay", "{num_decay_steps: 9, decay_type: 1-sqrt}", ["wsd", 9, 0.0]),
@@ -587,23 +589,72 @@ def test_schedules_with_settings_are_carried_over(
     text = "".join(line for line in TRL.splitlines(True) if not line.startswith("learning_rate"))
     recipe, found = converted(text + more, tmp_path)
     assert train(recipe, "schedule", "cooldown", "min_rate") == pytest.approx(expected)
-    shape = {"lr_scheduler_kwargs.decay_type"} if "min_lr_ratio" in kwargs else set()
-    assert {key for key in left(found) if key.startswith("lr_")} == shape
+    assert not {key for key in left(found) if key.startswith("lr_")}
 
 
 @pytest.mark.parametrize(
     ("kind", "kwargs"),
     [
-        ("cosine_with_restarts", "{num_cycles: 3}"),
-        ("polynomial", "{power: 2}"),
+        ("cosine_with_restarts", "{num_cycles: 2.5}"),
+        ("polynomial", "{power: 2, powder: 3}"),
         ("warmup_stable_decay", "{num_decay_steps: 9, warmup_type: cosine}"),
-        ("inverse_sqrt", "{}"),
+        ("warmup_stable_decay", "{}"),
+        ("cosine_with_min_lr", "{}"),
+        ("reduce_lr_on_plateau", "{}"),
     ],
 )
 def test_schedules_that_are_other_ones_are_told(tmp_path: Path, kind: str, kwargs: str) -> None:
     more = f"lr_scheduler_type: {kind}\nlr_scheduler_kwargs: {kwargs}\n"
     _, found = converted(TRL + more, tmp_path)
     assert "lr_scheduler_type" in left(found)
+    assert "schedule: cosine  # another there" in found.text
+
+
+@pytest.mark.parametrize(
+    ("kind", "kwargs", "key", "expected"),
+    [
+        ("cosine_with_restarts", "{num_cycles: 3}", "num_cycles", ["cosine_with_restarts", 3]),
+        ("polynomial", "{power: 2}", "power", ["polynomial", 2]),
+        ("warmup_stable_decay", "{num_decay_steps: 9}", "decay_type", ["wsd", "cosine"]),
+        *[
+            (
+                *("warmup_stable_decay", f"{{num_decay_steps: 9, decay_type: {shape}}}"),
+                *("decay_type", ["wsd", shape]),
+            )
+            for shape in ("linear", "1-sqrt")
+        ],
+    ],
+)
+def test_the_shape_of_a_schedule_is_carried_over(
+    tmp_path: Path, kind: str, kwargs: str, key: str, expected: list[Any]
+) -> None:
+    more = f"lr_scheduler_type: {kind}\nlr_scheduler_kwargs: {kwargs}\n"
+    recipe, found = converted(TRL + more, tmp_path)
+    assert train(recipe, "schedule", key) == expected
+    assert not {one for one in left(found) if one.startswith("lr_")}
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        ("optim: lion_32bit", ["lion", 0.9, 0.999]),  # what transformers gives bitsandbytes
+        ("optim: paged_lion_32bit\nadam_beta2: 0.98", ["lion", 0.9, 0.98]),
+        ("optim: lion_32bit\nadam_epsilon: 1.0e-6", ["lion", 0.9, 0.999]),
+        ("optim: adafactor\nadam_beta1: 0.8\nadam_beta2: 0.9", ["adafactor", 0.9, None]),
+    ],
+)
+def test_an_optimiser_has_the_settings_that_reach_it_there(
+    tmp_path: Path, more: str, expected: list[Any]
+) -> None:
+    recipe, found = converted(f"{TRL}{more}\n", tmp_path)
+    assert train(recipe, "optimizer", "beta1", "beta2") == expected
+    check_optimizer(recipe.train, on_gpu=False)
+    dropped = {one.key for one in found.left if one.why.endswith(" has none")}
+    assert dropped == {
+        f"train.{name}"
+        for name in ("beta1", "beta2", "epsilon")
+        if f"adam_{name}" in more and (expected[0] == "adafactor" or name == "epsilon")
+    }
 
 
 @pytest.mark.parametrize(
@@ -625,7 +676,7 @@ def test_the_rate_of_embeddings_is_carried_over(
 
 
 def test_a_schedule_that_is_not_here_is_not_called_the_tools_default(tmp_path: Path) -> None:
-    text = LLAMA_FACTORY.replace("_type: cosine", "_type: inverse_sqrt")
+    text = LLAMA_FACTORY.replace("_type: cosine", "_type: greedy")
     recipe, found = converted(text, tmp_path)
     assert recipe.train.schedule == "cosine"
     assert "schedule: cosine  # another there" in found.text

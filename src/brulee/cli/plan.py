@@ -62,7 +62,7 @@ def _print(found: Plan) -> None:
         "method",
         "weights",
         "gradients",
-        "AdamW",
+        "optimizer",
         "activations",
         "logits",
         "other",

@@ -23,9 +23,10 @@ START: Final = "method.start"
 # Keys that affect the weights, but neither the rows nor how they are measured.
 TRAIN: Final = (
     "epochs", "max_steps", "learning_rate", "schedule", "warmup", "min_rate", "cooldown",
-    "batch_size", "accumulation", "optimizer", "weight_decay", "beta1", "beta2", "epsilon",
-    "neftune_alpha", "prompt_loss_weight", "label_smoothing", "max_grad_norm", "precision",
-    "embedding_learning_rate", "shuffle", "keep_best", "patience",
+    "num_cycles", "power", "decay_type", "batch_size", "accumulation", "optimizer",
+    "weight_decay", "beta1", "beta2", "epsilon", "neftune_alpha", "prompt_loss_weight",
+    "label_smoothing", "max_grad_norm", "precision", "embedding_learning_rate", "shuffle",
+    "keep_best", "patience",
 )  # fmt: skip
 _INSTEAD: Final = {
     START: "trials are compared with one and the same model before",

@@ -11,6 +11,7 @@ from pydantic import (
     ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
+    ValidationInfo,
     model_serializer,
 )
 from pydantic_core import PydanticCustomError
@@ -24,6 +25,8 @@ TrackerName = Literal["tensorboard", "wandb", "mlflow"]
 OF_ANSWERS: Final = ("rouge", "bleu")  # the default metrics
 ALONGSIDE: Final = ("train_tokens", "train_whole")  # keys of the method's section, of any method
 ADDED: Final = ("add_tokens", "add_special_tokens")  # keys of the model's section
+# Keys of AdamW that other optimisers do not have.
+WITHOUT: Final = {"adafactor": ("beta1", "beta2", "epsilon"), "lion": ("epsilon",)}
 OF_TEXTS: Final = ("bits_per_byte",)  # the default metrics of plain text
 
 
@@ -46,6 +49,20 @@ def _share_or_steps(warmup: float) -> float:
         )
         raise PydanticCustomError("warmup", "{said}", {"said": said})
     return warmup
+
+
+def _only_of(schedule: str) -> AfterValidator:
+    """Refuses a key that only one schedule has, unless its value is the default."""
+
+    def refuse_elsewhere(value: Any, at: ValidationInfo) -> Any:
+        # An invalid schedule is absent here, and told by itself.
+        given = at.data.get("schedule", schedule)
+        if given != schedule and value != TrainSpec.model_fields[str(at.field_name)].default:
+            said = f"only train.schedule: {schedule} has it, and here it is {given}; leave it out"
+            raise PydanticCustomError("of_schedule", "{said}", {"said": said})
+        return value
+
+    return AfterValidator(refuse_elsewhere)
 
 
 def _as_a_token(text: str) -> str:
@@ -165,14 +182,23 @@ class TrainSpec(Strict):
     embedding_learning_rate: Annotated[float, Field(gt=0)] | None = Field(
         None, description="of token embeddings and the head; default: learning_rate"
     )
-    schedule: Literal["cosine", "linear", "constant", "wsd"] = Field(
-        "cosine", description="after warm-up; wsd: constant, then falling over `cooldown`"
-    )
+    schedule: Literal[
+        "cosine", "linear", "constant", "wsd", "cosine_with_restarts", "polynomial", "inverse_sqrt"
+    ] = Field("cosine", description="after warm-up; wsd: constant, then falling over `cooldown`")
     warmup: Annotated[float, Field(ge=0), AfterValidator(_share_or_steps)] = Field(
         0.05, description="below 1: share of the steps spent warming up; 1 or more: number of steps"
     )
     min_rate: Fraction = Field(
-        0.0, description="fraction of the learning rate at which cosine, linear and wsd end"
+        0.0, description="fraction of the learning rate at which every schedule but constant ends"
+    )
+    num_cycles: Annotated[Count, _only_of("cosine_with_restarts")] = Field(
+        1, description="of cosine_with_restarts: the halves of a cosine"
+    )
+    power: Annotated[float, Field(gt=0), _only_of("polynomial")] = Field(
+        1.0, description="of polynomial: of the share of the steps that is left"
+    )
+    decay_type: Annotated[Literal["1-sqrt", "linear", "cosine"], _only_of("wsd")] = Field(
+        "1-sqrt", description="of wsd: how it falls"
     )
     cooldown: Annotated[float, Field(ge=0), AfterValidator(_share_or_steps)] = Field(
         0.2,
@@ -186,14 +212,20 @@ class TrainSpec(Strict):
         description="tokens of a document: prompt and completion, or a piece of plain text; "
         "default: no more than the model reads",
     )
-    optimizer: Literal["adamw", "adamw8bit", "paged_adamw8bit", "adafactor", "muon"] = Field(
-        "adamw",
-        description="8bit: AdamW's moments in 8 bits, by bitsandbytes; paged: on a GPU; muon: of "
-        "linear maps, the rest by AdamW",
+    optimizer: Literal["adamw", "adamw8bit", "paged_adamw8bit", "adafactor", "muon", "lion"] = (
+        Field(
+            "adamw",
+            description="8bit: AdamW's moments in 8 bits, by bitsandbytes; paged: on a GPU; muon: "
+            "of linear maps, the rest by AdamW; lion: wants a learning rate 3 to 10 times smaller",
+        )
     )
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    beta1: Annotated[float, Field(ge=0, lt=1)] = Field(0.9, description="AdamW's, of the mean")
-    beta2: Annotated[float, Field(ge=0, lt=1)] = Field(0.999, description="of the mean square")
+    beta1: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.9, description="AdamW's, of the mean; lion's, of the step"
+    )
+    beta2: Annotated[float, Field(ge=0, lt=1)] | None = Field(
+        None, description="of the mean square; lion's, of the mean; default: 0.999, lion's 0.99"
+    )
     epsilon: Annotated[float, Field(gt=0)] = 1e-8
     neftune_alpha: Annotated[float, Field(gt=0)] | None = Field(
         None, description="noise on the embeddings while training (NEFTune): 5, for instance"

@@ -1,4 +1,4 @@
-"""The optimisers, and the learning rate of every step.
+"""The optimisers.
 
 An optimiser is one entry of OPTIMIZERS: a function of the groups' settings and the recipe's `train`
 section that returns a `torch.optim.Optimizer`. It keeps tensors and numbers in `state[parameter]`,
@@ -7,7 +7,6 @@ which checkpoints save (checkpoint.py).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -19,12 +18,14 @@ from brulee.errors import InputError, unknown
 from brulee.methods.base import ParameterGroup
 from brulee.models.quantising import need_bitsandbytes
 from brulee.recipe import TrainSpec
+from brulee.recipe.sections import WITHOUT
 from brulee.training.adafactor import Adafactor
+from brulee.training.lion import Lion
 from brulee.training.muon import Muon
 
 _EIGHT_BITS: Final = ("adamw8bit", "paged_adamw8bit")
-# Keys that only apply to AdamW.
-_ADAMS: Final = ("beta1", "beta2", "epsilon")
+_BETA2: Final = 0.999
+_LIONS_BETA2: Final = 0.99  # Chen et al. 2023, where beta1 is AdamW's
 
 Settings = list[dict[str, Any]]
 
@@ -46,10 +47,10 @@ def check_optimizer(spec: TrainSpec, on_gpu: bool) -> None:
             f"is not on a GPU; valid here: {valid}."
         )
     defaults = TrainSpec.model_fields
-    for key in _ADAMS if kind == "adafactor" else ():
+    for key in WITHOUT.get(kind, ()):
         if getattr(spec, key) != defaults[key].default:
             raise InputError(
-                f"train.{key}: adafactor has none; leave it out, or choose another train.optimizer."
+                f"train.{key}: {kind} has none; leave it out, or choose another train.optimizer."
             )
 
 
@@ -86,7 +87,7 @@ def optimizer_of(
 
 def _adamw(settings: Settings, spec: TrainSpec) -> Optimizer:
     """PyTorch's fused AdamW (Loshchilov and Hutter 2019)."""
-    return torch.optim.AdamW(settings, betas=(spec.beta1, spec.beta2), eps=spec.epsilon, fused=True)
+    return torch.optim.AdamW(settings, betas=_betas(spec), eps=spec.epsilon, fused=True)
 
 
 def _adamw8bit(settings: Settings, spec: TrainSpec) -> Optimizer:
@@ -96,7 +97,7 @@ def _adamw8bit(settings: Settings, spec: TrainSpec) -> Optimizer:
     """
     from bitsandbytes.optim import AdamW8bit
 
-    found: Optimizer = AdamW8bit(settings, betas=(spec.beta1, spec.beta2), eps=spec.epsilon)
+    found: Optimizer = AdamW8bit(settings, betas=_betas(spec), eps=spec.epsilon)
     return found
 
 
@@ -107,7 +108,7 @@ def _paged_adamw8bit(settings: Settings, spec: TrainSpec) -> Optimizer:
     """
     from bitsandbytes.optim import PagedAdamW8bit
 
-    found: Optimizer = PagedAdamW8bit(settings, betas=(spec.beta1, spec.beta2), eps=spec.epsilon)
+    found: Optimizer = PagedAdamW8bit(settings, betas=_betas(spec), eps=spec.epsilon)
     return found
 
 
@@ -116,7 +117,15 @@ def _adafactor(settings: Settings, _: TrainSpec) -> Optimizer:
 
 
 def _muon(settings: Settings, spec: TrainSpec) -> Optimizer:
-    return Muon(settings, betas=(spec.beta1, spec.beta2), eps=spec.epsilon)
+    return Muon(settings, betas=_betas(spec), eps=spec.epsilon)
+
+
+def _lion(settings: Settings, spec: TrainSpec) -> Optimizer:
+    return Lion(settings, betas=_betas(spec, _LIONS_BETA2))
+
+
+def _betas(spec: TrainSpec, beta2: float = _BETA2) -> tuple[float, float]:
+    return spec.beta1, beta2 if spec.beta2 is None else spec.beta2
 
 
 OPTIMIZERS: Final[dict[str, Callable[[Settings, TrainSpec], Optimizer]]] = {
@@ -125,61 +134,8 @@ OPTIMIZERS: Final[dict[str, Callable[[Settings, TrainSpec], Optimizer]]] = {
     "paged_adamw8bit": _paged_adamw8bit,
     "adafactor": _adafactor,
     "muon": _muon,
+    "lion": _lion,
 }
-
-
-def schedule(spec: TrainSpec, step: int, total: int) -> float:
-    """The fraction of the full learning rate at a 0-based step.
-
-    Warm-up is linear over `warmup * total` steps (from 1 on: over `warmup` steps) and ends at 1.
-    The rate then decays towards `min_rate`, which it would reach one step after the last, so that
-    no step has a rate of zero. Raises InputError for an unknown schedule.
-    """
-    if spec.schedule not in SCHEDULES:
-        raise unknown("schedule", spec.schedule, tuple(SCHEDULES))
-    rising = _steps(spec.warmup, total)
-    if step < rising:
-        return (step + 1) / rising
-    left = SCHEDULES[spec.schedule](step - rising, max(1, total - rising), spec.cooldown)
-    return spec.min_rate + (1.0 - spec.min_rate) * left
-
-
-def _cosine(step: int, total: int, _: float) -> float:
-    """Half a cosine (Loshchilov and Hutter 2017, "SGDR", without its restarts)."""
-    return 0.5 * (1.0 + math.cos(math.pi * step / total))
-
-
-def _linear(step: int, total: int, _: float) -> float:
-    return 1.0 - step / total
-
-
-def _constant(_: int, __: int, ___: float) -> float:
-    return 1.0
-
-
-def _wsd(step: int, total: int, cooldown: float) -> float:
-    """Constant, then a 1 - sqrt decay over the last steps.
-
-    Hu et al. 2024, "MiniCPM"; the shape is that of Hagele et al. 2024, "Scaling Laws and
-    Compute-Optimal Training Beyond Fixed Training Durations".
-    """
-    falling = min(total, _steps(cooldown, total))
-    gone = step - (total - falling)
-    return 1.0 if gone <= 0 else 1.0 - math.sqrt(gone / falling)
-
-
-# Fraction of the rate as a function of steps after warm-up, their total, and the cooldown.
-SCHEDULES: Final[dict[str, Callable[[int, int, float], float]]] = {
-    "cosine": _cosine,
-    "linear": _linear,
-    "constant": _constant,
-    "wsd": _wsd,
-}
-
-
-def _steps(share: float, total: int) -> int:
-    """A number of steps: a fraction of `total`, or from 1 on the number itself."""
-    return int(share) if share >= 1 else math.ceil(share * total)
 
 
 def set_learning_rate(optimizer: Optimizer, share: float) -> float:

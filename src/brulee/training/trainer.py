@@ -27,10 +27,11 @@ from brulee.training.events import EventLog, read_events
 from brulee.training.exhaustion import Relief
 from brulee.training.guards import Guards, diverged, frozen_damage
 from brulee.training.memory import current_bytes, peak_bytes, reset_peak
-from brulee.training.optim import optimizer_of, schedule, set_learning_rate
+from brulee.training.optim import optimizer_of, set_learning_rate
 from brulee.training.passes import Passes
 from brulee.training.randomness import isolated_rng, rng_snapshot
 from brulee.training.recorder import OpenTrackers, Recorder
+from brulee.training.schedules import schedule
 from brulee.training.selection import Best
 from brulee.training.signals import handling_signals
 from brulee.training.untouched import Untouched

@@ -1,7 +1,8 @@
-"""Adafactor and Muon: their steps beside other implementations, and which parameters are whose."""
+"""Adafactor, Muon and Lion beside other implementations, and which parameters are whose."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,27 @@ def test_muon_steps_as_that_of_torch() -> None:
     _steps(like, theirs, range(4))
     for mine, other, begun in zip(own, theirs, before, strict=True):
         assert (mine - other).norm() < 0.02 * (other - begun).norm()
+
+
+@pytest.mark.parametrize(("beta2", "mean"), [(None, 0.99), (0.9, 0.9)])
+def test_lion_steps_as_its_algorithm(beta2: float | None, mean: float) -> None:
+    """Chen et al. 2023, algorithm 2, weight by weight."""
+    (own,) = _drawn((7,))
+    weights, momenta, rate, decay = own.tolist(), [0.0] * 7, 0.01, 0.3
+    spec = TrainSpec(optimizer="lion", weight_decay=decay, beta1=0.8, beta2=beta2)
+    optimizer = optimizer_of(spec, [ParameterGroup("all", (own,))], rate)
+    for seed in range(5):
+        # Gradients of changing sign, so that momentum outvotes some of them.
+        gradients = torch.randn(7, generator=torch.Generator().manual_seed(seed)).tolist()
+        for i, gradient in enumerate(gradients):
+            sign = math.copysign(1.0, 0.8 * momenta[i] + 0.2 * gradient)
+            weights[i] -= rate * (sign + decay * weights[i])
+            momenta[i] = mean * momenta[i] + (1 - mean) * gradient
+        own.grad = torch.tensor(gradients)
+        optimizer.step()
+    assert own.tolist() == pytest.approx(weights, rel=1e-5)
+    (state,) = optimizer.state.values()
+    assert state["momentum"].tolist() == pytest.approx(momenta, rel=1e-4, abs=1e-7)
 
 
 @pytest.mark.parametrize("shape", [(5, 5), (40, 8), (8, 40), (3, 6, 20)])
@@ -137,14 +159,14 @@ def test_a_checkpoint_has_all_of_it(kind: str, steps: int, tmp_path: Path) -> No
 
 def test_fewer_numbers_are_kept() -> None:
     held = {}
-    for kind in ("adamw", "adafactor", "muon"):
+    for kind in ("adamw", "adafactor", "muon", "lion"):
         own = _drawn((40, 30))
         spec = TrainSpec.model_validate({"optimizer": kind})
         optimizer = optimizer_of(spec, [ParameterGroup("maps", own, maps=True)], 0.01)
         _steps(optimizer, own, range(1))
         kept = optimizer.state[own[0]].values()
         held[kind] = sum(v.numel() for v in kept if isinstance(v, torch.Tensor) and v.ndim)
-    assert held == {"adamw": 2 * 1200, "adafactor": 70, "muon": 1200}
+    assert held == {"adamw": 2 * 1200, "adafactor": 70, "muon": 1200, "lion": 1200}
 
 
 MAPS = {
@@ -211,3 +233,9 @@ def test_what_adafactor_has_not_is_said(key: str) -> None:
     with pytest.raises(InputError, match=rf"train\.{key}: adafactor has none; leave it out"):
         check_optimizer(spec, on_gpu=False)
     check_optimizer(TrainSpec.model_validate({"optimizer": "muon", key: 0.5}), on_gpu=False)
+
+
+def test_lion_has_no_epsilon() -> None:
+    with pytest.raises(InputError, match=r"train\.epsilon: lion has none; leave it out"):
+        check_optimizer(TrainSpec(optimizer="lion", epsilon=1e-6), on_gpu=False)
+    check_optimizer(TrainSpec(optimizer="lion", beta1=0.95, beta2=0.98), on_gpu=False)

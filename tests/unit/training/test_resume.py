@@ -38,6 +38,11 @@ CASES: list[dict[str, Any]] = [
     {"name": "bart", "method": "full", "config": {"dropout": 0.2, "decoder_layerdrop": 0.3}},
     {"name": "llama", "method": "full", "optimizer": "adafactor", "weight_decay": 0.1},
     {"name": "llama", "method": "full", "optimizer": "muon", "schedule": "wsd"},
+    {"name": "llama", "optimizer": "lion", "weight_decay": 0.1, "schedule": "inverse_sqrt"},
+    {
+        **{"name": "llama", "method": "selective", "options": {"train": "norms"}},
+        **{"schedule": "cosine_with_restarts", "num_cycles": 2, "save_every": 0.5},
+    },
     {"name": "bart", "config": {"attention_dropout": 0.2, "activation_dropout": 0.1}},
 ]
 if importlib.util.find_spec("bitsandbytes"):  # rank 128: enough values to be held in 8 bits
@@ -114,7 +119,7 @@ def test_ctrl_c_then_resume_gives_the_uninterrupted_weights(
     case: dict[str, Any],
     stop: int,
 ) -> None:
-    common = {**case, "save_every": 3, "validation": tuple(documents[:2])}
+    common = {"save_every": 3, **case, "validation": tuple(documents[:2])}
     straight = make_trainer(folder=tmp_path / "straight", **common)
     straight.train()
 

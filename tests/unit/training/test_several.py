@@ -157,7 +157,7 @@ def test_adapters_are_whole_on_sharded_weights(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("by", ["adafactor", "muon"])
+@pytest.mark.parametrize("by", ["adafactor", "muon", "lion"])
 def test_optimisers_that_need_matrices_whole_have_them_so(
     by: str, tiny_model_folder: Path, tmp_path: Path, one_thread: None
 ) -> None:

@@ -1,10 +1,11 @@
-"""Learning rates that other tools spread over several keys: schedules with settings, embeddings."""
+"""What several keys of other tools say of steps: schedules, optimisers, rates of embeddings."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from brulee.recipe.sections import WITHOUT
 from brulee.recipe.theirs.converted import Converted
 from brulee.recipe.theirs.values import Unlike, count, number, read
 
@@ -12,14 +13,16 @@ At = Mapping[str, str]  # a key of the tool -> "file, line N"; "" -> the file
 Settings = dict[str, Any]
 _SETTINGS = "lr_scheduler_kwargs"
 _EMBEDDING = "train.embedding_learning_rate"
+_LION_OF_TRAINER: Final = ("lion_32bit", "paged_lion_32bit")  # transformers gives it adam_beta2
 
 
 def rates(found: Converted, flat: Mapping[str, Any], at: At) -> None:
-    """The schedule with its settings, and the rate of token embeddings."""
+    """The schedule and the optimiser with their settings, and the rate of token embeddings."""
     key = next((k for k in ("lr_scheduler_type", "lr_scheduler") if flat.get(k)), "")
     settings = flat.get(_SETTINGS) or {}
     if flat.get(key) in _READERS and isinstance(settings, dict):
         _schedule(found, key, flat[key], dict(settings))
+    _optimizer(found, flat)
     if flat.get("embedding_lr_scale") and "train.learning_rate" in found.values:
         scale = read(number, flat, "embedding_lr_scale", at)
         found.put(_EMBEDDING, scale * found.values["train.learning_rate"])
@@ -34,17 +37,28 @@ def _schedule(found: Converted, key: str, kind: str, settings: Settings) -> None
     rate = found.values.get("train.learning_rate")
     try:
         values = _READERS[kind](settings, rate)
-    except Unlike:
-        return
-    shape = settings.pop("decay_type", "cosine") if kind == _STABLE else None
-    if settings:  # what the reader did not take
+        if settings:
+            raise Unlike("not all of its settings are known here")
+    except Unlike as unlike:
+        found.values.pop("train.schedule", None)
+        found.leave(key, kind, f"train.schedule: {unlike}")
+        found.unsaid.add("train.schedule")
         return
     found.left = [one for one in found.left if one.key not in (key, _SETTINGS)]
     found.unsaid.discard("train.schedule")
     for to, value in values.items():
         found.put(f"train.{to}", value)
-    if shape not in (None, "1-sqrt"):
-        found.leave(f"{_SETTINGS}.decay_type", shape, "wsd falls by 1 - sqrt")
+
+
+def _optimizer(found: Converted, flat: Mapping[str, Any]) -> None:
+    """Settings of AdamW that also reach another optimiser there, or do not reach it."""
+    named = flat.get("optim") or flat.get("optimizer")
+    kind = found.values.get("train.optimizer")
+    for name in WITHOUT.get(str(kind), ()):
+        if (value := found.values.pop(f"train.{name}", None)) is not None:
+            found.leave(f"train.{name}", value, f"{kind} has none", matters=False)
+    if named in _LION_OF_TRAINER and "train.beta2" not in found.values:
+        found.put("train.beta2", 0.999, "AdamW's, which Lion gets there")
 
 
 def _floored(settings: Settings, rate: float | None) -> dict[str, Any]:
@@ -52,25 +66,28 @@ def _floored(settings: Settings, rate: float | None) -> dict[str, Any]:
     if "min_lr_rate" in settings:
         return {"schedule": "cosine", "min_rate": number(settings.pop("min_lr_rate"))}
     if "min_lr" not in settings or not rate:
-        raise Unlike
+        raise Unlike("it needs min_lr_rate, or min_lr with a learning rate")
     return {"schedule": "cosine", "min_rate": number(settings.pop("min_lr")) / rate}
 
 
 def _restarted(settings: Settings, _: float | None) -> dict[str, Any]:
     """Cosines one after another; a single one unless more are asked for."""
-    if number(settings.pop("num_cycles", 1)) != 1:
-        raise Unlike
-    return {"schedule": "cosine"}
+    cycles = count(settings.pop("num_cycles", 1))
+    if cycles <= 1:
+        return {"schedule": "cosine"}
+    return {"schedule": "cosine_with_restarts", "num_cycles": cycles}
 
 
 def _polynomial(settings: Settings, rate: float | None) -> dict[str, Any]:
     """A power of the steps that are left; the first power unless another is asked for."""
-    if number(settings.pop("power", 1)) != 1:
-        raise Unlike
+    power = number(settings.pop("power", 1))
     end = number(settings.pop("lr_end", 0))
     if end and not rate:
-        raise Unlike
-    return {"schedule": "linear", **({"min_rate": end / rate} if end and rate else {})}
+        raise Unlike("lr_end needs a learning rate")
+    floor = {"min_rate": end / rate} if end and rate else {}
+    if power == 1:
+        return {"schedule": "linear", **floor}
+    return {"schedule": "polynomial", "power": power, **floor}
 
 
 def _stable(settings: Settings, _: float | None) -> dict[str, Any]:
@@ -78,16 +95,21 @@ def _stable(settings: Settings, _: float | None) -> dict[str, Any]:
     settings.pop("num_stable_steps", None)
     if settings.get("warmup_type") == "linear":
         del settings["warmup_type"]
-    falling = count(settings.pop("num_decay_steps", None))
+    if "num_decay_steps" not in settings:
+        raise Unlike("it needs num_decay_steps")
     floor = number(settings.pop("min_lr_ratio", 0))
-    return {"schedule": "wsd", "cooldown": falling, **({"min_rate": floor} if floor else {})}
+    return {
+        "schedule": "wsd",
+        "cooldown": count(settings.pop("num_decay_steps")),
+        "decay_type": settings.pop("decay_type", "cosine"),
+        **({"min_rate": floor} if floor else {}),
+    }
 
 
-_STABLE: Final = "warmup_stable_decay"
 # By transformers' name of the schedule; each removes the settings that it takes.
 _READERS: Final[dict[str, Callable[[Settings, float | None], dict[str, Any]]]] = {
     "cosine_with_min_lr": _floored,
     "cosine_with_restarts": _restarted,
     "polynomial": _polynomial,
-    _STABLE: _stable,
+    "warmup_stable_decay": _stable,
 }

@@ -19,6 +19,9 @@ SCHEDULES: Final = {
     "linear": "linear",
     "constant": "constant",
     "constant_with_warmup": "constant",
+    "warmup_stable_decay": "wsd",
+    "cosine_with_min_lr": "cosine",
+    **{name: name for name in ("cosine_with_restarts", "polynomial", "inverse_sqrt")},
 }
 OPTIMIZERS: Final = {
     **dict.fromkeys(("adamw_torch", "adamw_torch_fused", "adamw_hf", "adamw"), "adamw"),
@@ -28,6 +31,7 @@ OPTIMIZERS: Final = {
     **dict.fromkeys(("paged_adamw_8bit", "paged_adamw8bit"), "paged_adamw8bit"),
     "adafactor": "adafactor",
     "muon": "muon",
+    **dict.fromkeys(("lion_32bit", "paged_lion_32bit", "lion_pytorch", "lion"), "lion"),
 }
 PRECISIONS: Final = {
     "auto": "auto",
