@@ -24,6 +24,8 @@ from brulee.models.tokenizers import load_tokenizer
 from brulee.recipe import ADDED, ALONGSIDE, MethodSpec, ModelSpec, Recipe, Source, check
 
 _START = ("method", "start")
+# Chen et al. 2023 take learning rates 3 to 10 times smaller than AdamW's.
+_LION_RATE = 0.2
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,8 @@ def resolved(recipe: Recipe) -> Recipe:
     model, more = _of_start(recipe)
     given |= {key: value for key, value in more.items() if value}
     spec = MethodSpec(name=method.name, **given, **method.options())
-    rate = recipe.train.learning_rate or method.learning_rate
+    usual = method.learning_rate * (_LION_RATE if recipe.train.optimizer == "lion" else 1.0)
+    rate = recipe.train.learning_rate or usual
     train = recipe.train.model_copy(update={"learning_rate": rate})
     changed = {"method": spec, "train": train, "model": model}
     return within_context(recipe.model_copy(update=changed))

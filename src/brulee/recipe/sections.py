@@ -216,7 +216,7 @@ class TrainSpec(Strict):
         Field(
             "adamw",
             description="8bit: AdamW's moments in 8 bits, by bitsandbytes; paged: on a GPU; muon: "
-            "of linear maps, the rest by AdamW; lion: wants a learning rate 3 to 10 times smaller",
+            "of linear maps, the rest by AdamW; lion: at a fifth of the usual learning rate",
         )
     )
     weight_decay: Annotated[float, Field(ge=0)] = 0.0

@@ -76,6 +76,15 @@ def test_a_run_goes_on_with_other_trackers_and_keeps_them(tmp_path: Path) -> Non
         open_run(_recipe(tmp_path, {}, trackers=["wandb"], epochs=1), "train", None, False)
 
 
+def test_lion_takes_smaller_steps_unless_told(tmp_path: Path) -> None:
+    usual = resolved(_recipe(tmp_path, {"name": "lora"})).train.learning_rate
+    assert usual is not None
+    own = resolved(_recipe(tmp_path, {"name": "lora"}, optimizer="lion"))
+    assert own.train.learning_rate == pytest.approx(usual / 5)
+    given = resolved(_recipe(tmp_path, {"name": "lora"}, optimizer="lion", learning_rate=0.5))
+    assert given.train.learning_rate == 0.5
+
+
 def test_a_rate_that_is_given_stays(tmp_path: Path) -> None:
     recipe = resolved(_recipe(tmp_path, {"name": "lora"}, learning_rate=0.5))
     assert recipe.train.learning_rate == 0.5
