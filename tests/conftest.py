@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import runpy
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -63,10 +64,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
     Value i of the longest parameter stands with value i of each other one, counted on from the
     first after the last: so every value of every parameter stands in a fast test. `lines=2` has
-    another such diagonal, as far away as can be; `also` has single tuples of values.
+    another such diagonal, as far away as can be; `also` has single tuples of values. Of tests
+    marked `fast_cases(3)` the first three cases are fast.
     """
     grids: dict[str, list[pytest.Function]] = {}
+    seen: Counter[str] = Counter()
     for item in items:
+        if few := item.get_closest_marker("fast_cases"):
+            seen[item.nodeid.partition("[")[0]] += 1
+            if seen[item.nodeid.partition("[")[0]] > few.args[0]:
+                item.add_marker(pytest.mark.slow)
         if isinstance(item, pytest.Function) and item.get_closest_marker("diagonal"):
             grids.setdefault(item.nodeid.partition("[")[0], []).append(item)
     for tests in grids.values():

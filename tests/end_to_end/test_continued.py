@@ -48,6 +48,7 @@ def tensors(adapter: Path) -> dict[str, torch.Tensor]:
     return found
 
 
+@pytest.mark.fast_cases(5)
 @pytest.mark.parametrize("name", EACH)
 def test_no_step_from_an_adapter_is_that_adapter_and_steps_move_it(
     at: Any, brulee: Any, once: Any, name: str

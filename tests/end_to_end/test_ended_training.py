@@ -53,6 +53,7 @@ def test_without_its_checkpoints_it_is_still_over(
     assert stamps() == before, "something was trained or stored again"
 
 
+@pytest.mark.fast_cases(4)
 @pytest.mark.parametrize(
     "method", ["lora", "full", "prompt", "prefix", "ia3", "bottleneck", "selective"]
 )

@@ -90,6 +90,7 @@ def test_several_seeds_are_one_trial(at: Any, brulee: Any) -> None:
         assert trial["value"] == pytest.approx(sum(losses) / 2)
 
 
+@pytest.mark.slow
 def test_an_option_that_a_method_lacks_is_tried_with_the_others(at: Any, brulee: Any) -> None:
     axes = ("--set", "method.rank=2,4", "--set", "method.name=lora,ia3")
     done = brulee("sweep", at.write(), *axes)
@@ -117,6 +118,7 @@ def test_of_ranges_settings_are_proposed_and_none_twice(at: Any, brulee: Any) ->
     assert [trial["settings"] for trial in again.json["trials"]] == tried, "the seed decides"
 
 
+@pytest.mark.slow
 def test_more_trials_go_on_where_fewer_ended(at: Any, brulee: Any) -> None:
     axis = ("--set", "method.rank=1,2,3,4")
     few = brulee("sweep", at.write(train__max_steps=1), *axis, "--trials", 2, "--json").json
@@ -182,6 +184,7 @@ def test_what_is_worse_than_most_is_ended_early(
     assert "at step 1 its validation loss, 0.0050, was above" in done.json["trials"][3]["reason"]
 
 
+@pytest.mark.slow
 def test_after_the_time_no_trial_begins(at: Any, brulee: Any) -> None:
     done = brulee("sweep", at.write(), "--set", "method.rank=2,4,6,8", "--timeout", "0.0001s")
     assert done.code == 0, done.err
@@ -213,6 +216,7 @@ def test_from_python(at: Any, one_thread: None) -> None:
     assert not (at.folder / "t").exists()
 
 
+@pytest.mark.slow
 def test_a_base_that_is_held_otherwise_is_asked_itself(
     at: Any, brulee: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

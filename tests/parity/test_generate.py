@@ -68,6 +68,7 @@ def _late(outputs: list[list[int]]) -> list[int]:
     return sorted({token for output in outputs for token in output[4::9]} - first)
 
 
+@pytest.mark.fast_cases(4)
 @pytest.mark.parametrize("name", MODELS)
 def test_greedy_tokens_are_transformers(
     make_model: Make, prompts: list[list[int]], name: str
@@ -81,6 +82,7 @@ def test_greedy_tokens_are_transformers(
     assert _engine(model, stop=tuple(stop)).generate(prompts, Sampling(NEW)) == stopped
 
 
+@pytest.mark.fast_cases(4)
 @pytest.mark.parametrize("name", ["llama", "gpt2", "t5", "bart"])
 @pytest.mark.parametrize("penalty", [1.3, 0.7])
 def test_a_penalty_on_repetition_is_transformers(

@@ -202,6 +202,7 @@ def _their_loss(model: Any, documents: list[Encoded]) -> torch.Tensor:
     return total / learned
 
 
+@pytest.mark.fast_cases(3)
 @pytest.mark.diagonal("name", "method,options")
 @pytest.mark.parametrize(("method", "options"), WAYS, ids=str)
 @pytest.mark.parametrize("name", BOTH_WAYS)
@@ -214,6 +215,7 @@ def test_twenty_steps_give_pefts_losses_and_gradients(
     _twenty_steps(base, attached, _trainable(make_base(name), tmp_path / "adapter"), tmp_path)
 
 
+@pytest.mark.fast_cases(3)
 @pytest.mark.diagonal("name", "method,options")
 @pytest.mark.parametrize(("method", "options"), WAYS, ids=str)
 @pytest.mark.parametrize("name", ["llama", "gpt2", "t5-gated"])  # at a kink of ReLU, bits decide

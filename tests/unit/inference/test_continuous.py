@@ -105,6 +105,7 @@ def test_whatever_is_answered_beside_it_a_text_is_the_one_it_is_alone(
         assert [_ids(job) for job in jobs] == expected
 
 
+@pytest.mark.fast_cases(3)
 @pytest.mark.parametrize("name", ["qwen3", "gemma", "gpt2", "gpt-neox", "mistral", "t5"])
 def test_in_every_kind_of_model(make_base: MakeBase, tmp_path: Path, name: str) -> None:
     ways = ["lora", "ia3", "sparse"]

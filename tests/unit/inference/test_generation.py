@@ -69,7 +69,7 @@ def padded(make_model: Make, prompts: list[list[int]], request: pytest.FixtureRe
 
 
 # One token a pass is many passes, which the others are spared in the fast tests.
-@pytest.mark.diagonal("padded", "tokens", also=[(name, 150) for name in FAMILIES])
+@pytest.mark.diagonal("padded", "tokens")
 @pytest.mark.parametrize("tokens", [8192, 1, 150])
 def test_rows_over_shared_keys_write_what_padded_ones_write(
     prompts: list[list[int]], padded: Padded, tokens: int

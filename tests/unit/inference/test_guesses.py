@@ -87,6 +87,7 @@ def _written(
         hook.remove()
 
 
+@pytest.mark.fast_cases(2)
 @pytest.mark.skipif(shutil.which("gcc") is None, reason="needs gcc")
 @pytest.mark.parametrize("name", WIDE)
 def test_the_same_tokens_in_fewer_passes(

@@ -59,6 +59,7 @@ def test_a_model_that_caps_its_attention_is_not(make_model: Make) -> None:
     assert not reads_streams(Gemma2ForCausalLM(config))
 
 
+@pytest.mark.fast_cases(4)
 @pytest.mark.parametrize("name", STREAMED)
 def test_size_and_order_of_batches_change_no_bit(make_model: Make, name: str) -> None:
     model, requests = make_model(name, max_position_embeddings=512), _questions(7, 2)

@@ -78,6 +78,7 @@ def test_rows_are_written_together_as_alone(name: str) -> None:
     assert engine.generate(PROMPTS, GREEDY) == alone
 
 
+@pytest.mark.fast_cases(3)
 @pytest.mark.parametrize("name", FAMILIES)
 def test_beams_take_their_states_along(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """As a model does that reads all of a row anew."""

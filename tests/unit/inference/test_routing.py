@@ -70,6 +70,7 @@ def hold(base: Base, tmp_path: Path) -> tuple[Swap, Router, dict[str, str]]:
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
 @torch.no_grad()
+@pytest.mark.fast_cases(4)
 def test_every_token_comes_out_as_with_its_adapter_alone(
     make_base: MakeBase, tmp_path: Path, name: str
 ) -> None:

@@ -60,6 +60,7 @@ def test_two_processes_give_the_losses_of_one(
         SEVERAL["assert_same_curve"](tmp_path / case, SEVERAL["alone"](models, tmp_path, case))
 
 
+@pytest.mark.fast_cases(3)
 @pytest.mark.parametrize("case", [*CASES, *DROPPING])
 def test_a_resumed_training_ends_in_the_same_bits(
     models: Path, tmp_path: Path, one_thread: None, case: str

@@ -140,6 +140,7 @@ def test_ctrl_c_then_resume_gives_the_uninterrupted_weights(
     assert (totals.steps, totals.tokens) == (STEPS, straight.tokens)
 
 
+@pytest.mark.fast_cases(4)
 @pytest.mark.parametrize(
     ("method", "options"),
     [
