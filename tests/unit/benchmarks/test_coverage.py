@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from types import ModuleType
 
@@ -119,3 +120,13 @@ def test_a_false_alarm_is_a_family_that_reports_any_change(
     pairs, of = script("coverage_pairs"), script("coverage_populations").answers
     found = [pairs.false_alarms(of(0.5, 0.0, by), "", 3, 40, 4, 50, 0) for by in (0.5, 0.0)]
     assert found == [4, 0]
+
+
+def test_the_tables_of_the_documentation_are_the_results(
+    script: Callable[[str], ModuleType],
+) -> None:
+    made = script("coverage_tables")
+    found = json.loads(made.RESULT.read_text(encoding="utf-8"))
+    page = (made.RESULT.parents[2] / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    for name, table in made.tables(found).items():
+        assert f"<!-- coverage: {name} -->\n\n{table}\n\n" in page, f"another table {name}"
