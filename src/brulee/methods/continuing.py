@@ -18,7 +18,7 @@ from brulee.methods.adapter_files import config_digest, tensors_digest
 from brulee.methods.base import Attached, Method
 from brulee.methods.checkpoint import Adapter, attach_adapter, open_adapter
 from brulee.methods.shelf import locate
-from brulee.models.configuration import within_context
+from brulee.models.lengths import within_context
 from brulee.models.loading import Base
 from brulee.models.tokenizers import load_tokenizer
 from brulee.recipe import ADDED, ALONGSIDE, MethodSpec, ModelSpec, Recipe, Source, check

@@ -1,4 +1,4 @@
-"""A model's configuration, read without its weights, and what it says of a recipe's lengths."""
+"""A model's configuration, read without its weights."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from brulee.errors import InputError
 from brulee.models.bundled import NAME, bundled_folder, cache_folder
 from brulee.models.named import looks_like_path, no_such_model
 from brulee.models.reading_files import read_config, reason
-from brulee.models.rope import longest
 from brulee.models.rope_scaling import scaled
 from brulee.models.whole_files import check_gguf
 from brulee.recipe import Recipe
@@ -72,36 +71,3 @@ def model_name(recipe: Recipe) -> str:
     name = recipe.base.name
     path = recipe.source.resolve(name)
     return str(path) if name != "bundled" and path.exists() else name
-
-
-def within_context(recipe: Recipe) -> Recipe:
-    """The recipe with lengths that it does not give no longer than its model can read.
-
-    Raises InputError if the model's configuration cannot be read.
-    """
-    train, generation = recipe.train, recipe.evaluate.generation
-    if all(
-        key in spec.model_fields_set
-        for spec, key in ((train, "max_length"), (generation, "max_new_tokens"))
-    ):
-        return recipe
-    base = recipe.base
-    with recipe.source.placing():
-        config = model_config(model_name(recipe), base.revision, recipe.rope_scaling)
-    context = longest(config.get_text_config())
-    if context is None:
-        return recipe
-    return recipe.model_copy(
-        update={
-            "train": _at_most(train, "max_length", context),
-            "evaluate": recipe.evaluate.model_copy(
-                update={"generation": _at_most(generation, "max_new_tokens", context // 2)}
-            ),
-        }
-    )
-
-
-def _at_most(spec: Any, key: str, most: int) -> Any:
-    if key in spec.model_fields_set or getattr(spec, key) <= most:
-        return spec
-    return spec.model_copy(update={key: most})

@@ -27,7 +27,7 @@ _WANTED = ["*.json", "*.jinja", "*.model", "*.txt"]
 @waiting("Loading the tokenizer")
 def load_encoder(recipe: Recipe) -> Encoder:
     """The encoder of a recipe's rows into token ids; raises InputError as `load_tokenizer` does."""
-    from brulee.models.configuration import within_context
+    from brulee.models.lengths import within_context
 
     base = recipe.base
     with recipe.source.placing():

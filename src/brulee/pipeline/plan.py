@@ -14,7 +14,8 @@ from brulee.errors import InputError
 from brulee.methods import METHODS, build_method, unknown_method
 from brulee.methods.accounting import Count, count
 from brulee.methods.continuing import resolved
-from brulee.models.configuration import model_name, within_context
+from brulee.models.configuration import model_name
+from brulee.models.lengths import within_context
 from brulee.models.precision import pick_dtype
 from brulee.models.skeleton import depth, held_as, load_skeleton
 from brulee.pipeline.checks import check_named, device_of

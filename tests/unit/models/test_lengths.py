@@ -10,7 +10,8 @@ from transformers import PretrainedConfig
 
 from brulee.errors import InputError
 from brulee.methods.continuing import resolved
-from brulee.models.configuration import model_name, within_context
+from brulee.models.configuration import model_name
+from brulee.models.lengths import within_context
 from brulee.models.rope import longest
 from brulee.models.tokenizers import load_encoder
 from brulee.recipe import Recipe, recipe_from_dict
