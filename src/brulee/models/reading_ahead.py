@@ -12,12 +12,15 @@ import torch
 from transformers import PreTrainedModel
 
 from brulee.errors import InputError
+from brulee.models.allocator import is_exhaustion
 from brulee.models.context import free_length
+from brulee.models.reading_files import reason
 from brulee.models.rope import unchanged_length
 
 _TOKENS = 8
 _SEEN = 1e-3  # relative: more than rounding in fp32, less than a token that is attended to
 _SEEN_IN_HALF = 0.05
+_FAILURES = (AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 # What makes an encoder read from left to right, where its configuration has it.
 _SWITCHES = ("is_decoder", "causal")
 
@@ -26,11 +29,20 @@ _SWITCHES = ("is_decoder", "causal")
 def refuse_reading_ahead(model: PreTrainedModel, name: str) -> None:
     """Raise InputError if the logits after a token depend on tokens that follow it.
 
-    Of an encoder-decoder, only the decoder has to read from left to right.
+    Of an encoder-decoder, only the decoder has to read from left to right. Also raises InputError
+    for a model that cannot read tokens alone.
     """
     count = free_length(model, min(_TOKENS, unchanged_length(model) or _TOKENS))
-    if count < 2 or not _reads_ahead(model, count):
-        return
+    try:
+        if count < 2 or not _reads_ahead(model, count):
+            return
+    except _FAILURES as failure:
+        if is_exhaustion(failure):
+            raise
+        raise InputError(
+            f"{name}: a {type(model).__name__} of transformers does not read text by itself, and "
+            f"only text is trained on here: {reason(failure)}"
+        ) from None
     pair = model.config.is_encoder_decoder
     off = [key for key in _SWITCHES if getattr(model.config, key, None) is False and not pair]
     advice = (

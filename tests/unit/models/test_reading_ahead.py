@@ -90,3 +90,15 @@ def test_loading_refuses_it(tmp_path: Path, make_tokenizer: Callable[..., Any]) 
     make_tokenizer().save_pretrained(tmp_path)
     with pytest.raises(InputError, match="depend on the tokens"):
         load_base(str(tmp_path), torch.float32, torch.device("cpu"))
+
+
+def test_what_reads_no_text_alone_is_refused(make_model: Callable[..., PreTrainedModel]) -> None:
+    """As those that draft tokens for another model, and are given its states."""
+
+    def refuses(*_: Any) -> None:
+        raise ValueError("inputs_embeds cannot be None")
+
+    model = make_model("llama")
+    model.model.register_forward_pre_hook(refuses)
+    with pytest.raises(InputError, match=r"m: a Llama.* does not read text by itself, .* be None$"):
+        refuse_reading_ahead(model, "m")
