@@ -368,8 +368,12 @@ def _head_of(model: PreTrainedModel) -> Head | None:
     with torch.no_grad():
         hidden = model.base_model(input_ids=ids, use_cache=False).last_hidden_state
         expected = model(input_ids=ids, use_cache=False).logits
-        given = found.finished(head(_as_held(hidden, head.weight))).float()
+        # Electra and RemBERT put another map before the linear layer, which may change the width.
+        fits = hidden.shape[-1] == head.weight.shape[1]
+        given = found.finished(head(_as_held(hidden, head.weight))).float() if fits else None
     model.train(training)
+    if given is None:
+        return None
     found = replace(found, bias=head.bias)
     return found if torch.allclose(given, expected.float(), rtol=1e-3, atol=1e-3) else None
 
