@@ -60,6 +60,8 @@ def _reads_ahead(model: PreTrainedModel, count: int) -> bool:
     """Whether tokens that are appended to a text change the logits before them."""
     high = model.get_input_embeddings().weight.shape[0]
     ids_1T = (torch.arange(count, device=model.device) * 7 % high)[None]
+    # FSMT hides padding wherever it stands in a text.
+    ids_1T[ids_1T == getattr(model.config.get_text_config(), "pad_token_id", None)] = high - 1
     half_1TV, whole_1TV = (_logits(model, ids_1T, n) for n in (count // 2, count))
     moved = (whole_1TV[:, : count // 2] - half_1TV).abs().max()
     seen = _SEEN if model.dtype == torch.float32 else _SEEN_IN_HALF

@@ -11,6 +11,8 @@ import torch
 import transformers
 from transformers import (
     AutoModelForCausalLM,
+    FSMTConfig,
+    FSMTForConditionalGeneration,
     PreTrainedModel,
     ProphetNetConfig,
     ProphetNetForConditionalGeneration,
@@ -83,6 +85,18 @@ def test_a_decoder_whose_positions_are_mixed_is_refused() -> None:
     model = ProphetNetForConditionalGeneration(ProphetNetConfig(**_PROPHETNET)).eval()
     with pytest.raises(InputError, match=r"depend on the tokens .* from left to right can be used"):
         refuse_reading_ahead(model, "m")
+
+
+def test_a_decoder_that_hides_padding_passes() -> None:
+    """A padding token first would let all others be seen."""
+    sizes: dict[str, Any] = {"d_model": 16, "init_std": 0.25, "pad_token_id": 0}
+    for part in ("en", "de"):
+        sizes |= {f"{part}coder_layers": 1, f"{part}coder_attention_heads": 2}
+        sizes |= {f"{part}coder_ffn_dim": 24}
+    vocabularies = {"src_vocab_size": 300, "tgt_vocab_size": 300, "langs": ["en", "de"]}
+    torch.manual_seed(0)
+    model = FSMTForConditionalGeneration(FSMTConfig(**sizes, **vocabularies)).eval()
+    refuse_reading_ahead(model, "m")
 
 
 def test_loading_refuses_it(tmp_path: Path, make_tokenizer: Callable[..., Any]) -> None:
