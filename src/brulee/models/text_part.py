@@ -26,6 +26,7 @@ from transformers import (
 )
 
 from brulee.errors import InputError
+from brulee.models.allocator import is_exhaustion
 
 _TRIED = 3  # tokens
 
@@ -75,7 +76,9 @@ def _reads_text(model: PreTrainedModel) -> bool:
     more = {"decoder_input_ids": ids} if model.config.is_encoder_decoder else {}
     try:
         found = model(input_ids=ids, use_cache=False, **more)
-    except (AttributeError, LookupError, TypeError, ValueError):
+    except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as failure:
+        if is_exhaustion(failure):
+            raise
         return False
     logits = getattr(found, "logits", None)
     return isinstance(logits, torch.Tensor) and logits.shape[:2] == (1, _TRIED)

@@ -193,11 +193,15 @@ def test_the_class_for_text_is_loaded_where_the_whole_does_not_read_it_alone(
     torch.testing.assert_close(found(input_ids=IDS).logits, own)
 
 
+@pytest.mark.parametrize("error", [ValueError, RuntimeError])
 def test_a_model_that_writes_no_text_is_refused(
-    tmp_path: Path, make_base: Callable[..., Base], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    make_base: Callable[..., Base],
+    monkeypatch: pytest.MonkeyPatch,
+    error: type[Exception],
 ) -> None:
     def needs_images(*_: Any, **__: Any) -> None:
-        raise ValueError("You must specify pixel_values")
+        raise error("You must specify pixel_values")
 
     base = make_base("mistral3")
     save_whole(base, tmp_path)
