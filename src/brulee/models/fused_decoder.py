@@ -22,10 +22,12 @@ from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
 from brulee.data.batching import Batch
+from brulee.models.angle_form import cosines_and_sines
 from brulee.models.context import free_length
 from brulee.models.dropping import dropped
 from brulee.models.fused_activation import activated
 from brulee.models.fused_attention import Reading, attend
+from brulee.models.fused_latent import latent_heads, turned_heads
 from brulee.models.fused_layer_norm import normed, normed_again
 from brulee.models.fused_projection import Again, project
 from brulee.models.fused_rope import even_first, rotate
@@ -151,7 +153,8 @@ class FusedDecoder:
     ) -> _Angles:
         assert body.angles is not None, "of layers that turn"
         own = {} if form.angles is None else {"layer_type": form.angles}
-        cos, sin = body.angles(hidden_TD[None], position_ids=positions[None], **own)
+        given = body.angles(hidden_TD[None], position_ids=positions[None], **own)
+        cos, sin = cosines_and_sines(given)
         cos, sin = (sin, cos) if form.sines_first else (cos, sin)
         if form.twice or form.once:
             step = 2 if form.twice else 1
@@ -184,9 +187,7 @@ class FusedDecoder:
     ) -> torch.Tensor:
         own = getattr(layer, form.attention)
         x_TD, again = self._read(layer, form.before_attention, hidden_TD)
-        q, k, v = self._queries_keys_values(own, form, x_TD, again, rows.index)
-        q_QHW, k_TKW = self._turned(own, form, q, k, rows)
-        v_TKW = v.view(len(v), -1, head_width(own) or 1)
+        q_QHW, k_TKW, v_TKW = self._heads(own, form, x_TD, again, rows)
         if rows.before is not None:
             before_PKW, values_PKW = rows.before
             if form.turns and form.neighbours:
@@ -199,6 +200,18 @@ class FusedDecoder:
         (mixed_QD,) = project(mixed_QHW.flatten(1), [getattr(own, form.out)], self.held)
         mixed_QD = self._dropped(mixed_QD, form.inside_drop)
         return with_additions(own, _taken(x_TD, rows.index), mixed_QD)
+
+    def _heads(
+        self, own: Any, form: LayerForm, x_TD: torch.Tensor, again: Again | None, rows: _Rows
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Queries (Q, H, W), keys (T, K, W) and values (T, K, W), which may be narrower."""
+        if form.latent is not None:
+            how = (form.latent, heads_of(own) or 1, x_TD, again, rows.index, self.held, self._read)
+            q, k, v, r = latent_heads(own, *how)
+            of_q, of_k = rows.query_angles[form.angles], rows.key_angles[form.angles]
+            return *turned_heads(q, k, r, of_q, of_k, form.neighbours), v
+        q, k, v = self._queries_keys_values(own, form, x_TD, again, rows.index)
+        return *self._turned(own, form, q, k, rows), v.view(len(v), -1, head_width(own) or 1)
 
     def _queries_keys_values(
         self,
@@ -302,6 +315,8 @@ def fused_decoder(model: PreTrainedModel) -> FusedDecoder | None:
     form = read_form(model)
     if form is None or not hooks_are_known(model):
         return None
+    if any(layer.latent for layer in form.layers) and owners(model, Prefixes):
+        return None  # the prefix may be of latents, as the model caches them
     if free_length(model, LONGEST) < LONGEST:
         return None  # the test documents do not fit into the context
     if not form_is_right(model, form, FusedDecoder):

@@ -19,6 +19,7 @@ from transformers import PreTrainedModel
 
 from brulee.data.batching import common_start, pack
 from brulee.data.encoding import Encoded
+from brulee.errors import InputError
 from brulee.models import fused_attention, fused_decoder, fused_trial
 from brulee.models.fused_decoder import FusedDecoder
 from brulee.models.head import CompletionLoss
@@ -27,6 +28,7 @@ from brulee.models.twin import WINDOW, twin_of
 
 _FOUND = runpy.run_path(str(Path(__file__).parent / "families.py"))
 FAMILIES: list[str] = list(_FOUND["FAMILIES"])
+LATENT: tuple[str, ...] = _FOUND["LATENT"]
 make_family: Callable[..., PreTrainedModel] = _FOUND["make_family"]
 perturbed: Callable[..., PreTrainedModel] = _FOUND["perturbed"]
 gradients: Callable[[PreTrainedModel], dict[str, torch.Tensor]] = _FOUND["gradients"]
@@ -43,7 +45,7 @@ METHODS: list[dict[str, Any]] = [
 # capped or scaled, MLPs beside attention, maps for several things at once.
 KINDS = (
     *("llama", "qwen3", "gemma2", "granite", "olmo2", "glm4", "stablelm-parallel", "cohere"),
-    *("gpt2", "opt", "neox", "falcon-40b"),
+    *("gpt2", "opt", "neox", "falcon-40b", "deepseek3"),
 )
 # A common beginning of three; all but one are longer than the windows, the last one by far.
 DOCUMENTS = [
@@ -92,6 +94,10 @@ def _assert_same(found: Any, expected: Any) -> None:
 @pytest.mark.parametrize("method", METHODS, ids=lambda m: m["name"])
 @pytest.mark.parametrize("name", FAMILIES)
 def test_losses_and_gradients_are_the_models_own(name: str, method: dict[str, Any]) -> None:
+    if name in LATENT and method["name"] == "prefix":
+        with pytest.raises(InputError, match="keys and values of different shapes"):
+            _tuned(name, method)
+        return
     model = _tuned(name, method)
     loss, expected = CompletionLoss(model), _own(model)
     for shared in (0, common_start(DOCUMENTS)):
@@ -100,7 +106,12 @@ def test_losses_and_gradients_are_the_models_own(name: str, method: dict[str, An
 
 @pytest.mark.parametrize(
     "name",
-    ["gemma2", "phi3", *(pytest.param(n, marks=pytest.mark.slow) for n in ("gemma3", "mistral"))],
+    [
+        "gemma2",
+        "phi3",
+        "deepseek3",
+        *(pytest.param(n, marks=pytest.mark.slow) for n in ("gemma3", "mistral")),
+    ],
 )
 def test_without_loops_in_c_and_in_small_products(
     name: str, monkeypatch: pytest.MonkeyPatch
@@ -118,7 +129,7 @@ def test_without_loops_in_c_and_in_small_products(
     _assert_same(_ours(loss, 3), expected)
 
 
-@pytest.mark.parametrize("name", ["gemma3", "phi3", "glm4"])
+@pytest.mark.parametrize("name", ["gemma3", "phi3", "glm4", "deepseek2"])
 def test_what_is_computed_again_is_the_same_to_the_bit(name: str) -> None:
     loss = CompletionLoss(_tuned(name, METHODS[0]))
     assert loss.decoder is not None
@@ -204,6 +215,11 @@ MISREAD: list[tuple[str, dict[str, Any]]] = [
     ("gptj", {"sines_first": False}),
     ("gptj", {"neighbours": False}),
     ("falcon-40b", {"before_mlp": "ln_attn"}),
+    ("deepseek2", {"neighbours": False}),
+    ("deepseek3", {"neighbours": False}),
+    ("deepseek3", {"scale": 32**-0.5}),
+    ("minicpm3", {"neighbours": True}),
+    ("minicpm3", {"residual": 1.0}),
 ]
 
 
@@ -240,6 +256,7 @@ DROPS: list[tuple[str, dict[str, float]]] = [
     ("starcoder2", {"residual_dropout": 0.1, "embedding_dropout": 0.2, "attention_dropout": 0.3}),
     ("phi3", {"resid_pdrop": 0.1}),
     ("seed-oss", {"residual_dropout": 0.1, "attention_dropout": 0.2}),
+    ("deepseek3", {"attention_dropout": 0.2}),
 ]
 
 
@@ -319,6 +336,17 @@ def test_dropout_that_is_overlooked_is_left_to_the_model(
 )
 def test_what_a_family_may_have_beside_is_left_alone(name: str, changes: dict[str, Any]) -> None:
     assert fused_decoder.fused_decoder(make_family(name, **changes)) is None
+
+
+def test_a_prefix_of_latents_is_left_to_the_models_layers() -> None:
+    """A prefix is allowed where the two parts of what a model caches are equally wide."""
+    model = make_family("deepseek3", kv_lora_rank=8)
+    assert fused_decoder.fused_decoder(model) is not None
+    try:
+        perturbed(model, METHODS[4])
+    except InputError:
+        pytest.skip("this transformers caches the keys and values of every head")
+    assert fused_decoder.fused_decoder(model) is None
 
 
 def test_an_addition_beside_two_maps_of_the_layer_itself() -> None:
