@@ -58,13 +58,14 @@ _Angles = tuple[torch.Tensor, torch.Tensor]  # rotary cosines and sines, one row
 class _Rows:
     """A layer's query rows, attention spans, rotary angles of queries and keys, and prefix.
 
-    Rotary angles are by layer type.
+    Rotary angles are by layer type. `growth` is a factor of queries, None for 1.
     """
 
     index: torch.Tensor | None  # (Q) among the T rows, None for all
     reading: Reading
     query_angles: dict[str | None, _Angles]
     key_angles: dict[str | None, _Angles]
+    growth: torch.Tensor | None  # (Q, 1, 1)
     before: KeysAndValues | None = None  # the prefix, (P, K, W)
 
 
@@ -136,7 +137,8 @@ class FusedDecoder:
             form.angles: self._angles(body, hidden_TD, positions, form)
             for form in {form.angles: form for form in self.form.layers if form.turns}.values()
         }
-        every = _Rows(None, prepared.every, angles, angles)
+        growth = self._growth(positions)
+        every = _Rows(None, prepared.every, angles, angles, growth)
         # Padded with the pack's last row; nothing reads the result.
         index = prepared.index
         more = -len(index) % step_of(hidden_TD, LAST_STEP, self.held.dtype)
@@ -146,7 +148,8 @@ class FusedDecoder:
         if last.turns:
             cos, sin = angles[last.angles]
             asked = {last.angles: (_taken(cos, index), _taken(sin, index))}
-        return every, _Rows(index, prepared.last, asked, angles)
+        of_asked = None if growth is None else _taken(growth, index)
+        return every, _Rows(index, prepared.last, asked, angles, of_asked)
 
     def _angles(
         self, body: Body, hidden_TD: torch.Tensor, positions: torch.Tensor, form: LayerForm
@@ -160,6 +163,14 @@ class FusedDecoder:
             step = 2 if form.twice else 1
             cos, sin = (torch.cat([x[..., ::step]] * 2, dim=-1) for x in (cos, sin))
         return cos[0].to(self.held.dtype), sin[0].to(self.held.dtype)
+
+    def _growth(self, positions: torch.Tensor) -> torch.Tensor | None:
+        """What queries are multiplied by at these positions, (T, 1, 1)."""
+        if self.form.growth is None:
+            return None
+        factor, length = self.form.growth
+        growth_T = 1 + factor * torch.log1p(torch.floor(positions / length))
+        return growth_T[:, None, None].to(self.held.dtype)
 
     def _layer(
         self, layer: Any, form: LayerForm, hidden_TD: torch.Tensor, rows: _Rows
@@ -188,6 +199,8 @@ class FusedDecoder:
         own = getattr(layer, form.attention)
         x_TD, again = self._read(layer, form.before_attention, hidden_TD)
         q_QHW, k_TKW, v_TKW = self._heads(own, form, x_TD, again, rows)
+        q_QHW = q_QHW if rows.growth is None else q_QHW * rows.growth
+        v_TKW = v_TKW if form.values == 1.0 else v_TKW * form.values
         if rows.before is not None:
             before_PKW, values_PKW = rows.before
             if form.turns and form.neighbours:
@@ -211,7 +224,8 @@ class FusedDecoder:
             of_q, of_k = rows.query_angles[form.angles], rows.key_angles[form.angles]
             return *turned_heads(q, k, r, of_q, of_k, form.neighbours), v
         q, k, v = self._queries_keys_values(own, form, x_TD, again, rows.index)
-        return *self._turned(own, form, q, k, rows), v.view(len(v), -1, head_width(own) or 1)
+        q_QHW, k_TKW = self._turned(own, form, q, k, rows)
+        return q_QHW, k_TKW, v.view(*k_TKW.shape[:2], -1)
 
     def _queries_keys_values(
         self,

@@ -98,7 +98,8 @@ def _is_right(
 ) -> bool:
     twin = twin_of(model, _layers_of_all_kinds(form))
     if twin is None:
-        return all(layer.plain for layer in form.layers) and form.embedding == 1.0
+        plain = all(layer.plain for layer in form.layers)
+        return plain and form.embedding == 1.0 and form.growth is None
     own = read_form(twin)
     if own is None or (own.embedding, own.places) != (form.embedding, form.places):
         return False

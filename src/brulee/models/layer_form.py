@@ -96,6 +96,8 @@ _WITHOUT_GATE = (
     ("dense_h_to_4h", "dense_4h_to_h"),
 )
 _MULTIPLIERS = ("residual_multiplier", "residual_scale")
+# In a configuration's rotary parameters.
+_GROWTH = ("llama_4_scaling_beta", "original_max_position_embeddings")
 _ACTIVATIONS = ("act_fn", "activation_fn", "act")
 
 
@@ -111,7 +113,7 @@ class LayerForm:
     whether it pairs adjacent values instead of a head's halves. The module returns each angle
     `twice` in a row or `once`, else all of them twice, and may return `sines_first`. A query sees
     `window` keys up to its own, None for all; `cap` is the soft cap of scores, `sinks` the name of
-    the heads' sinks (fused_attention.py).
+    the heads' sinks (fused_attention.py), `values` what values are multiplied by.
 
     `gate` is the activation of a gated MLP, "" without a gate: then `curve` is the activation, or
     "" if the module `act` has to be called. `mlp` "" means that the layer itself has the MLP's
@@ -154,6 +156,7 @@ class LayerForm:
     curve: str = ""
     sinks: str = ""
     latent: LatentForm | None = None
+    values: float = 1.0
     weights_drop: float = 0.0
     inside_drop: float = 0.0
     outside_drop: float = 0.0
@@ -185,11 +188,13 @@ class DecoderForm:
 
     Embeddings are multiplied by `embedding`. If `places` is not None, position embeddings are
     added, taken from row position + `places`. `words_drop` is the dropout probability of the sum.
+    With `growth` (g, n), queries are multiplied by 1 + g log(1 + floor(position / n)).
     """
 
     layers: tuple[LayerForm, ...]
     embedding: float = 1.0
     places: int | None = None
+    growth: tuple[float, int] | None = None
     words_drop: float = 0.0
 
     @property
@@ -223,7 +228,14 @@ def read_form(model: PreTrainedModel) -> DecoderForm | None:
         return None
     scale = float(getattr(text_body(model), "embedding_multiplier", 1.0))
     places = None if body.places is None else int(getattr(body.places, "offset", 0))
-    return DecoderForm(layers, scale, places, body.words_drop)
+    return DecoderForm(layers, scale, places, _growth(config), body.words_drop)
+
+
+def _growth(config: Any) -> tuple[float, int] | None:
+    """How queries grow with positions (Ministral 3, Mistral 4); None if they do not."""
+    said = getattr(config, "rope_parameters", None) or {}
+    factor, length = (said.get(key) for key in _GROWTH)
+    return (float(factor), int(length)) if factor and length else None
 
 
 def _layer(
@@ -291,6 +303,7 @@ def _layer(
         curve=inner.curve,
         sinks=sinks,
         latent=latent,
+        values=float(getattr(own, "v_scale", 1.0)),
         weights_drop=weights_drop(own),
         inside_drop=drops[0],
         outside_drop=drops[1],

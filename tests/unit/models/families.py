@@ -59,6 +59,12 @@ _YARN: dict[str, Any] = {
         "mscale_all_dim": 0.8,
     }
 }
+_GROWING: dict[str, Any] = {
+    "rope_type": "default",
+    "rope_theta": 10000.0,
+    "llama_4_scaling_beta": 0.5,
+    "original_max_position_embeddings": 4,
+}
 # A kind of configuration, and what differs from its defaults.
 FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "llama": ("Llama", {}),
@@ -141,9 +147,19 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "deepseek2": ("DeepseekV2", {**_LATENT, **_DENSE, "q_lora_rank": None}),
     "deepseek3": ("DeepseekV3", {**_LATENT, **_DENSE, **_YARN, "attention_bias": True}),
     "minicpm3": ("MiniCPM3", {**_LATENT, "scale_emb": 6, "scale_depth": 0.9, "dim_model_base": 8}),
-    "youtu": ("Youtu", _LATENT),
+    "ministral3": ("Ministral3", {"rope_parameters": _GROWING}),
+    "mimo2": (
+        "MiMoV2Flash",
+        {
+            **_SLIDES,
+            "head_dim": 32,
+            "v_head_dim": 16,
+            "mlp_layer_types": ["dense"] * 3,
+            "attention_value_scale": 0.7,
+        },
+    ),
 }
-LATENT = ("deepseek2", "deepseek3", "minicpm3", "youtu")
+LATENT = ("deepseek2", "deepseek3", "minicpm3")
 
 
 def perturbed(model: PreTrainedModel, method: dict[str, Any]) -> PreTrainedModel:

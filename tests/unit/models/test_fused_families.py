@@ -15,12 +15,13 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+import transformers
 from transformers import PreTrainedModel
 
 from brulee.data.batching import common_start, pack
 from brulee.data.encoding import Encoded
 from brulee.errors import InputError
-from brulee.models import fused_attention, fused_decoder, fused_trial
+from brulee.models import fused_attention, fused_decoder, fused_trial, layer_form
 from brulee.models.fused_decoder import FusedDecoder
 from brulee.models.head import CompletionLoss
 from brulee.models.layer_form import DecoderForm, read_form
@@ -94,7 +95,7 @@ def _assert_same(found: Any, expected: Any) -> None:
 @pytest.mark.parametrize("method", METHODS, ids=lambda m: m["name"])
 @pytest.mark.parametrize("name", FAMILIES)
 def test_losses_and_gradients_are_the_models_own(name: str, method: dict[str, Any]) -> None:
-    if name in LATENT and method["name"] == "prefix":
+    if name in (*LATENT, "mimo2") and method["name"] == "prefix":
         with pytest.raises(InputError, match="keys and values of different shapes"):
             _tuned(name, method)
         return
@@ -220,6 +221,7 @@ MISREAD: list[tuple[str, dict[str, Any]]] = [
     ("deepseek3", {"scale": 32**-0.5}),
     ("minicpm3", {"neighbours": True}),
     ("minicpm3", {"residual": 1.0}),
+    ("mimo2", {"values": 1.0}),
 ]
 
 
@@ -355,27 +357,32 @@ def test_an_addition_beside_two_maps_of_the_layer_itself() -> None:
     _assert_same(_ours(CompletionLoss(model), 3), _own(model))
 
 
-def test_scores_that_depend_on_the_position_are_found_by_the_twin() -> None:
-    """Ministral 3 scales queries beyond the positions that it was first trained with."""
-    from transformers import Ministral3Config, Ministral3ForCausalLM
-
-    scaled = {
-        "rope_type": "default",
-        "rope_theta": 10000.0,
-        "llama_4_scaling_beta": 0.1,
-        "original_max_position_embeddings": 128,
-    }
-    sizes = {"vocab_size": 300, "hidden_size": 32, "intermediate_size": 48, "head_dim": 8}
-    depths = {"num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
-    found = []
-    for beta in (0.0, 0.1):
-        scaled["llama_4_scaling_beta"] = beta
-        config = Ministral3Config(
-            **sizes, **depths, max_position_embeddings=512, rope_parameters=scaled
-        )
-        found.append(fused_decoder.fused_decoder(Ministral3ForCausalLM(config).eval()))
-    assert found[0] is not None
-    assert found[1] is None
+@pytest.mark.parametrize("kind", ["Ministral3", "Mistral4"])
+def test_queries_that_grow_with_positions_are_found_by_the_twin(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beyond the positions that a model was first trained with, where no short document is."""
+    config = getattr(transformers, f"{kind}Config")(
+        **{"vocab_size": 300, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2},
+        **{"num_attention_heads": 4, "num_key_value_heads": 4, "first_k_dense_replace": 2},
+        **{"qk_nope_head_dim": 24, "qk_rope_head_dim": 8, "v_head_dim": 16, "kv_lora_rank": 12},
+        max_position_embeddings=512,
+        pad_token_id=0,
+        rope_parameters={
+            "rope_type": "yarn",
+            "rope_theta": 10000.0,
+            "factor": 4.0,
+            "llama_4_scaling_beta": 0.1,
+            "original_max_position_embeddings": 128,
+        },
+    )
+    model = getattr(transformers, f"{kind}ForCausalLM")(config).eval()
+    form = read_form(model)
+    assert form is not None
+    assert form.growth == (0.1, 128)
+    assert fused_decoder.fused_decoder(model) is not None
+    monkeypatch.setattr(layer_form, "_growth", lambda _: None)
+    assert fused_decoder.fused_decoder(model) is None
 
 
 def test_a_class_without_a_twin_is_taken_only_where_its_modules_say_all(
