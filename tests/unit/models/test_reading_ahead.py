@@ -116,3 +116,18 @@ def test_what_reads_no_text_alone_is_refused(make_model: Callable[..., PreTraine
     model.model.register_forward_pre_hook(refuses)
     with pytest.raises(InputError, match=r"m: a Llama.* does not read text by itself, .* be None$"):
         refuse_reading_ahead(model, "m")
+
+
+def test_one_text_that_rounding_changes_is_not_enough(
+    make_model: Callable[..., PreTrainedModel],
+) -> None:
+    """In a mixture of experts another expert may be chosen when more tokens are read."""
+    model, seen = make_model("llama"), []
+
+    def rounds(_: Any, __: Any, logits_BTV: torch.Tensor) -> torch.Tensor:
+        seen.append(logits_BTV)
+        return logits_BTV * 2 if len(seen) == 1 else logits_BTV
+
+    model.lm_head.register_forward_hook(rounds)
+    refuse_reading_ahead(model, "m")
+    assert len(seen) == 4
