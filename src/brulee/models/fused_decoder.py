@@ -23,6 +23,7 @@ from transformers import PreTrainedModel
 
 from brulee.data.batching import Batch
 from brulee.models.angle_form import cosines_and_sines
+from brulee.models.attention_maps import mapped
 from brulee.models.context import free_length
 from brulee.models.dropping import dropped
 from brulee.models.fused_activation import activated
@@ -44,6 +45,8 @@ from brulee.models.hooks import (
 )
 from brulee.models.layer_form import DecoderForm, LayerForm, read_form
 from brulee.models.layer_parts import Body, added_to, head_width, heads_of, mlp_in, read_body
+from brulee.models.mixers import Apart, apart, mixed
+from brulee.models.output_gate import gated_output, gated_output_again
 from brulee.models.prepared import Prepared, prepare
 from brulee.models.rounding import filled, step_of
 
@@ -67,6 +70,7 @@ class _Rows:
     key_angles: dict[str | None, _Angles]
     growth: torch.Tensor | None  # (Q, 1, 1)
     before: KeysAndValues | None = None  # the prefix, (P, K, W)
+    apart: Apart | None = None  # for layers that are no attention
 
 
 class FusedDecoder:
@@ -124,7 +128,7 @@ class FusedDecoder:
         """Token embeddings, scaled, plus position embeddings if the model has them, (T, D)."""
         hidden_TD: torch.Tensor = self.model.get_input_embeddings()(prepared.ids[None])[0]
         if self.form.embedding != 1.0:
-            hidden_TD = hidden_TD * self.form.embedding
+            hidden_TD = hidden_TD * (self.form.embedding or hidden_TD.shape[1] ** 0.5)
         if body.places is None or self.form.places is None:
             return hidden_TD
         at_T = prepared.positions + self.form.places
@@ -138,7 +142,11 @@ class FusedDecoder:
             for form in {form.angles: form for form in self.form.layers if form.turns}.values()
         }
         growth = self._growth(positions)
-        every = _Rows(None, prepared.every, angles, angles, growth)
+        spans = prepared.every.spans, prepared.last.spans
+        apart_of: list[Apart | None] = [None, None]
+        if any(form.mixes for form in self.form.layers):
+            apart_of = [apart(each, hidden_TD.device) for each in spans]
+        every = _Rows(None, prepared.every, angles, angles, growth, apart=apart_of[0])
         # Padded with the pack's last row; nothing reads the result.
         index = prepared.index
         more = -len(index) % step_of(hidden_TD, LAST_STEP, self.held.dtype)
@@ -149,7 +157,7 @@ class FusedDecoder:
             cos, sin = angles[last.angles]
             asked = {last.angles: (_taken(cos, index), _taken(sin, index))}
         of_asked = None if growth is None else _taken(growth, index)
-        return every, _Rows(index, prepared.last, asked, angles, of_asked)
+        return every, _Rows(index, prepared.last, asked, angles, of_asked, apart=apart_of[1])
 
     def _angles(
         self, body: Body, hidden_TD: torch.Tensor, positions: torch.Tensor, form: LayerForm
@@ -198,7 +206,9 @@ class FusedDecoder:
     ) -> torch.Tensor:
         own = getattr(layer, form.attention)
         x_TD, again = self._read(layer, form.before_attention, hidden_TD)
-        q_QHW, k_TKW, v_TKW = self._heads(own, form, x_TD, again, rows)
+        if rows.apart is not None and form.mixes:  # called as a module, with its hooks
+            return mixed(own, x_TD, rows.apart, len(x_TD if rows.index is None else rows.index))
+        q_QHW, k_TKW, v_TKW, gate_QHG = self._heads(own, form, x_TD, again, rows)
         q_QHW = q_QHW if rows.growth is None else q_QHW * rows.growth
         v_TKW = v_TKW if form.values == 1.0 else v_TKW * form.values
         if rows.before is not None:
@@ -209,49 +219,28 @@ class FusedDecoder:
         share = self._now(form.weights_drop)
         sinks_H = getattr(own, form.sinks) if form.sinks else None
         how = (rows.reading, form.scale, form.window, form.cap, share, sinks_H)
-        mixed_QHW = attend(q_QHW, k_TKW, v_TKW, *how)
-        (mixed_QD,) = project(mixed_QHW.flatten(1), [getattr(own, form.out)], self.held)
+        mixed_QHW, mixed_again = attend(q_QHW, k_TKW, v_TKW, *how), None
+        if gate_QHG is not None:
+            opened = mixed_QHW, gate_QHG, form.gated_by
+            mixed_again = None if self.recomputes else gated_output_again(*opened)
+            mixed_QHW = gated_output(*opened)
+        maps = [getattr(own, form.out)]
+        (mixed_QD,) = project(mixed_QHW.flatten(1), maps, self.held, mixed_again)
         mixed_QD = self._dropped(mixed_QD, form.inside_drop)
         return with_additions(own, _taken(x_TD, rows.index), mixed_QD)
 
     def _heads(
         self, own: Any, form: LayerForm, x_TD: torch.Tensor, again: Again | None, rows: _Rows
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Queries (Q, H, W), keys (T, K, W) and values (T, K, W), which may be narrower."""
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None]:
+        """Queries (Q, H, W), keys (T, K, W), values (T, K, W), which may be narrower, and gates."""
         if form.latent is not None:
             how = (form.latent, heads_of(own) or 1, x_TD, again, rows.index, self.held, self._read)
             q, k, v, r = latent_heads(own, *how)
             of_q, of_k = rows.query_angles[form.angles], rows.key_angles[form.angles]
-            return *turned_heads(q, k, r, of_q, of_k, form.neighbours), v
-        q, k, v = self._queries_keys_values(own, form, x_TD, again, rows.index)
-        q_QHW, k_TKW = self._turned(own, form, q, k, rows)
-        return q_QHW, k_TKW, v.view(*k_TKW.shape[:2], -1)
-
-    def _queries_keys_values(
-        self,
-        own: Any,
-        form: LayerForm,
-        x_TD: torch.Tensor,
-        again: Again | None,
-        index: torch.Tensor | None,
-    ) -> tuple[torch.Tensor, ...]:
-        """Queries of the rows `index`, keys and values of all rows, with heads concatenated."""
-        maps = [getattr(own, name) for name in form.attention_maps]
-        if index is None and len(maps) == 3:
-            return project(x_TD, maps, self.held, again)
-        if len(maps) == 3:
-            (q,) = project(_taken(x_TD, index), maps[:1], self.held)
-            return q, *project(x_TD, maps[1:], self.held)
-        (all_TO,) = project(x_TD, maps, self.held, again)
-        width, heads = head_width(own) or 1, heads_of(own) or 1
-        keys = (all_TO.shape[1] // width - heads) // 2
-        if form.by_head:
-            all_TKGW = all_TO.view(len(all_TO), keys, -1, width)
-            q, k, v = all_TKGW.split_with_sizes([all_TKGW.shape[2] - 2, 1, 1], dim=2)
-            return _taken(q.flatten(1), index), k.flatten(1), v.flatten(1)
-        width *= keys
-        q, k, v = all_TO.split_with_sizes([all_TO.shape[1] - 2 * width, width, width], dim=1)
-        return _taken(q, index), k, v
+            return *turned_heads(q, k, r, of_q, of_k, form.neighbours), v, None
+        found = mapped(own, form, x_TD, self.held, again, rows.index)
+        q_QHW, k_TKW = self._turned(own, form, found.q, found.k, rows)
+        return q_QHW, k_TKW, found.v.view(*k_TKW.shape[:2], -1), found.gate
 
     def _turned(
         self, own: Any, form: LayerForm, q: torch.Tensor, k: torch.Tensor, rows: _Rows
@@ -281,7 +270,7 @@ class FusedDecoder:
         if form.experts:  # called as a module, with its hooks and its own router
             made = own(x_TD[None])
             made_TD: torch.Tensor = (made[0] if isinstance(made, tuple) else made)[0]
-            return made_TD
+            return made_TD + getattr(layer, form.beside)(x_TD) if form.beside else made_TD
         halves = project(x_TD, [getattr(own, name) for name in form.gate_maps], self.held, again)
         if form.gate and len(halves) == 1:  # made contiguous once, not in each function
             halves = tuple(half.contiguous() for half in halves[0].chunk(2, dim=1))

@@ -23,21 +23,22 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from torch import nn
 from transformers import PreTrainedModel
 
 from brulee.models.angle_form import AngleLayout, read_layout, turns, turns_neighbours
 from brulee.models.experts import expert_modules
 from brulee.models.fused_latent import LatentForm, read_latent
-from brulee.models.fused_swiglu import activation_of
+from brulee.models.gate_form import read_gate
 from brulee.models.hooks import additions
 from brulee.models.layer_parts import (
     Body,
     attention_of,
+    beside_experts,
     children,
     dropouts,
     head_width,
     kind_of_norm,
+    mixes,
     mlp_in,
     mlp_of,
     parts_drop,
@@ -46,6 +47,7 @@ from brulee.models.layer_parts import (
     sinks_of,
     weights_drop,
 )
+from brulee.models.mlp_form import Inner, first_of, read_inner
 from brulee.models.text_part import text_body
 
 # By a layer's set of norms: those before and after attention, and before and after the MLP.
@@ -74,6 +76,14 @@ _NORMS: dict[frozenset[str], tuple[str | None, str | None, str | None, str | Non
         ("ln_1", None, "ln_1", None),
         ("self_attn_layer_norm", None, "final_layer_norm", None),
         ("ln_attn", None, "ln_mlp", None),
+        ("operator_norm", None, "ffn_norm", None),
+        ("input_layernorm", None, "pre_ff_layernorm", None),
+        (
+            "input_layernorm",
+            "post_attention_layernorm",
+            "pre_mlp_layernorm",
+            "post_mlp_layernorm",
+        ),
     )
 }
 # With these two norms, attention and MLP are parallel.
@@ -87,18 +97,9 @@ _HEAD_NORMS = (
 _BY_HEAD = ("query_key_value",)
 _QUERIES_KEYS_VALUES = (("q_proj", "k_proj", "v_proj"), ("qkv_proj",), ("c_attn",), _BY_HEAD)
 _OUTPUTS = ("o_proj", "out_proj", "c_proj", "dense")
-_GATES = (("gate_proj", "up_proj"), ("gate_up_proj",))
-_WITHOUT_GATE = (
-    ("up_proj", "down_proj"),
-    ("c_fc", "c_proj"),
-    ("fc1", "fc2"),
-    ("fc_in", "fc_out"),
-    ("dense_h_to_4h", "dense_4h_to_h"),
-)
 _MULTIPLIERS = ("residual_multiplier", "residual_scale")
 # In a configuration's rotary parameters.
 _GROWTH = ("llama_4_scaling_beta", "original_max_position_embeddings")
-_ACTIVATIONS = ("act_fn", "activation_fn", "act")
 
 
 @dataclass(frozen=True)
@@ -113,14 +114,17 @@ class LayerForm:
     whether it pairs adjacent values instead of a head's halves. The module returns each angle
     `twice` in a row or `once`, else all of them twice, and may return `sines_first`. A query sees
     `window` keys up to its own, None for all; `cap` is the soft cap of scores, `sinks` the name of
-    the heads' sinks (fused_attention.py), `values` what values are multiplied by.
+    the heads' sinks (fused_attention.py), `values` what values are multiplied by. The map `gated`,
+    which may be that of the queries, gives a gate of attention's output, opened by the function
+    `gated_by` (output_gate.py). Where a layer `mixes`, tokens are mixed by another module in the
+    place of `attention`, which is called (mixers.py).
 
     `gate` is the activation of a gated MLP, "" without a gate: then `curve` is the activation, or
     "" if the module `act` has to be called. `mlp` "" means that the layer itself has the MLP's
-    linear layers, `down` being the last; `experts` are called as a module. In `parallel`, the MLP
-    reads what attention reads. Dropout probabilities: `weights_drop` of attention weights,
-    `inside_drop` of the outputs of attention and MLP before adapters' additions, `outside_drop`
-    after them.
+    linear layers, `down` being the last; `experts` are called as a module, and so is the MLP
+    `beside` them. In `parallel`, the MLP reads what attention reads. Dropout probabilities:
+    `weights_drop` of attention weights, `inside_drop` of the outputs of attention and MLP before
+    adapters' additions, `outside_drop` after them.
     """
 
     before_attention: str | None
@@ -143,6 +147,7 @@ class LayerForm:
     beyond: float = 0.0
     mlp: str = "mlp"
     experts: bool = False
+    beside: str = ""
     down: str = "down_proj"
     act: str = "act_fn"
     centred: bool = False
@@ -157,6 +162,9 @@ class LayerForm:
     sinks: str = ""
     latent: LatentForm | None = None
     values: float = 1.0
+    gated: str = ""
+    gated_by: str = ""
+    mixes: bool = False
     weights_drop: float = 0.0
     inside_drop: float = 0.0
     outside_drop: float = 0.0
@@ -175,7 +183,7 @@ class LayerForm:
         """Whether the form has no property that a few short documents could fail to show."""
         usual = LayerForm(
             *("input_layernorm", None, "post_attention_layernorm", None),
-            *(_QUERIES_KEYS_VALUES[0], _GATES[0], "silu", self.scale),
+            *(_QUERIES_KEYS_VALUES[0], ("gate_proj", "up_proj"), "silu", self.scale),
             head_norms=self.head_norms,
             act=self.act,
         )
@@ -186,13 +194,14 @@ class LayerForm:
 class DecoderForm:
     """A decoder's layers, and what happens to the token embeddings before them.
 
-    Embeddings are multiplied by `embedding`. If `places` is not None, position embeddings are
-    added, taken from row position + `places`. `words_drop` is the dropout probability of the sum.
-    With `growth` (g, n), queries are multiplied by 1 + g log(1 + floor(position / n)).
+    Embeddings are multiplied by `embedding`, or by the root of their width if that is None. If
+    `places` is not None, position embeddings are added, taken from row position + `places`.
+    `words_drop` is the dropout probability of the sum. With `growth` (g, n), queries are multiplied
+    by 1 + g log(1 + floor(position / n)).
     """
 
     layers: tuple[LayerForm, ...]
-    embedding: float = 1.0
+    embedding: float | None = 1.0
     places: int | None = None
     growth: tuple[float, int] | None = None
     words_drop: float = 0.0
@@ -226,7 +235,9 @@ def read_form(model: PreTrainedModel) -> DecoderForm | None:
     layers = tuple(form for form in found if form is not None)
     if len(layers) < len(found) or not layers:
         return None
-    scale = float(getattr(text_body(model), "embedding_multiplier", 1.0))
+    scale = None
+    if not getattr(config, "mup_enabled", False):  # Afmoe
+        scale = float(getattr(text_body(model), "embedding_multiplier", 1.0))
     places = None if body.places is None else int(getattr(body.places, "offset", 0))
     return DecoderForm(layers, scale, places, _growth(config), body.words_drop)
 
@@ -246,37 +257,75 @@ def _layer(
         drops = parts_drop(layer)
     if attention is None or mlp is None or drops is None:
         return None
-    own, inside = getattr(layer, attention), mlp_in(layer, mlp)
-    sinks = sinks_of(own)
-    if sinks is None:
-        return None
+    inside = mlp_in(layer, mlp)
     experts = bool(expert_modules(inside))
-    inner = _Inner((), "") if experts else _inner(inside)
-    latent, width = read_latent(own), head_width(own)
-    maps = latent.maps if latent else _first(own, _QUERIES_KEYS_VALUES)
+    inner = Inner((), "") if experts else read_inner(inside)
+    if inner is None:
+        return None
+    beside = beside_experts(layer, mlp) if experts else ""
+    own = {mlp, beside} if mlp else {*inner.maps, inner.down, inner.act}
+    names = _names(layer, attention, own)
+    if names is None or any(kind_of_norm(getattr(layer, n)) != kind for n in names if n):
+        return None
+    found = LayerForm(
+        *names,
+        attention_maps=(),
+        gate_maps=inner.maps,
+        gate=inner.gate,
+        scale=1.0,
+        turns=False,
+        residual=_multiplier(layer),
+        beyond=kind[0] if kind else 0.0,
+        mlp=mlp,
+        experts=experts,
+        beside=beside,
+        down=inner.down,
+        act=inner.act,
+        centred=kind is not None and kind[1],
+        parallel=_side_by_side(layer, names),
+        attention=attention,
+        mixes=mixes(attention, config, at),
+        curve=inner.curve,
+        inside_drop=drops[0],
+        outside_drop=drops[1],
+    )
+    return found if found.mixes else _attending(found, layer, body, config, kind, at)
+
+
+def _attending(
+    found: LayerForm,
+    layer: Any,
+    body: Body,
+    config: Any,
+    kind: tuple[float, bool] | None,
+    at: int,
+) -> LayerForm | None:
+    """The form with what its attention computes."""
+    own = getattr(layer, found.attention)
+    sinks, width, latent = sinks_of(own), head_width(own), read_latent(own)
+    maps = latent.maps if latent else first_of(own, _QUERIES_KEYS_VALUES)
     out = next((name for name in _OUTPUTS if name in children(own)), "")
-    if inner is None or maps is None or not out or width is None:
-        return None
-    names = _names(layer, attention, {mlp} if mlp else {*inner.maps, inner.down, inner.act})
-    inner_norms = latent.norms if latent else ()
-    others = children(own) - dropouts(own) - {*maps, *inner_norms, out}
-    heads = [entry for entry in _HEAD_NORMS if others == {*entry[:2]}]
-    if names is None or (others and not heads):
-        return None
-    head_norms = heads[0][:2] if heads else None
-    norms = [getattr(layer, name) for name in names if name]
-    norms += [getattr(own, name) for name in (*(head_norms or ()), *inner_norms)]
-    if any(kind_of_norm(norm) != kind for norm in norms):
+    if sinks is None or maps is None or not out or width is None:
         return None
     said = AngleLayout() if body.angles is None else read_layout(body.angles, body.norm, config, at)
+    opened = ("", "") if latent else read_gate(own, maps, out, body, said.kind)
+    if opened is None:
+        return None
+    inner_norms = latent.norms if latent else ()
+    others = children(own) - dropouts(own) - {*maps, *inner_norms, out, opened[0]}
+    heads = [entry for entry in _HEAD_NORMS if others == {*entry[:2]}]
+    if others and not heads:
+        return None
+    head_norms = heads[0][:2] if heads else None
+    norms = (*(head_norms or ()), *inner_norms)
+    if any(kind_of_norm(getattr(own, name)) != kind for name in norms):
+        return None
     turned = body.angles is not None and turns(own, body.angles, body.norm, said.kind)
     if latent is not None and not turned:
         return None
-    return LayerForm(
-        *names,
+    return replace(
+        found,
         attention_maps=maps,
-        gate_maps=inner.maps,
-        gate=inner.gate,
         scale=float(getattr(own, "scaling", width**-0.5)),
         head_norms=head_norms,
         whole=head_norms is not None and len(getattr(own, head_norms[0]).weight) != width,
@@ -289,24 +338,14 @@ def _layer(
         sines_first=said.sines_first,
         window=_window(own, config, at),
         cap=getattr(own, "attn_logit_softcapping", None),
-        residual=_multiplier(layer),
-        beyond=kind[0] if kind else 0.0,
-        mlp=mlp,
-        experts=experts,
-        down=inner.down,
-        act=inner.act,
-        centred=kind is not None and kind[1],
-        parallel=_side_by_side(layer, names),
-        attention=attention,
         out=out,
         by_head=maps == _BY_HEAD,
-        curve=inner.curve,
+        gated=opened[0],
+        gated_by=opened[1],
         sinks=sinks,
         latent=latent,
         values=float(getattr(own, "v_scale", 1.0)),
         weights_drop=weights_drop(own),
-        inside_drop=drops[0],
-        outside_drop=drops[1],
     )
 
 
@@ -330,37 +369,6 @@ def _side_by_side(layer: Any, names: _Names) -> bool:
     """Whether attention and MLP are parallel, after the same norm or one each."""
     told = bool(getattr(layer, "use_parallel_residual", False))
     return names[0] == names[2] is not None or (names[0], names[2]) == _SIDE_BY_SIDE or told
-
-
-@dataclass(frozen=True)
-class _Inner:
-    """The linear layers before and after an MLP's activation, and that activation."""
-
-    maps: tuple[str, ...]
-    gate: str
-    down: str = "down_proj"
-    act: str = "act_fn"
-    curve: str = ""
-
-
-def _inner(mlp: Any) -> _Inner | None:
-    """Read a gated MLP, or one of two linear layers, which may be the layer's own."""
-    acts, own = [n for n in _ACTIVATIONS if hasattr(mlp, n)], children(mlp) - dropouts(mlp)
-    if len(acts) != 1:
-        return None
-    maps = _first(mlp, _GATES)
-    gate = activation_of(getattr(mlp, acts[0]))
-    if maps is not None:
-        known = own == {*maps, "down_proj", acts[0]} and gate is not None
-        return _Inner(maps, gate or "", act=acts[0]) if known else None
-    two, whole = _first(mlp, _WITHOUT_GATE), attention_of(mlp) is None
-    if two is None or (whole and own != {*two, acts[0]}):
-        return None
-    return _Inner(two[:1], "", two[1], acts[0], gate or "")
-
-
-def _first(module: nn.Module, choices: tuple[tuple[str, ...], ...]) -> tuple[str, ...] | None:
-    return next((names for names in choices if children(module) >= {*names}), None)
 
 
 def _window(attention: Any, config: Any, at: int) -> int | None:

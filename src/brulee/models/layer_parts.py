@@ -22,9 +22,14 @@ from brulee.models.fused_layer_norm import eps_of
 from brulee.models.hooks import Prefixes
 from brulee.models.text_part import text_body
 
-_ATTENTIONS = ("self_attn", "attn", "attention", "self_attention")
-_MLPS = ("mlp", "block_sparse_moe")
+# Modules in the place of attention that mix tokens in another way.
+_MIXERS = ("linear_attn", "conv", "mamba")
+_ATTENTIONS = ("self_attn", "attn", "attention", "self_attention", *_MIXERS)
+_MLPS = ("mlp", "block_sparse_moe", "feed_forward", "shared_mlp")
+# The name of an MLP of all tokens, if it is not inside the module with the experts.
+_BESIDE_EXPERTS = "shared_mlp"
 _OF_THE_LAYER = ("fc1", "fc2")
+_ANGLES = ("rotary_emb", "pos_emb")
 _WIDTHS = ("head_dim", "head_size", "qk_head_dim")
 _HEADS = ("num_heads", "num_attention_heads")
 _SINKS = ("sinks",)
@@ -62,7 +67,7 @@ def read_body(model: PreTrainedModel) -> Body | None:
     own = [m for m in body.children() if m is not words and not isinstance(m, Prefixes)]
     layers = [m for m in own if isinstance(m, nn.ModuleList)]
     norms = [m for m in own if kind_of_norm(m) is not None]
-    angles = [m for m in own if m is getattr(body, "rotary_emb", None)]
+    angles = [m for name in _ANGLES for m in own if m is getattr(body, name, None)]
     places = [m for m in own if isinstance(m, nn.Embedding)]
     drops = [m for m in own if isinstance(m, nn.Dropout)]
     sizes = [len(found) for found in (layers, norms, angles, places, drops)]
@@ -79,14 +84,25 @@ def layers_of(model: PreTrainedModel) -> list[Any]:
 
 
 def attention_of(layer: Any) -> str | None:
-    """The name of a layer's attention module."""
+    """The name of a layer's attention module, or of the mixer in its place."""
     return next((name for name in _ATTENTIONS if name in children(layer)), None)
+
+
+def mixes(name: str, config: Any, at: int) -> bool:
+    """Whether the module of this name in layer `at` mixes tokens in another way than attention."""
+    kinds = getattr(config, "layer_types", None)
+    return name in _MIXERS or bool(kinds and kinds[at] == "linear_attention")
 
 
 def mlp_of(layer: Any) -> str | None:
     """The name of a layer's MLP; "" if the layer itself has the MLP's two linear layers."""
     found = next((name for name in _MLPS if name in children(layer)), None)
     return "" if found is None and children(layer) >= {*_OF_THE_LAYER} else found
+
+
+def beside_experts(layer: Any, mlp: str) -> str:
+    """The name of the MLP whose output is added to that of a layer's experts; "" if none."""
+    return _BESIDE_EXPERTS if _BESIDE_EXPERTS in children(layer) - {mlp} else ""
 
 
 def mlp_in(layer: Any, name: str) -> Any:

@@ -103,9 +103,11 @@ def _shrunk_pair(model: PreTrainedModel) -> PretrainedConfig:
 
 def _shrunk(model: PreTrainedModel, layers: int, dropped: str) -> PretrainedConfig:
     config = copy.deepcopy(model.config.get_text_config())
-    first = layers_of(model)[0]
-    depth, width = config.num_hidden_layers, head_width(getattr(first, attention_of(first) or ""))
-    assert width is not None, "read before"
+    depth = config.num_hidden_layers
+    widths = [head_width(getattr(m, attention_of(m) or "")) for m in layers_of(model)]
+    width = next((one for one in widths if one), None)
+    if width is None:
+        raise ValueError("no layer has attention")
     keys = [getattr(config, name) for name in _KEY_HEADS if hasattr(config, name)]
     grouped = config.num_attention_heads > max([n for n in keys if n], default=1)
     changes: dict[str, Any] = {
@@ -124,7 +126,8 @@ def _shrunk(model: PreTrainedModel, layers: int, dropped: str) -> PretrainedConf
         if isinstance(value, list) and len(value) == depth:  # one for each layer
             changes[key] = value[:layers]
     changes |= {key: WINDOW for key in _REACHES if getattr(config, key, None)}
-    changes |= {key: min(_EXPERTS, getattr(config, key, None) or _EXPERTS) for key in _COUNTS}
+    counts = {key: getattr(config, key, None) for key in _COUNTS}
+    changes |= {key: min(_EXPERTS, count) for key, count in counts.items() if count}
     changes |= {key: min(rank, width) for key in _RANKS if (rank := getattr(config, key, None))}
     _change(config, changes)
     return config

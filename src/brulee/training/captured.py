@@ -353,6 +353,9 @@ def _unrecorded(loss: CompletionLoss, dtype: torch.dtype) -> str | None:
     if any(layer.cap is not None for layer in decoder.form.layers):
         # No kernel caps scores, so a pass's launches depend on each document's length.
         return "passes with bent attention scores"
+    if any(layer.mixes for layer in decoder.form.layers):
+        # Their calls depend on each document's length.
+        return "passes with layers without attention"
     if decoder.form.drops:
         return "passes with dropout"
     width = decoder.width

@@ -65,6 +65,45 @@ _GROWING: dict[str, Any] = {
     "llama_4_scaling_beta": 0.5,
     "original_max_position_embeddings": 4,
 }
+# Where a state is normalised, rounding grows with the sizes of weights.
+_DELTA: dict[str, Any] = {
+    "initializer_range": 0.15,
+    "layer_types": ["linear_attention", "linear_attention", "full_attention"],
+    "linear_conv_kernel_dim": 3,
+    "linear_key_head_dim": 8,
+    "linear_value_head_dim": 16,
+    "linear_num_key_heads": 2,
+    "linear_num_value_heads": 4,
+}
+_MOE: dict[str, Any] = {
+    "num_experts": 4,
+    "num_experts_per_tok": 2,
+    "moe_intermediate_size": 16,
+    "shared_expert_intermediate_size": 16,
+}
+_HALF_TURNED: dict[str, Any] = {
+    "rope_parameters": {
+        "rope_type": "default",
+        "rope_theta": 10000.0,
+        "partial_rotary_factor": 0.5,
+    }
+}
+_MAMBA: dict[str, Any] = {
+    "mamba_n_heads": 4,
+    "mamba_d_head": "auto",
+    "mamba_d_state": 8,
+    "mamba_chunk_size": 8,
+}
+_GRANITE: dict[str, Any] = {
+    **_MAMBA,
+    "layer_types": _DELTA["layer_types"],
+    "shared_intermediate_size": 48,
+    "num_local_experts": 0,
+    "residual_multiplier": 0.22,
+    "embedding_multiplier": 6.0,
+    "logits_scaling": 4.0,
+    "attention_multiplier": 0.5,
+}
 # A kind of configuration, and what differs from its defaults.
 FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "llama": ("Llama", {}),
@@ -158,8 +197,55 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
             "attention_value_scale": 0.7,
         },
     ),
+    "qwen3.5": ("Qwen3_5Text", {**_DELTA, **_HALF_TURNED}),
+    "qwen3-next": ("Qwen3Next", {**_DELTA, **_HALF_TURNED, **_MOE, "mlp_only_layers": [1]}),
+    "qwen3.5-moe": ("Qwen3_5MoeText", {**_DELTA, **_HALF_TURNED, **_MOE}),
+    "afmoe": ("Afmoe", {**_SLIDES, **_MOE, "num_dense_layers": 3, "mup_enabled": True}),
+    "laguna": (
+        "Laguna",
+        {
+            **_SLIDES,
+            **_MOE,
+            "gating": "per-head",
+            "initializer_range": 0.15,
+            "num_attention_heads_per_layer": [4, 6, 4],
+            "mlp_layer_types": ["dense"] * 3,
+        },
+    ),
+    "lfm2": (
+        "Lfm2",
+        {"layer_types": ["conv", "full_attention", "conv"], "block_auto_adjust_ff_dim": False},
+    ),
+    "lfm2-moe": (
+        "Lfm2Moe",
+        {**_MOE, "layer_types": ["conv", "full_attention", "conv"], "num_dense_layers": 1},
+    ),
+    "granite-hybrid": ("GraniteMoeHybrid", _GRANITE),
+    "granite-hybrid-moe": ("GraniteMoeHybrid", {**_GRANITE, **_MOE, "num_local_experts": 4}),
+    "bamba": ("Bamba", {**_MAMBA, "attn_layer_indices": [1]}),
+    "jamba": (
+        "Jamba",
+        {
+            **_MOE,
+            **dict.fromkeys(("attn_layer_period", "expert_layer_period"), 3),
+            **dict.fromkeys(("attn_layer_offset", "expert_layer_offset"), 1),
+            **{"use_mamba_kernels": False, "mamba_d_state": 8, "mamba_dt_rank": 4},
+        },
+    ),
+    "olmo-hybrid": ("OlmoHybrid", {**_DELTA, "linear_num_value_heads": 2}),
 }
+
 LATENT = ("deepseek2", "deepseek3", "minicpm3")
+_WITH_STATES = (
+    *("qwen3.5", "qwen3-next", "qwen3.5-moe", "lfm2", "lfm2-moe"),
+    *("granite-hybrid", "granite-hybrid-moe", "bamba", "jamba", "olmo-hybrid"),
+)
+# What a method's refusal says, by family and method.
+REFUSED = {
+    **{(name, "prefix"): "does not keep keys and values" for name in _WITH_STATES},
+    **{(name, "prefix"): "keys and values of different shapes" for name in (*LATENT, "mimo2")},
+    ("granite-hybrid-moe", "bottleneck"): "adds up several feed-forwards",
+}
 
 
 def perturbed(model: PreTrainedModel, method: dict[str, Any]) -> PreTrainedModel:

@@ -119,9 +119,16 @@ def test_nothing_is_trained_that_text_does_not_pass_through(
         assert all(p.grad is not None for p in group.parameters)
 
 
-@pytest.mark.parametrize("name", ["gemma3", "mistral3"])
-@pytest.mark.parametrize("method", [METHODS[0], METHODS[1], PREFIX], ids=lambda m: m["name"])
-@pytest.mark.diagonal("method", "name")
+@pytest.mark.parametrize(
+    ("name", "method"),
+    [
+        *(("gemma3", METHODS[0]), ("mistral3", METHODS[1]), ("gemma3", PREFIX)),
+        *(("qwen3_5", METHODS[0]), ("gemma3", METHODS[1]), ("mistral3", METHODS[0])),
+        *(("mistral3", PREFIX), ("qwen3_5", METHODS[1])),
+    ],
+    ids=lambda one: one if isinstance(one, str) else one["name"],
+)
+@pytest.mark.fast_cases(4)
 def test_the_fast_path_computes_what_the_whole_does(
     method: dict[str, Any], name: str, make_model: Make
 ) -> None:
