@@ -12,6 +12,7 @@ import functools
 import platform
 import re
 
+import numpy as np
 import torch
 
 # From glibc's malloc.h.
@@ -47,3 +48,12 @@ def give_back_freed_memory() -> None:
     """Return freed memory to the system, such as a file's copy after loading it."""
     if platform.libc_ver()[0] == "glibc":
         ctypes.CDLL(None).malloc_trim(0)
+
+
+def untouched(shape: torch.Size, dtype: torch.dtype) -> torch.Tensor:
+    """Zeros on the CPU that take no memory until they are written to.
+
+    `numpy.zeros` allocates zeroed pages without touching them; torch would write to each.
+    """
+    held = torch.from_numpy(np.zeros(shape.numel() * dtype.itemsize, np.uint8))
+    return held.view(dtype).view(shape)

@@ -22,15 +22,18 @@ import random
 import signal
 import socket
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from torch import nn
 from torch.distributed.tensor import DTensor
 
 from brulee.data.encoded import with_prompts
 from brulee.data.encoding import Encoded
 from brulee.errors import StoppedError
 from brulee.methods import build_method
+from brulee.models.hollow import Together
 from brulee.models.loading import load_base
 from brulee.recipe import MethodSpec, TrainSpec
 from brulee.training.documents import Document
@@ -52,7 +55,10 @@ def train(case: str, model: Path, folder: Path, world: World = ALONE) -> list[in
     """Train a case; returns the documents that this process read, in order."""
     method, *rest = case.split(":")
     options = dict(option.split("=") for option in rest)
-    base = load_base(str(model / options.get("model", "")), torch.float32, torch.device("cpu"))
+    name, cpu = str(model / options.get("model", "")), torch.device("cpu")
+    together = Together(world.writes, world.same) if world.shards else None
+    base = load_base(name, torch.float32, cpu, together=together)
+    whole = bytes_here(base.model)
     on = {"target": options["target"]} if "target" in options else {}
     decay, prompts = (float(options.get(key, 0)) for key in ("decay", "prompts"))
     count, most = int(options.get("count", COUNT)), int(options.get("pass", 2))
@@ -96,6 +102,8 @@ def train(case: str, model: Path, folder: Path, world: World = ALONE) -> list[in
     if world.shards:
         own = {id(p) for p in attached.replicated()}
         assert all(isinstance(p, DTensor) != (id(p) in own) for p in base.model.parameters())
+        # An odd number of rows leaves the first process one more.
+        assert bytes_here(base.model) < 0.51 * whole + bytes_here(attached.replicated())
     try:
         trainer.train()
     except StoppedError:
@@ -103,10 +111,18 @@ def train(case: str, model: Path, folder: Path, world: World = ALONE) -> list[in
     return read
 
 
-def become(count: int) -> None:
+def bytes_here(held: nn.Module | Sequence[torch.Tensor]) -> int:
+    """What the parameters take in this process."""
+    tensors = held.parameters() if isinstance(held, nn.Module) else held
+    own = [t.to_local() if isinstance(t, DTensor) else t for t in tensors]
+    return sum({t.data_ptr(): t.untyped_storage().nbytes() for t in own}.values())
+
+
+def become(count: int, patient: bool = False) -> None:
     """Go on as each of so many processes, named as torchrun names them.
 
-    They share what was imported, which takes longer than what they do.
+    They share what was imported, which takes longer than what they do. If one fails, the others
+    are killed, unless it is `patient`.
     """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -122,7 +138,7 @@ def become(count: int) -> None:
     while started:
         process, status = os.wait()
         started.remove(process)
-        if status:
+        if status and not patient:
             for other in started:
                 os.kill(other, signal.SIGKILL)
             sys.exit(f"a process ended with {status}")
