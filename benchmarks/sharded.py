@@ -43,13 +43,11 @@ def make_model(folder: Path, layers: int) -> int:
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    sys.path.insert(0, str(TESTS))
-    import conftest
-
+    tests = runpy.run_path(str(TESTS / "conftest.py"))
     torch.manual_seed(0)
     model = LlamaForCausalLM(LlamaConfig(**SIZES, num_hidden_layers=layers))
     model.save_pretrained(folder)
-    conftest.make_tokenizer.__wrapped__()(conftest.CHATML).save_pretrained(folder)
+    tests["make_tokenizer"].__wrapped__()(tests["CHATML"]).save_pretrained(folder)
     return sum(p.numel() * p.element_size() for p in model.parameters())
 
 

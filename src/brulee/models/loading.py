@@ -106,7 +106,7 @@ def load_base(
     GGUF file (with its name), and an encoder-decoder without a decoder start token. The loaded
     model itself raises InputError when its input contains a token that only the tokenizer has.
     """
-    if device.type == "cpu":
+    if device.type == "cpu" and together is None:  # a layer that was gathered is returned at once
         keep_freed_memory()
     with _loading, no_bars():
         asked = _Held(dtype, device, quantise, rope_scaling, together)

@@ -65,13 +65,17 @@ def check_trainable(recipe: Recipe, method: Method, held: str | None) -> None:
 def check_sharded(recipe: Recipe, method: Method) -> None:
     """Refuse to shard a base for which, or for whose method, a process needs all weights."""
     held = held_as(model_name(recipe), recipe.base.quantise, recipe.base.revision)
+    if (why := unshardable(method, held)) is not None:
+        raise InputError(f"method {method.name}: {why}; start without {SHARDS}.")
+
+
+def unshardable(method: Method, held: str | None) -> str | None:
+    """Why a base, `held` in four bits or not, cannot be sharded under this method, if so."""
     if held:
-        why = f"weights in {held} are not sharded"
-    elif not (method.stores_model or method.beside()):
-        why = "it writes into the base's weights, which cannot be sharded then"
-    else:
-        return
-    raise InputError(f"method {method.name}: {why}; start without {SHARDS}.")
+        return f"weights in {held} are not sharded"
+    if not (method.stores_model or method.beside()):
+        return "it writes into the base's weights, which cannot be sharded then"
+    return None
 
 
 def check_validation(recipe: Recipe, corpus: Corpus) -> None:

@@ -8,22 +8,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import nn
 from transformers import PreTrainedModel
+
+from brulee.planning.memory import Memory
 
 
 @dataclass(frozen=True)
 class Shares:
     """Bytes of weights in each of so many `processes`: `held` always, `gathered` in a pass.
 
-    `apart` are ids of the parameters of which each has all.
+    `apart` are ids of the parameters of which each has all; `whole` are the bytes of the model.
     """
 
     processes: int
     held: int
     gathered: int
+    whole: int
     apart: frozenset[int]
 
     @property
@@ -39,24 +42,54 @@ class Shares:
 
 
 def shares_of(
-    model: PreTrainedModel, replicated: Collection[nn.Parameter], processes: int
+    model: PreTrainedModel,
+    replicated: Collection[nn.Parameter],
+    processes: int,
+    itemsize: int | None = None,
 ) -> Shares:
-    """The shares of a model that is not sharded yet, as `training.sharding.shard` will cut it."""
+    """The shares of a model that is not sharded yet, as `training.sharding.shard` will cut it.
+
+    As if it were held in a dtype of `itemsize` bytes, if that is given.
+    """
+
+    def size(values: int, of: nn.Parameter) -> int:
+        return values * (itemsize or of.element_size())
+
     apart = frozenset(id(p) for p in replicated)
     layers = set(model._no_split_modules or ())
     inner = [m for m in model.modules() if type(m).__name__ in layers]
-    sizes = [sum(_bytes(p) for p in layer.parameters() if id(p) not in apart) for layer in inner]
+    sizes = [
+        sum(size(p.numel(), p) for p in layer.parameters() if id(p) not in apart) for layer in inner
+    ]
     within = {id(p) for layer in inner for p in layer.parameters()}
-    outside = [p for p in model.parameters() if id(p) not in within | apart]
     parted = [p for p in model.parameters() if id(p) not in apart]
-    held = sum(_share(p, processes) * p.element_size() for p in parted)
-    gathered = sum(map(_bytes, outside)) + sum(sorted(sizes)[-2:])
-    whole = sum(_bytes(p) for p in replicated)
-    return Shares(processes, held + whole, gathered, apart)
+    outside = sum(size(p.numel(), p) for p in parted if id(p) not in within)
+    held = sum(size(_share(p, processes), p) for p in parted)
+    whole = sum(size(p.numel(), p) for p in replicated)
+    return Shares(
+        processes=processes,
+        held=held + whole,
+        gathered=outside + sum(sorted(sizes)[-2:]),
+        whole=sum(size(p.numel(), p) for p in parted) + whole,
+        apart=apart,
+    )
 
 
-def _bytes(parameter: nn.Parameter) -> int:
-    return parameter.numel() * parameter.element_size()
+def in_each(whole: Memory, shares: Shares, trains_base: bool) -> Memory:
+    """What each process needs for a training for which one process would need `whole`.
+
+    Activations are those of a pass, as large as that of one process. If the base itself is trained,
+    gradients of two layers and of what is outside of layers are whole while they are summed.
+    """
+    weights = whole.weights - shares.whole + shares.peak
+    if not trains_base:
+        return replace(whole, weights=weights)
+    return replace(
+        whole,
+        weights=weights,
+        gradients=whole.gradients // shares.processes + shares.gathered,
+        optimizer=whole.optimizer // shares.processes,
+    )
 
 
 def _share(parameter: nn.Parameter, processes: int) -> int:

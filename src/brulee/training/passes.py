@@ -33,7 +33,7 @@ class Passes:
     of prompts, if they carry loss, count by their weight in both. `most`
     and `pass_tokens` may be changed between calls. `noise` is NEFTune's alpha and `smoothing` the
     losses' (`Batch`), both applied in `backward` only. If the base is `sharded`, all processes must
-    make each pass, which runs on the model's own layers.
+    make each pass, which runs on the model's own layers, as it does unless `by_ours`.
     """
 
     def __init__(
@@ -45,11 +45,12 @@ class Passes:
         noise: float | None = None,
         smoothing: float = 0.0,
         sharded: Sharded | None = None,
+        by_ours: bool = True,
     ) -> None:
         self.base, self.most, self.autocast, self._smoothing = base, most, autocast, smoothing
         self.sharded = sharded
         if sharded is None:
-            loss, self._packs_itself = _tried(base.model)
+            loss, self._packs_itself = _tried(base.model, by_ours)
         else:
             loss, self._packs_itself = sharded.asked(_tried, base.model, False)
         self._decoder = loss.decoder
@@ -216,9 +217,9 @@ class Passes:
         return torch.autocast(self.base.device.type, dtype=torch.bfloat16)
 
 
-def _tried(model: PreTrainedModel, fused: bool = True) -> tuple[CompletionLoss, bool]:
+def _tried(model: PreTrainedModel, by_ours: bool) -> tuple[CompletionLoss, bool]:
     """The loss of a model, and whether it packs exactly; both are tried on a few tokens."""
-    return CompletionLoss(model, fused), packs_exactly(model)
+    return CompletionLoss(model, by_ours), packs_exactly(model)
 
 
 def within(documents: Sequence[Encoded], most: int, tokens: int) -> Iterator[list[Encoded]]:

@@ -116,6 +116,13 @@ class World:
 ALONE: Final = World()
 
 
+def sharing_processes() -> int:
+    """How many processes the environment has share the weights; 1 if they are not sharded."""
+    from accelerate.utils import parse_flag_from_env
+
+    return int(os.environ.get("WORLD_SIZE", "1")) if parse_flag_from_env(SHARDS) else 1
+
+
 @contextmanager
 def joined(device: str) -> Iterator[World]:
     """The world that this process was started in; may be entered several times in sequence.
@@ -129,14 +136,13 @@ def joined(device: str) -> Iterator[World]:
         return
     _check_gpus(device, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
     from accelerate import PartialState
-    from accelerate.utils import parse_flag_from_env
 
     on_cpu = device.startswith("cpu") or not torch.cuda.is_available()
     # A process group cannot be created twice: it is destroyed at exit, by its creator.
     if not dist.is_initialized():
         atexit.register(_leave)
     state = PartialState(cpu=on_cpu, timeout=_PATIENCE)
-    shards = parse_flag_from_env(SHARDS)
+    shards = sharing_processes() > 1
     world = World(state.process_index, state.num_processes, shards, state.device)
     with world.in_contact():
         yield world

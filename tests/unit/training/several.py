@@ -22,11 +22,9 @@ import random
 import signal
 import socket
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from torch import nn
 from torch.distributed.tensor import DTensor
 
 from brulee.data.encoded import with_prompts
@@ -35,6 +33,7 @@ from brulee.errors import StoppedError
 from brulee.methods import build_method
 from brulee.models.hollow import Together
 from brulee.models.loading import load_base
+from brulee.planning.shares import shares_of
 from brulee.recipe import MethodSpec, TrainSpec
 from brulee.training.documents import Document
 from brulee.training.trainer import Glimpse, Trainer
@@ -58,7 +57,6 @@ def train(case: str, model: Path, folder: Path, world: World = ALONE) -> list[in
     name, cpu = str(model / options.get("model", "")), torch.device("cpu")
     together = Together(world.writes, world.same) if world.shards else None
     base = load_base(name, torch.float32, cpu, together=together)
-    whole = bytes_here(base.model)
     on = {"target": options["target"]} if "target" in options else {}
     decay, prompts = (float(options.get(key, 0)) for key in ("decay", "prompts"))
     count, most = int(options.get("count", COUNT)), int(options.get("pass", 2))
@@ -87,6 +85,7 @@ def train(case: str, model: Path, folder: Path, world: World = ALONE) -> list[in
         return Glimpse({"spread": float(logits.std())}, [])
 
     attached = build_method(MethodSpec(name=method, **on)).attach(base.model)
+    shares = shares_of(base.model, attached.replicated(), world.size)
     trainer = Trainer(
         base,
         attached,
@@ -102,20 +101,17 @@ def train(case: str, model: Path, folder: Path, world: World = ALONE) -> list[in
     if world.shards:
         own = {id(p) for p in attached.replicated()}
         assert all(isinstance(p, DTensor) != (id(p) in own) for p in base.model.parameters())
-        # An odd number of rows leaves the first process one more.
-        assert bytes_here(base.model) < 0.51 * whole + bytes_here(attached.replicated())
+        here = [p.to_local() if isinstance(p, DTensor) else p for p in base.model.parameters()]
+        here += attached.replicated()
+        sizes = {tensor.data_ptr(): tensor.untyped_storage().nbytes() for tensor in here}
+        assert sum(sizes.values()) == shares.held
+        apart = sum(4 * p.numel() for p in attached.replicated())
+        assert shares.held - apart < 0.6 * (shares.whole - apart)
     try:
         trainer.train()
     except StoppedError:
         assert "halt" in options
     return read
-
-
-def bytes_here(held: nn.Module | Sequence[torch.Tensor]) -> int:
-    """What the parameters take in this process."""
-    tensors = held.parameters() if isinstance(held, nn.Module) else held
-    own = [t.to_local() if isinstance(t, DTensor) else t for t in tensors]
-    return sum({t.data_ptr(): t.untyped_storage().nbytes() for t in own}.values())
 
 
 def become(count: int, patient: bool = False) -> None:
