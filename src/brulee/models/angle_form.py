@@ -14,6 +14,8 @@ from typing import Any
 import torch
 
 _TURNS = ("rotate_half", "rotate_every_two")
+# A function beside the usual one, for models whose configuration may choose between both.
+_PAIRED, _CHOICE = "apply_rotary_pos_emb_interleave", "rope_interleave"
 
 
 @dataclass(frozen=True)
@@ -21,13 +23,21 @@ class AngleLayout:
     """The layout of a rotary module's output for one type of layer.
 
     `kind` is the layer type to pass to the module, None if it takes none. Each angle is repeated in
-    the head's second half, or `twice` in a row, or occurs `once`; cosines come first, or sines.
+    the head's second half, or `twice` in a row, or occurs `once`; cosines come first, or sines. If
+    they are parts of complex numbers (`polar`), adjacent values are one too and are paired.
     """
 
     kind: str | None = None
     twice: bool = False
     once: bool = False
     sines_first: bool = False
+    polar: bool = False
+
+
+def cosines_and_sines(given: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """The two parts of a rotary module's output, also if they are those of complex numbers."""
+    first, second = (given.real, given.imag) if isinstance(given, torch.Tensor) else given
+    return first, second
 
 
 def read_layout(module: Any, like: Any, config: Any, at: int) -> AngleLayout:
@@ -39,13 +49,14 @@ def read_layout(module: Any, like: Any, config: Any, at: int) -> AngleLayout:
     positions = torch.tensor([[0, 7]], device=like.weight.device)
     with torch.no_grad():
         given = module(like.weight[None, None], position_ids=positions, **own)
-    cos_2W, sin_2W = (x[0] for x in given)
+    polar = isinstance(given, torch.Tensor)
+    cos_2W, sin_2W = (x[0] for x in cosines_and_sines(given))
     sines_first = bool(cos_2W[0].abs().max() < sin_2W[0].abs().max())
     said_W = (sin_2W if sines_first else cos_2W)[1]
     half = len(said_W) // 2
     halves = torch.equal(said_W[:half], said_W[half:])
     twice = not halves and torch.equal(said_W[::2], said_W[1::2])
-    return AngleLayout(kind, twice, not halves and not twice, sines_first)
+    return AngleLayout(kind, twice, not halves and not twice, sines_first, polar)
 
 
 def turns(attention: Any, angles: Any, like: Any, kind: str | None) -> bool:
@@ -85,6 +96,8 @@ def _is_turned(attention: Any, angles: Any, like: Any, own: dict[str, str]) -> b
 def turns_neighbours(attention: Any) -> bool:
     """Whether adjacent values are paired, found by calling the rotation of the module's file."""
     own = sys.modules.get(type(attention).__module__)
+    if hasattr(own, _PAIRED):
+        return bool(getattr(getattr(attention, "config", None), _CHOICE, True))
     found = [getattr(own, name) for name in _TURNS if hasattr(own, name)]
     turn: Callable[[torch.Tensor], torch.Tensor] | None = found[0] if found else None
     at = torch.arange(4.0).view(1, 1, 1, 4)

@@ -22,10 +22,12 @@ from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
 from brulee.data.batching import Batch
+from brulee.models.angle_form import cosines_and_sines
 from brulee.models.context import free_length
 from brulee.models.dropping import dropped
 from brulee.models.fused_activation import activated
 from brulee.models.fused_attention import Reading, attend
+from brulee.models.fused_latent import latent_heads, turned_heads
 from brulee.models.fused_layer_norm import normed, normed_again
 from brulee.models.fused_projection import Again, project
 from brulee.models.fused_rope import even_first, rotate
@@ -56,13 +58,14 @@ _Angles = tuple[torch.Tensor, torch.Tensor]  # rotary cosines and sines, one row
 class _Rows:
     """A layer's query rows, attention spans, rotary angles of queries and keys, and prefix.
 
-    Rotary angles are by layer type.
+    Rotary angles are by layer type. `growth` is a factor of queries, None for 1.
     """
 
     index: torch.Tensor | None  # (Q) among the T rows, None for all
     reading: Reading
     query_angles: dict[str | None, _Angles]
     key_angles: dict[str | None, _Angles]
+    growth: torch.Tensor | None  # (Q, 1, 1)
     before: KeysAndValues | None = None  # the prefix, (P, K, W)
 
 
@@ -134,7 +137,8 @@ class FusedDecoder:
             form.angles: self._angles(body, hidden_TD, positions, form)
             for form in {form.angles: form for form in self.form.layers if form.turns}.values()
         }
-        every = _Rows(None, prepared.every, angles, angles)
+        growth = self._growth(positions)
+        every = _Rows(None, prepared.every, angles, angles, growth)
         # Padded with the pack's last row; nothing reads the result.
         index = prepared.index
         more = -len(index) % step_of(hidden_TD, LAST_STEP, self.held.dtype)
@@ -144,19 +148,29 @@ class FusedDecoder:
         if last.turns:
             cos, sin = angles[last.angles]
             asked = {last.angles: (_taken(cos, index), _taken(sin, index))}
-        return every, _Rows(index, prepared.last, asked, angles)
+        of_asked = None if growth is None else _taken(growth, index)
+        return every, _Rows(index, prepared.last, asked, angles, of_asked)
 
     def _angles(
         self, body: Body, hidden_TD: torch.Tensor, positions: torch.Tensor, form: LayerForm
     ) -> _Angles:
         assert body.angles is not None, "of layers that turn"
         own = {} if form.angles is None else {"layer_type": form.angles}
-        cos, sin = body.angles(hidden_TD[None], position_ids=positions[None], **own)
+        given = body.angles(hidden_TD[None], position_ids=positions[None], **own)
+        cos, sin = cosines_and_sines(given)
         cos, sin = (sin, cos) if form.sines_first else (cos, sin)
         if form.twice or form.once:
             step = 2 if form.twice else 1
             cos, sin = (torch.cat([x[..., ::step]] * 2, dim=-1) for x in (cos, sin))
         return cos[0].to(self.held.dtype), sin[0].to(self.held.dtype)
+
+    def _growth(self, positions: torch.Tensor) -> torch.Tensor | None:
+        """What queries are multiplied by at these positions, (T, 1, 1)."""
+        if self.form.growth is None:
+            return None
+        factor, length = self.form.growth
+        growth_T = 1 + factor * torch.log1p(torch.floor(positions / length))
+        return growth_T[:, None, None].to(self.held.dtype)
 
     def _layer(
         self, layer: Any, form: LayerForm, hidden_TD: torch.Tensor, rows: _Rows
@@ -184,9 +198,9 @@ class FusedDecoder:
     ) -> torch.Tensor:
         own = getattr(layer, form.attention)
         x_TD, again = self._read(layer, form.before_attention, hidden_TD)
-        q, k, v = self._queries_keys_values(own, form, x_TD, again, rows.index)
-        q_QHW, k_TKW = self._turned(own, form, q, k, rows)
-        v_TKW = v.view(len(v), -1, head_width(own) or 1)
+        q_QHW, k_TKW, v_TKW = self._heads(own, form, x_TD, again, rows)
+        q_QHW = q_QHW if rows.growth is None else q_QHW * rows.growth
+        v_TKW = v_TKW if form.values == 1.0 else v_TKW * form.values
         if rows.before is not None:
             before_PKW, values_PKW = rows.before
             if form.turns and form.neighbours:
@@ -199,6 +213,19 @@ class FusedDecoder:
         (mixed_QD,) = project(mixed_QHW.flatten(1), [getattr(own, form.out)], self.held)
         mixed_QD = self._dropped(mixed_QD, form.inside_drop)
         return with_additions(own, _taken(x_TD, rows.index), mixed_QD)
+
+    def _heads(
+        self, own: Any, form: LayerForm, x_TD: torch.Tensor, again: Again | None, rows: _Rows
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Queries (Q, H, W), keys (T, K, W) and values (T, K, W), which may be narrower."""
+        if form.latent is not None:
+            how = (form.latent, heads_of(own) or 1, x_TD, again, rows.index, self.held, self._read)
+            q, k, v, r = latent_heads(own, *how)
+            of_q, of_k = rows.query_angles[form.angles], rows.key_angles[form.angles]
+            return *turned_heads(q, k, r, of_q, of_k, form.neighbours), v
+        q, k, v = self._queries_keys_values(own, form, x_TD, again, rows.index)
+        q_QHW, k_TKW = self._turned(own, form, q, k, rows)
+        return q_QHW, k_TKW, v.view(*k_TKW.shape[:2], -1)
 
     def _queries_keys_values(
         self,
@@ -302,6 +329,8 @@ def fused_decoder(model: PreTrainedModel) -> FusedDecoder | None:
     form = read_form(model)
     if form is None or not hooks_are_known(model):
         return None
+    if any(layer.latent for layer in form.layers) and owners(model, Prefixes):
+        return None  # the prefix may be of latents, as the model caches them
     if free_length(model, LONGEST) < LONGEST:
         return None  # the test documents do not fit into the context
     if not form_is_right(model, form, FusedDecoder):

@@ -28,6 +28,7 @@ from transformers import PreTrainedModel
 
 from brulee.models.angle_form import AngleLayout, read_layout, turns, turns_neighbours
 from brulee.models.experts import expert_modules
+from brulee.models.fused_latent import LatentForm, read_latent
 from brulee.models.fused_swiglu import activation_of
 from brulee.models.hooks import additions
 from brulee.models.layer_parts import (
@@ -94,6 +95,9 @@ _WITHOUT_GATE = (
     ("fc_in", "fc_out"),
     ("dense_h_to_4h", "dense_4h_to_h"),
 )
+_MULTIPLIERS = ("residual_multiplier", "residual_scale")
+# In a configuration's rotary parameters.
+_GROWTH = ("llama_4_scaling_beta", "original_max_position_embeddings")
 _ACTIVATIONS = ("act_fn", "activation_fn", "act")
 
 
@@ -102,13 +106,14 @@ class LayerForm:
     """One layer: the names of its modules, and what it computes.
 
     Queries, keys and values may come from one merged linear layer (grouped by key head if
-    `by_head`), and so may gate and up. A norm's gain is its weight + `beyond`; `centred` norms
-    subtract the mean. Norms of queries and keys are per head, or over all heads if `whole`, and
-    come before the rotary embedding or `after_angles`. `turns`: the layer has a rotary embedding;
-    `angles` is the layer type that its module takes, `neighbours` whether it pairs adjacent values
-    instead of a head's halves. The module returns each angle `twice` in a row or `once`, else all
-    of them twice, and may return `sines_first`. A query sees `window` keys up to its own, None for
-    all; `cap` is the soft cap of scores, `sinks` the name of the heads' sinks (fused_attention.py).
+    `by_head`), and so may gate and up, or from maps of low rank (`latent`). A norm's gain is its
+    weight + `beyond`; `centred` norms subtract the mean. Norms of queries and keys are per head, or
+    over all heads if `whole`, and come before the rotary embedding or `after_angles`. `turns`: the
+    layer has a rotary embedding; `angles` is the layer type that its module takes, `neighbours`
+    whether it pairs adjacent values instead of a head's halves. The module returns each angle
+    `twice` in a row or `once`, else all of them twice, and may return `sines_first`. A query sees
+    `window` keys up to its own, None for all; `cap` is the soft cap of scores, `sinks` the name of
+    the heads' sinks (fused_attention.py), `values` what values are multiplied by.
 
     `gate` is the activation of a gated MLP, "" without a gate: then `curve` is the activation, or
     "" if the module `act` has to be called. `mlp` "" means that the layer itself has the MLP's
@@ -150,6 +155,8 @@ class LayerForm:
     by_head: bool = False
     curve: str = ""
     sinks: str = ""
+    latent: LatentForm | None = None
+    values: float = 1.0
     weights_drop: float = 0.0
     inside_drop: float = 0.0
     outside_drop: float = 0.0
@@ -181,11 +188,13 @@ class DecoderForm:
 
     Embeddings are multiplied by `embedding`. If `places` is not None, position embeddings are
     added, taken from row position + `places`. `words_drop` is the dropout probability of the sum.
+    With `growth` (g, n), queries are multiplied by 1 + g log(1 + floor(position / n)).
     """
 
     layers: tuple[LayerForm, ...]
     embedding: float = 1.0
     places: int | None = None
+    growth: tuple[float, int] | None = None
     words_drop: float = 0.0
 
     @property
@@ -219,7 +228,14 @@ def read_form(model: PreTrainedModel) -> DecoderForm | None:
         return None
     scale = float(getattr(text_body(model), "embedding_multiplier", 1.0))
     places = None if body.places is None else int(getattr(body.places, "offset", 0))
-    return DecoderForm(layers, scale, places, body.words_drop)
+    return DecoderForm(layers, scale, places, _growth(config), body.words_drop)
+
+
+def _growth(config: Any) -> tuple[float, int] | None:
+    """How queries grow with positions (Ministral 3, Mistral 4); None if they do not."""
+    said = getattr(config, "rope_parameters", None) or {}
+    factor, length = (said.get(key) for key in _GROWTH)
+    return (float(factor), int(length)) if factor and length else None
 
 
 def _layer(
@@ -236,21 +252,26 @@ def _layer(
         return None
     experts = bool(expert_modules(inside))
     inner = _Inner((), "") if experts else _inner(inside)
-    maps, width = _first(own, _QUERIES_KEYS_VALUES), head_width(own)
+    latent, width = read_latent(own), head_width(own)
+    maps = latent.maps if latent else _first(own, _QUERIES_KEYS_VALUES)
     out = next((name for name in _OUTPUTS if name in children(own)), "")
     if inner is None or maps is None or not out or width is None:
         return None
     names = _names(layer, attention, {mlp} if mlp else {*inner.maps, inner.down, inner.act})
-    others = children(own) - dropouts(own) - {*maps, out}
+    inner_norms = latent.norms if latent else ()
+    others = children(own) - dropouts(own) - {*maps, *inner_norms, out}
     heads = [entry for entry in _HEAD_NORMS if others == {*entry[:2]}]
     if names is None or (others and not heads):
         return None
     head_norms = heads[0][:2] if heads else None
     norms = [getattr(layer, name) for name in names if name]
-    norms += [getattr(own, name) for name in head_norms or ()]
+    norms += [getattr(own, name) for name in (*(head_norms or ()), *inner_norms)]
     if any(kind_of_norm(norm) != kind for norm in norms):
         return None
     said = AngleLayout() if body.angles is None else read_layout(body.angles, body.norm, config, at)
+    turned = body.angles is not None and turns(own, body.angles, body.norm, said.kind)
+    if latent is not None and not turned:
+        return None
     return LayerForm(
         *names,
         attention_maps=maps,
@@ -261,14 +282,14 @@ def _layer(
         whole=head_norms is not None and len(getattr(own, head_norms[0]).weight) != width,
         after_angles=bool(heads and heads[0][2]),
         angles=said.kind,
-        turns=body.angles is not None and turns(own, body.angles, body.norm, said.kind),
-        neighbours=turns_neighbours(own),
+        turns=turned,
+        neighbours=said.polar or turns_neighbours(own),
         twice=said.twice,
         once=said.once,
         sines_first=said.sines_first,
         window=_window(own, config, at),
         cap=getattr(own, "attn_logit_softcapping", None),
-        residual=float(getattr(layer, "residual_multiplier", 1.0)),
+        residual=_multiplier(layer),
         beyond=kind[0] if kind else 0.0,
         mlp=mlp,
         experts=experts,
@@ -281,6 +302,8 @@ def _layer(
         by_head=maps == _BY_HEAD,
         curve=inner.curve,
         sinks=sinks,
+        latent=latent,
+        values=float(getattr(own, "v_scale", 1.0)),
         weights_drop=weights_drop(own),
         inside_drop=drops[0],
         outside_drop=drops[1],
@@ -296,6 +319,11 @@ def _names(layer: Any, attention: str, of_mlp: set[str]) -> _Names | None:
     others = children(layer) - dropouts(layer) - of_mlp - {attention}
     known = {name for name in others if id(getattr(layer, name)) in branches}
     return _NORMS.get(frozenset(others - known))
+
+
+def _multiplier(layer: Any) -> float:
+    """The factor of what attention and MLP add."""
+    return next((float(getattr(layer, n)) for n in _MULTIPLIERS if hasattr(layer, n)), 1.0)
 
 
 def _side_by_side(layer: Any, names: _Names) -> bool:

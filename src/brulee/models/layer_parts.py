@@ -25,7 +25,7 @@ from brulee.models.text_part import text_body
 _ATTENTIONS = ("self_attn", "attn", "attention", "self_attention")
 _MLPS = ("mlp", "block_sparse_moe")
 _OF_THE_LAYER = ("fc1", "fc2")
-_WIDTHS = ("head_dim", "head_size")
+_WIDTHS = ("head_dim", "head_size", "qk_head_dim")
 _HEADS = ("num_heads", "num_attention_heads")
 _SINKS = ("sinks",)
 # The names of dropout probabilities in modules: numbers, or nn.Dropout modules.
@@ -106,7 +106,7 @@ def places_of_additions(layer: Any) -> tuple[nn.Module, ...]:
 
 
 def head_width(attention: Any) -> int | None:
-    """The width of a head."""
+    """The width of a head's queries and keys."""
     return _number(attention, _WIDTHS)
 
 

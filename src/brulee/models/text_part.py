@@ -90,11 +90,14 @@ def text_body(model: PreTrainedModel) -> nn.Module:
 def text_class(model: PreTrainedModel) -> Any:
     """The class of a model that is only the text part, from the text configuration.
 
-    Raises TypeError if transformers has none.
+    Some such classes are listed as multimodal themselves (Mistral 4). Raises TypeError if
+    transformers has none.
     """
     if not _has_parts(model):
         return type(model)
-    found = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(model.config.get_text_config()), None)
+    listed = (MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_MULTIMODAL_LM_MAPPING)
+    kind = type(model.config.get_text_config())
+    found = next((each[kind] for each in listed if kind in each), None)
     if found is None:
         raise TypeError(f"no class of the text part of {type(model).__name__}")
     return found

@@ -30,6 +30,7 @@ _COUNTS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_expe
 _KEY_HEADS = ("num_key_value_heads", "num_kv_heads")
 _INNER = ("intermediate_size", "ffn_dim", "ffn_hidden_size", "n_inner")
 _OF_EXPERTS = ("moe_intermediate_size", "shared_expert_intermediate_size")  # widths
+_RANKS = ("q_lora_rank", "kv_lora_rank")  # of latent attention; none for queries by one map
 # Names of dropout probabilities in decoders' configurations.
 _DROPS = (
     *("attention_dropout", "attn_pdrop", "resid_pdrop", "residual_dropout"),
@@ -124,6 +125,7 @@ def _shrunk(model: PreTrainedModel, layers: int, dropped: str) -> PretrainedConf
             changes[key] = value[:layers]
     changes |= {key: WINDOW for key in _REACHES if getattr(config, key, None)}
     changes |= {key: min(_EXPERTS, getattr(config, key, None) or _EXPERTS) for key in _COUNTS}
+    changes |= {key: min(rank, width) for key in _RANKS if (rank := getattr(config, key, None))}
     _change(config, changes)
     return config
 

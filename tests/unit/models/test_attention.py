@@ -238,6 +238,35 @@ def test_heads_that_share_a_key_head_go_to_the_kernel_as_they_are(
     assert seen[1] == ((5, 6, 8), (5, 6, 8), (3, 4, 0.0, False, False), {"scale": None, **sizes})
 
 
+def test_narrower_values_go_to_the_kernel_with_zeros_behind_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It takes one width alone; what comes of the zeros is cut off."""
+    given: list[torch.Tensor] = []
+
+    def kernel(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *_: Any, **__: Any) -> Any:
+        assert q.shape[2] == k.shape[2] == v.shape[2], "the kernel would refuse"
+        given.append(v)
+        return v, None
+
+    monkeypatch.setattr(attention, "_flash", kernel)
+    q, v = torch.zeros(5, 2, 8), torch.randn(5, 2, 6).requires_grad_()
+    bounds = torch.tensor([0, 2, 5], dtype=torch.int32)
+    out = attention.varlen(q, q, v, (bounds, bounds), (3, 3), 0.5)
+    assert torch.equal(out, v)
+    assert not given[0][..., 6:].any()
+    (gradient,) = torch.autograd.grad(out.sum(), v)
+    assert torch.equal(gradient, torch.ones_like(v))
+
+
+def test_wider_values_are_not_for_the_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attention, "by_kernel", lambda _: True)
+    monkeypatch.setattr(attention, "_varlen_is_right", lambda *_: True)
+    query = torch.zeros(5, 2, 8, dtype=torch.bfloat16)
+    found = [attention.takes_all_documents(query, values) for values in (0, 6, 8, 16)]
+    assert found == [True, True, True, False]
+
+
 def test_the_kernel_takes_what_it_is_given() -> None:
     """Its arguments are those of torch's own function for documents end to end; no GPU is asked."""
     schema = torch.ops.aten._flash_attention_forward.default._schema
