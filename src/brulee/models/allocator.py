@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import mmap
 import platform
 import re
+import sys
 
-import numpy as np
 import torch
 
 # From glibc's malloc.h.
@@ -53,7 +54,13 @@ def give_back_freed_memory() -> None:
 def untouched(shape: torch.Size, dtype: torch.dtype) -> torch.Tensor:
     """Zeros on the CPU that take no memory until they are written to.
 
-    `numpy.zeros` allocates zeroed pages without touching them; torch would write to each.
+    A mapping of their own: torch would write to every page, and so does malloc to one used before.
     """
-    held = torch.from_numpy(np.zeros(shape.numel() * dtype.itemsize, np.uint8))
-    return held.view(dtype).view(shape)
+    size = shape.numel() * dtype.itemsize
+    if not size:
+        return torch.zeros(shape, dtype=dtype)
+    if sys.platform == "win32":
+        held = mmap.mmap(-1, size)
+    else:
+        held = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    return torch.frombuffer(held, dtype=torch.uint8).view(dtype).view(shape)
