@@ -26,6 +26,7 @@ from brulee.models.fused_decoder import FusedDecoder, fused_decoder
 from brulee.models.fused_pair import FusedPair, fused_pair
 from brulee.models.head_rows import HeadRows, parted
 from brulee.models.held import Held
+from brulee.models.kept_logits import logits_at
 from brulee.models.kernels import kernel
 from brulee.models.pair_parts import stacks_of
 from brulee.models.prepared import Prepared
@@ -280,8 +281,7 @@ class CompletionLoss:
             how = (batch.weights, batch.smoothing)
             return self._of_hidden(hidden_ND, batch.targets, None, *how)
         if batch.packed:
-            output = self.model(**batch.inputs, use_cache=False, logits_to_keep=batch.positions)
-            logits_NV = output.logits[0]
+            logits_NV = logits_at(self.model, batch.positions, **batch.inputs)
         else:
             logits_BTV = self.model(**batch.inputs, use_cache=False).logits
             logits_NV = logits_BTV.flatten(0, 1)[batch.positions]
@@ -374,8 +374,12 @@ def _head_of(model: PreTrainedModel) -> Head | None:
     with torch.no_grad():
         hidden = model.base_model(input_ids=ids, use_cache=False).last_hidden_state
         expected = model(input_ids=ids, use_cache=False).logits
-        given = found.finished(head(_as_held(hidden, head.weight))).float()
+        # Electra and RemBERT put another map before the linear layer, which may change the width.
+        fits = hidden.shape[-1] == head.weight.shape[1]
+        given = found.finished(head(_as_held(hidden, head.weight))).float() if fits else None
     model.train(training)
+    if given is None:
+        return None
     found = replace(found, bias=head.bias)
     return found if torch.allclose(given, expected.float(), rtol=1e-3, atol=1e-3) else None
 

@@ -32,6 +32,7 @@ from brulee.models.languages import read_languages, write_language
 from brulee.models.named import OTHER_FORMAT, WEIGHTS, downloaded, looks_like_path, no_such_model
 from brulee.models.quantised_experts import quantise_experts
 from brulee.models.quantising import keep_values, quantisation
+from brulee.models.reading_ahead import refuse_reading_ahead
 from brulee.models.reading_files import read_config, read_tokenizer, reason
 from brulee.models.rope_scaling import check_scaled, scaled
 from brulee.models.stored import Stored, loaded_as_asked, loading_of, stored_as, unquantised
@@ -103,8 +104,9 @@ def load_base(
     Of several processes that load it `together`, only one reads the weights (`hollow`).
     Raises InputError as these do, and for an unknown folder (with the nearest name), a
     folder without a model, a model that cannot be quantised or scaled, a corrupt safetensors or
-    GGUF file (with its name), and an encoder-decoder without a decoder start token. The loaded
-    model itself raises InputError when its input contains a token that only the tokenizer has.
+    GGUF file (with its name), an encoder-decoder without a decoder start token, and a model that
+    reads the tokens that it has to predict (`refuse_reading_ahead`). The loaded model itself raises
+    InputError when its input contains a token that only the tokenizer has.
     """
     if device.type == "cpu" and together is None:  # a layer that was gathered is returned at once
         keep_freed_memory()
@@ -121,6 +123,8 @@ def load_base(
         settle_attention(base.model)
     else:
         attend_as(base.model, together.of_holder(lambda: settle_attention(base.model)))
+    if base.holds:
+        refuse_reading_ahead(base.model, name)
     if device.type == "cpu":
         give_back_freed_memory()  # loading made a temporary copy of the weights
     return base
@@ -386,7 +390,10 @@ def _read(load: Callable[[], Any], where: Path, what: str = "this model") -> Any
     from huggingface_hub.errors import StrictDataclassError
     from safetensors import SafetensorError
 
-    bad = (AttributeError, ArithmeticError, ImportError, LookupError, RuntimeError, TypeError)
+    bad = (
+        *(ArithmeticError, AssertionError, AttributeError, ImportError, LookupError),
+        *(RuntimeError, TypeError),
+    )
     try:
         return load()
     except (OSError, SafetensorError, StrictDataclassError, ValueError, *bad) as error:
