@@ -258,13 +258,14 @@ class CompletionLoss:
 
     The fused path needs a head that is one plain linear layer on the last hidden state; its logits
     may be scaled and capped. This is tested on a few tokens. Other models run their own forward,
-    over packs with `logits_to_keep`, so that they too project the learned positions only.
+    over packs with `logits_to_keep`, so that they too project the learned positions only. Unless
+    `by_ours`, every model runs its own layers: ours do not gather weights that are sharded.
     """
 
-    def __init__(self, model: PreTrainedModel) -> None:
+    def __init__(self, model: PreTrainedModel, by_ours: bool = True) -> None:
         self.model = model
         self._pair = bool(model.config.is_encoder_decoder)
-        self._head, self.decoder = _ways(model)
+        self._head, self.decoder = _ways(model) if by_ours else (_own_head(model), None)
         self.fused = self._head is not None
 
     def __call__(self, batch: Batch) -> torch.Tensor:
@@ -320,6 +321,11 @@ def _ways(model: PreTrainedModel) -> tuple[Head | None, FusedDecoder | FusedPair
         return head, None if head is None else pair
     head = _head_of(model)
     return head, None if head is None else fused_decoder(model)
+
+
+def _own_head(model: PreTrainedModel) -> Head | None:
+    """The head over a model's own layers; of an encoder-decoder's it is not known what to read."""
+    return None if model.config.is_encoder_decoder else _head_of(model)
 
 
 def _head_of_pair(model: PreTrainedModel) -> Head | None:
