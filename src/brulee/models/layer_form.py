@@ -25,7 +25,13 @@ from typing import Any
 
 from transformers import PreTrainedModel
 
-from brulee.models.angle_form import AngleLayout, read_layout, turns, turns_neighbours
+from brulee.models.angle_form import (
+    AngleLayout,
+    has_angles,
+    read_layout,
+    turns,
+    turns_neighbours,
+)
 from brulee.models.experts import expert_modules
 from brulee.models.fused_latent import LatentForm, read_latent
 from brulee.models.gate_form import read_gate
@@ -307,6 +313,7 @@ def _attending(
     out = next((name for name in _OUTPUTS if name in children(own)), "")
     if sinks is None or maps is None or not out or width is None:
         return None
+    body = body if has_angles(config, at) else replace(body, angles=None)
     said = AngleLayout() if body.angles is None else read_layout(body.angles, body.norm, config, at)
     opened = ("", "") if latent else read_gate(own, maps, out, body, said.kind)
     if opened is None:
