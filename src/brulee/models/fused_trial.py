@@ -99,7 +99,7 @@ def _is_right(
     if twin is None:
         return all(layer.plain for layer in form.layers) and form.embedding == 1.0
     own = read_form(twin)
-    if own is None or (own.embedding, own.places) != (form.embedding, form.places):
+    if own is None or _around(own) != _around(form):
         return False
     if _kinds(own.layers) != _kinds(form.layers):
         return False
@@ -139,9 +139,17 @@ def _layers_of_all_kinds(form: DecoderForm) -> int:
     return next((n for n in depths if _kinds(form.layers[:n]) == whole), len(form.layers))
 
 
+def _around(form: DecoderForm) -> DecoderForm:
+    """What a form says beside layers and dropout."""
+    return replace(form, layers=(), words_drop=0.0)
+
+
 def _kinds(layers: Iterable[LayerForm]) -> set[LayerForm]:
-    """The distinct layer forms, apart from the length of windows and dropout probabilities."""
-    return {replace(x.without_drops(), window=x.window and WINDOW) for x in layers}
+    """The distinct layer forms, apart from limits that are another in a twin, and dropout."""
+    return {
+        replace(x.without_drops(), window=x.window and WINDOW, extras=x.extras.as_in_twins())
+        for x in layers
+    }
 
 
 @torch.no_grad()

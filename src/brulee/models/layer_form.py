@@ -30,6 +30,7 @@ from brulee.models.angle_form import AngleLayout, read_layout, turns, turns_neig
 from brulee.models.experts import expert_modules
 from brulee.models.fused_swiglu import activation_of
 from brulee.models.hooks import additions
+from brulee.models.layer_extras import USUAL, Extras, read_extras
 from brulee.models.layer_parts import (
     Body,
     attention_of,
@@ -39,6 +40,7 @@ from brulee.models.layer_parts import (
     kind_of_norm,
     mlp_in,
     mlp_of,
+    norms_words,
     parts_drop,
     places_of_additions,
     read_body,
@@ -84,7 +86,10 @@ _HEAD_NORMS = (
     ("q_layernorm", "k_layernorm", False),
 )
 _BY_HEAD = ("query_key_value",)
-_QUERIES_KEYS_VALUES = (("q_proj", "k_proj", "v_proj"), ("qkv_proj",), ("c_attn",), _BY_HEAD)
+_QUERIES_KEYS_VALUES = (
+    *(("q_proj", "k_proj", "v_proj"), ("qkv_proj",), ("c_attn",), _BY_HEAD),
+    *(("q_proj", "k_proj"), ("q_proj",)),  # values are keys; keys and values are another layer's
+)
 _OUTPUTS = ("o_proj", "out_proj", "c_proj", "dense")
 _GATES = (("gate_proj", "up_proj"), ("gate_up_proj",))
 _WITHOUT_GATE = (
@@ -103,19 +108,20 @@ class LayerForm:
 
     Queries, keys and values may come from one merged linear layer (grouped by key head if
     `by_head`), and so may gate and up. A norm's gain is its weight + `beyond`; `centred` norms
-    subtract the mean. Norms of queries and keys are per head, or over all heads if `whole`, and
-    come before the rotary embedding or `after_angles`. `turns`: the layer has a rotary embedding;
-    `angles` is the layer type that its module takes, `neighbours` whether it pairs adjacent values
-    instead of a head's halves. The module returns each angle `twice` in a row or `once`, else all
-    of them twice, and may return `sines_first`. A query sees `window` keys up to its own, None for
-    all; `cap` is the soft cap of scores, `sinks` the name of the heads' sinks (fused_attention.py).
+    subtract the mean. Norms of queries and keys ("" for keys that a layer lacks) are per head, or
+    over all heads if `whole`, and come before the rotary embedding or `after_angles`. `turns`: the
+    layer has a rotary embedding; `angles` is the layer type that its module takes, `neighbours`
+    whether it pairs adjacent values instead of a head's halves. The module returns each angle
+    `twice` in a row or `once`, else all of them twice, and may return `sines_first`. A query sees
+    `window` keys up to its own, None for all; `cap` is the soft cap of scores, `sinks` the name of
+    the heads' sinks (fused_attention.py).
 
     `gate` is the activation of a gated MLP, "" without a gate: then `curve` is the activation, or
     "" if the module `act` has to be called. `mlp` "" means that the layer itself has the MLP's
     linear layers, `down` being the last; `experts` are called as a module. In `parallel`, the MLP
     reads what attention reads. Dropout probabilities: `weights_drop` of attention weights,
     `inside_drop` of the outputs of attention and MLP before adapters' additions, `outside_drop`
-    after them.
+    after them. `extras` are what few families have.
     """
 
     before_attention: str | None
@@ -153,6 +159,7 @@ class LayerForm:
     weights_drop: float = 0.0
     inside_drop: float = 0.0
     outside_drop: float = 0.0
+    extras: Extras = USUAL
 
     @property
     def drops(self) -> bool:
@@ -181,17 +188,30 @@ class DecoderForm:
 
     Embeddings are multiplied by `embedding`. If `places` is not None, position embeddings are
     added, taken from row position + `places`. `words_drop` is the dropout probability of the sum.
+    With `norms_words`, the norm after the last layer also comes before the first.
     """
 
     layers: tuple[LayerForm, ...]
     embedding: float = 1.0
     places: int | None = None
     words_drop: float = 0.0
+    norms_words: bool = False
 
     @property
     def drops(self) -> bool:
         """Whether the decoder has any dropout."""
         return bool(self.words_drop) or any(layer.drops for layer in self.layers)
+
+    @property
+    def last_with_keys(self) -> int:
+        """The last layer that has keys and values of its own."""
+        return max(at for at, one in enumerate(self.layers) if one.extras.keys_from is None)
+
+    @property
+    def kept(self) -> set[int]:
+        """The layers whose keys and values later ones read."""
+        found = {one.extras.keys_from for one in self.layers}
+        return {at for at in found if at is not None}
 
     @property
     def beyond(self) -> float:
@@ -217,9 +237,11 @@ def read_form(model: PreTrainedModel) -> DecoderForm | None:
     layers = tuple(form for form in found if form is not None)
     if len(layers) < len(found) or not layers:
         return None
+    if any(bool(form.extras.words) != (body.words is not None) for form in layers):
+        return None
     scale = float(getattr(text_body(model), "embedding_multiplier", 1.0))
     places = None if body.places is None else int(getattr(body.places, "offset", 0))
-    return DecoderForm(layers, scale, places, body.words_drop)
+    return DecoderForm(layers, scale, places, body.words_drop, norms_words(model, body))
 
 
 def _layer(
@@ -238,19 +260,24 @@ def _layer(
     inner = _Inner((), "") if experts else _inner(inside)
     maps, width = _first(own, _QUERIES_KEYS_VALUES), head_width(own)
     out = next((name for name in _OUTPUTS if name in children(own)), "")
-    if inner is None or maps is None or not out or width is None:
+    before = [getattr(each, attention, None) for each in [*body.layers][:at]]
+    extras = read_extras(layer, own, before)
+    if inner is None or maps is None or not out or width is None or extras is None:
         return None
-    names = _names(layer, attention, {mlp} if mlp else {*inner.maps, inner.down, inner.act})
-    others = children(own) - dropouts(own) - {*maps, out}
-    heads = [entry for entry in _HEAD_NORMS if others == {*entry[:2]}]
-    if names is None or (others and not heads):
+    if (extras.keys_from is not None) != (maps == _QUERIES_KEYS_VALUES[-1]):
         return None
-    head_norms = heads[0][:2] if heads else None
-    norms = [getattr(layer, name) for name in names if name]
-    norms += [getattr(own, name) for name in head_norms or ()]
+    of_mlp = {mlp} if mlp else {*inner.maps, inner.down, inner.act}
+    names = _names(layer, attention, of_mlp | extras.of_layer)
+    others = children(own) - dropouts(own) - {*maps, out, extras.value_norm}
+    heads = _head_norms(others, extras.keys_from is None)
+    if names is None or (others and heads is None):
+        return None
+    head_norms = heads[:2] if heads else None
+    norms = [getattr(layer, name) for name in (*names, *extras.norms) if name]
+    norms += [getattr(own, name) for name in (*(head_norms or ()), extras.value_norm) if name]
     if any(kind_of_norm(norm) != kind for norm in norms):
         return None
-    said = AngleLayout() if body.angles is None else read_layout(body.angles, body.norm, config, at)
+    said = AngleLayout() if body.angles is None else read_layout(body.angles, body.like, config, at)
     return LayerForm(
         *names,
         attention_maps=maps,
@@ -258,10 +285,10 @@ def _layer(
         gate=inner.gate,
         scale=float(getattr(own, "scaling", width**-0.5)),
         head_norms=head_norms,
-        whole=head_norms is not None and len(getattr(own, head_norms[0]).weight) != width,
-        after_angles=bool(heads and heads[0][2]),
+        whole=head_norms is not None and _is_whole(getattr(own, head_norms[0]), width),
+        after_angles=bool(heads and heads[2]),
         angles=said.kind,
-        turns=body.angles is not None and turns(own, body.angles, body.norm, said.kind),
+        turns=body.angles is not None and turns(own, body.angles, body.like, said.kind),
         neighbours=turns_neighbours(own),
         twice=said.twice,
         once=said.once,
@@ -284,7 +311,20 @@ def _layer(
         weights_drop=weights_drop(own),
         inside_drop=drops[0],
         outside_drop=drops[1],
+        extras=extras,
     )
+
+
+def _head_norms(names: set[str], keys: bool) -> tuple[str, str, bool] | None:
+    """The entry of `_HEAD_NORMS` with these names; "" for the norm of keys that a layer lacks."""
+    entries = _HEAD_NORMS if keys else [(of_q, "", late) for of_q, _, late in _HEAD_NORMS]
+    return next((entry for entry in entries if names == {*entry[:2]} - {""}), None)
+
+
+def _is_whole(norm: Any, width: int) -> bool:
+    """Whether a norm is over all heads."""
+    weight = getattr(norm, "weight", None)
+    return weight is not None and len(weight) != width
 
 
 _Names = tuple[str | None, str | None, str | None, str | None]

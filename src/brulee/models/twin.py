@@ -19,6 +19,7 @@ from brulee.models.layer_parts import attention_of, head_width, layers_of
 from brulee.models.text_part import text_class
 
 WINDOW = 5  # tokens
+CLIP = 1.0  # of queries, keys and values, so low that many are clipped
 _VOCABULARY = 64
 _PAIR_LAYERS = 2
 _PAIR_DEPTHS = ("num_layers", "num_decoder_layers", "encoder_layers", "decoder_layers")
@@ -37,6 +38,8 @@ _DROPS = (
 )
 # Limits beyond which a document is attended to differently.
 _REACHES = ("sliding_window", "attention_chunk_size")
+_CLIPS = ("clip_qkv",)
+_SHARES = "num_kv_shared_layers"
 
 
 def drops(model: PreTrainedModel) -> list[str]:
@@ -102,6 +105,9 @@ def _shrunk_pair(model: PreTrainedModel) -> PretrainedConfig:
 
 def _shrunk(model: PreTrainedModel, layers: int, dropped: str) -> PretrainedConfig:
     config = copy.deepcopy(model.config.get_text_config())
+    by_layer = config.to_dict().get("per_layer_config")
+    if by_layer:
+        config.per_layer_config = None
     first = layers_of(model)[0]
     depth, width = config.num_hidden_layers, head_width(getattr(first, attention_of(first) or ""))
     assert width is not None, "read before"
@@ -114,7 +120,7 @@ def _shrunk(model: PreTrainedModel, layers: int, dropped: str) -> PretrainedConf
         **dict.fromkeys(("hidden_size", "word_embed_proj_dim"), 2 * width),
         **dict.fromkeys(_INNER, 3 * width),
         **dict.fromkeys(_OF_EXPERTS, width),
-        "vocab_size": _VOCABULARY,
+        **dict.fromkeys(("vocab_size", "vocab_size_per_layer_input"), _VOCABULARY),
         "pad_token_id": None,
         **{key: float(key == dropped) for key in drops(model)},
         **_AS_IT_IS,
@@ -123,8 +129,18 @@ def _shrunk(model: PreTrainedModel, layers: int, dropped: str) -> PretrainedConf
         if isinstance(value, list) and len(value) == depth:  # one for each layer
             changes[key] = value[:layers]
     changes |= {key: WINDOW for key in _REACHES if getattr(config, key, None)}
+    changes |= {key: CLIP for key in _CLIPS if getattr(config, key, None)}
     changes |= {key: min(_EXPERTS, getattr(config, key, None) or _EXPERTS) for key in _COUNTS}
+    shared = getattr(config, _SHARES, None)
+    if shared:  # the last layers' number
+        changes[_SHARES] = max(0, shared - (depth - layers))
     _change(config, changes)
+    if by_layer:
+        config.per_layer_config = {
+            int(at): {key: changes.get(key, value) for key, value in own.items()}
+            for at, own in by_layer.items()
+            if int(at) < layers
+        }
     return config
 
 
@@ -148,3 +164,7 @@ def _draw(twin: PreTrainedModel) -> None:
             parameter.copy_(1.5 * drawn / parameter.shape[-1] ** 0.5)
         else:
             parameter.add_(0.3 * drawn)
+    for layer in layers_of(twin):
+        for values in layer.buffers(recurse=False):
+            if values.is_floating_point():
+                values.add_(0.3 * torch.randn(values.shape))

@@ -355,8 +355,10 @@ def _unrecorded(loss: CompletionLoss, dtype: torch.dtype) -> str | None:
         return "passes with bent attention scores"
     if decoder.form.drops:
         return "passes with dropout"
-    width = decoder.width
-    if not takes_all_documents(torch.empty(0, width, dtype=dtype, device=loss.model.device)):
+    heads = [
+        torch.empty(0, width, dtype=dtype, device=loss.model.device) for width in decoder.widths
+    ]
+    if not all(map(takes_all_documents, heads)):
         return "passes in which no kernel attends to all documents at once"
     # Random numbers drawn during recording would be missing from the later sequence.
     return "passes with dropout" if any(map(_drops, loss.model.modules())) else None

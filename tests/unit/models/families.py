@@ -37,6 +37,15 @@ _SLIDES: dict[str, Any] = {"sliding_window": 5, "layer_types": _KINDS}
 _NO_DROPS: dict[str, Any] = {"attn_pdrop": 0.0, "resid_pdrop": 0.0, "embd_pdrop": 0.0}
 # Its head's width is not for a configuration to say.
 _FALCON: dict[str, Any] = {"head_dim": None, "num_kv_heads": 4, "bias": False}
+_GEMMA4: dict[str, Any] = {
+    "sliding_window": 5,
+    "num_hidden_layers": 5,
+    "layer_types": [*_KINDS, *_KINDS[1:]],
+    "global_head_dim": 8,
+    "hidden_size_per_layer_input": 16,
+    "vocab_size_per_layer_input": 300,
+    "final_logit_softcapping": 5.0,
+}
 # A kind of configuration, and what differs from its defaults.
 FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "llama": ("Llama", {}),
@@ -115,6 +124,24 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
         "Falcon",
         {**_FALCON, "parallel_attn": False, "multi_query": False, "bias": True},
     ),
+    "olmo": ("Olmo", {}),
+    "olmo-clipped": ("Olmo", {"clip_qkv": 1.0}),
+    "gemma4": ("Gemma4Text", {**_GEMMA4, "num_kv_shared_layers": 2}),
+    "gemma4-moe": (
+        "Gemma4Text",
+        {
+            **_GEMMA4,
+            "global_head_dim": 16,
+            "hidden_size_per_layer_input": 0,
+            "attention_k_eq_v": True,
+            "num_global_key_value_heads": 1,
+            "enable_moe_block": True,
+            "num_experts": 4,
+            "top_k_experts": 2,
+            "moe_intermediate_size": 16,
+        },
+    ),
+    "nanochat": ("NanoChat", {"final_logit_softcapping": 5.0}),
     "seed-oss": ("SeedOss", {"residual_dropout": 0.0, "attention_dropout": 0.0}),
 }
 
@@ -146,9 +173,9 @@ def make_family(name: str, **changes: Any) -> PreTrainedModel:
     config = getattr(transformers, f"{kind}Config")(**given)
     torch.manual_seed(0)
     model: PreTrainedModel = AutoModelForCausalLM.from_config(config)
+    scalars = [values for key, values in model.named_buffers() if key.endswith("layer_scalar")]
     with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.ndim == 1:
-                parameter += 0.3 * torch.randn(parameter.shape)
+        for values in (*(p for p in model.parameters() if p.ndim == 1), *scalars):
+            values += 0.3 * torch.randn(values.shape)
     settle_attention(model)
     return model.eval()
