@@ -21,13 +21,15 @@ class AngleLayout:
     """The layout of a rotary module's output for one type of layer.
 
     `kind` is the layer type to pass to the module, None if it takes none. Each angle is repeated in
-    the head's second half, or `twice` in a row, or occurs `once`; cosines come first, or sines.
+    the head's second half, or `twice` in a row, or occurs `once`; cosines come first, or sines, or
+    both are one complex number, by which adjacent values are multiplied as another.
     """
 
     kind: str | None = None
     twice: bool = False
     once: bool = False
     sines_first: bool = False
+    as_complex: bool = False
 
 
 def read_layout(module: Any, like_D: torch.Tensor, config: Any, at: int) -> AngleLayout:
@@ -39,13 +41,22 @@ def read_layout(module: Any, like_D: torch.Tensor, config: Any, at: int) -> Angl
     positions = torch.tensor([[0, 7]], device=like_D.device)
     with torch.no_grad():
         given = module(like_D[None, None], position_ids=positions, **own)
-    cos_2W, sin_2W = (x[0] for x in given)
+    cos_2W, sin_2W = (x[0] for x in cosines_and_sines(given))
     sines_first = bool(cos_2W[0].abs().max() < sin_2W[0].abs().max())
     said_W = (sin_2W if sines_first else cos_2W)[1]
     half = len(said_W) // 2
     halves = torch.equal(said_W[:half], said_W[half:])
     twice = not halves and torch.equal(said_W[::2], said_W[1::2])
-    return AngleLayout(kind, twice, not halves and not twice, sines_first)
+    once = not halves and not twice
+    return AngleLayout(kind, twice, once, sines_first, isinstance(given, torch.Tensor))
+
+
+def cosines_and_sines(given: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """A rotary module's output as two tensors: it may be complex numbers (Llama 4)."""
+    if isinstance(given, torch.Tensor):
+        return given.real, given.imag
+    cos, sin = given
+    return cos, sin
 
 
 def turns(attention: Any, angles: Any, like_D: torch.Tensor, kind: str | None) -> bool:

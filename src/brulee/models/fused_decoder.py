@@ -13,7 +13,7 @@ width, `H` query heads, `K` key heads, `W` head width.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -22,6 +22,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
 from brulee.data.batching import Batch
+from brulee.models.angle_form import cosines_and_sines
 from brulee.models.context import free_length
 from brulee.models.dropping import dropped
 from brulee.models.fused_activation import activated
@@ -29,6 +30,7 @@ from brulee.models.fused_attention import Reading, attend
 from brulee.models.fused_extras import scaled, with_experts, with_words, words_of_layers
 from brulee.models.fused_heads import queries_keys_values, taken
 from brulee.models.fused_layer_norm import normed, normed_again
+from brulee.models.fused_long import Long, in_chunks, tempered
 from brulee.models.fused_projection import Again, project
 from brulee.models.fused_rope import even_first, rotate
 from brulee.models.fused_swiglu import gated, gated_again
@@ -43,7 +45,7 @@ from brulee.models.hooks import (
     with_additions,
 )
 from brulee.models.layer_form import DecoderForm, LayerForm, read_form
-from brulee.models.layer_parts import Body, added_to, head_width, mlp_in, read_body
+from brulee.models.layer_parts import Body, added_to, attention_in, head_width, mlp_in, read_body
 from brulee.models.prepared import Prepared, prepare
 from brulee.models.rounding import filled, step_of
 
@@ -69,6 +71,7 @@ class _Rows:
     before: KeysAndValues | None = None  # the prefix, (P, K, W)
     kept: KeysAndValues | None = None
     words: torch.Tensor | None = None
+    long: Long = field(default_factory=Long)
 
 
 class FusedDecoder:
@@ -93,7 +96,7 @@ class FusedDecoder:
         """The widths of layers' heads."""
         forms = self.form.layers
         layers = zip(self._body.layers[: len(forms)], forms, strict=True)
-        return {head_width(getattr(layer, form.attention)) or 1 for layer, form in layers}
+        return {head_width(attention_in(layer, form.attention)) or 1 for layer, form in layers}
 
     def __call__(self, batch: Batch) -> torch.Tensor:
         """The normalised last hidden state at the learned positions, (N, D)."""
@@ -183,7 +186,8 @@ class FusedDecoder:
     ) -> _Angles:
         assert body.angles is not None, "of layers that turn"
         own = {} if form.angles is None else {"layer_type": form.angles}
-        cos, sin = body.angles(hidden_TD[None], position_ids=positions[None], **own)
+        given = body.angles(hidden_TD[None], position_ids=positions[None], **own)
+        cos, sin = cosines_and_sines(given)
         cos, sin = (sin, cos) if form.sines_first else (cos, sin)
         if form.twice or form.once:
             step = 2 if form.twice else 1
@@ -221,18 +225,19 @@ class FusedDecoder:
     def _attention(
         self, layer: Any, form: LayerForm, hidden_TD: torch.Tensor, rows: _Rows
     ) -> tuple[torch.Tensor, KeysAndValues]:
-        own = getattr(layer, form.attention)
+        outer, own = getattr(layer, form.attention), attention_in(layer, form.attention)
         x_TD, again = self._read(layer, form.before_attention, hidden_TD)
         found = queries_keys_values(own, form, x_TD, again, rows.index, self.held)
         q_QHW = self._turned(own, form, found[0], rows.query_angles, 0)
         k_TKW, v_TKW = rows.kept or self._keys(own, form, found[1:], rows)
         share = self._now(form.weights_drop)
         sinks_H = getattr(own, form.sinks) if form.sinks else None
-        how = (rows.reading, form.scale, form.window, form.cap, share, sinks_H)
-        mixed_QHW = attend(q_QHW, k_TKW, v_TKW, *how)
+        q_QHW = tempered(q_QHW, rows.reading, form.extras.tempered, rows.long)
+        seen = in_chunks(k_TKW, v_TKW, rows.reading, form.extras.chunk, rows.long)
+        mixed_QHW = attend(q_QHW, *seen, form.scale, form.window, form.cap, share, sinks_H)
         (mixed_QD,) = project(mixed_QHW.flatten(1), [getattr(own, form.out)], self.held)
         mixed_QD = self._dropped(mixed_QD, form.inside_drop)
-        return with_additions(own, taken(x_TD, rows.index), mixed_QD), (k_TKW, v_TKW)
+        return with_additions(outer, taken(x_TD, rows.index), mixed_QD), (k_TKW, v_TKW)
 
     def _keys(
         self, own: Any, form: LayerForm, found: tuple[torch.Tensor, ...], rows: _Rows
@@ -273,8 +278,8 @@ class FusedDecoder:
         x_TD, again = self._read(layer, form.before_mlp, hidden_TD)
         if form.experts:  # called as a module, with its hooks and its own router
             made = own(x_TD[None])
-            made_TD: torch.Tensor = (made[0] if isinstance(made, tuple) else made)[0]
-            return made_TD
+            made_TD: torch.Tensor = made[0] if isinstance(made, tuple) else made
+            return made_TD.view_as(x_TD)
         halves = project(x_TD, [getattr(own, name) for name in form.gate_maps], self.held, again)
         if form.gate and len(halves) == 1:  # made contiguous once, not in each function
             halves = tuple(half.contiguous() for half in halves[0].chunk(2, dim=1))

@@ -62,6 +62,11 @@ def _split(
 ) -> tuple[torch.Tensor, ...]:
     """The parts of a merged linear layer's output."""
     width, heads = head_width(own) or 1, heads_of(own) or 1
+    if form.extras.shards:
+        q, v, k = (
+            x.flatten(1) for x in all_TO.view(len(all_TO), form.extras.shards, -1).chunk(3, 2)
+        )
+        return taken(q, index), k, v
     keys = (all_TO.shape[1] // width - heads) // 2
     if form.by_head:
         all_TKGW = all_TO.view(len(all_TO), keys, -1, width)

@@ -29,7 +29,7 @@ from brulee.models.layer_parts import (
     places_of_additions,
 )
 from brulee.models.linear_parts import parts_of
-from brulee.models.text_part import entrance
+from brulee.models.text_part import body_with_inputs, entrance
 from brulee.models.twin import WINDOW, drops, twin_of
 
 # Classes, configurations and forms for which the test on a twin has succeeded.
@@ -209,7 +209,7 @@ def _error(decoder: Decoder, model: PreTrainedModel, seed: int, start: int = 0) 
 def _alone(model: PreTrainedModel, document: Encoded, start: int) -> torch.Tensor:
     ids = torch.tensor([document.ids], device=next(model.parameters()).device)
     at = torch.arange(start, start + len(document.ids), device=ids.device)[None]
-    hidden_TD: torch.Tensor = model.base_model(
+    hidden_TD: torch.Tensor = body_with_inputs(model)(
         input_ids=ids, position_ids=at, use_cache=False
     ).last_hidden_state[0]
     return hidden_TD[len(document.ids) - document.learned - 1 : -1]

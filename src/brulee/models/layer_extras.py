@@ -14,7 +14,7 @@ from torch import nn
 
 from brulee.models.angle_form import turns_backwards
 from brulee.models.fused_swiglu import activation_of
-from brulee.models.twin import CLIP
+from brulee.models.twin import CLIP, WINDOW
 
 _CLIPS = ("clip_qkv",)
 _VALUE_NORMS = ("v_norm",)
@@ -41,16 +41,23 @@ class Extras:
     """What few layers do beside what all do.
 
     Queries, keys and values are clipped to +-`clip` before anything else (OLMo, OLMoE). Rotary
-    embeddings turn `backwards` (nanochat). The others are Gemma 4's: `value_norm` is the name of
-    the norm of values, which are the keys before their norm if there is no linear layer for them;
-    a layer may read the keys and values of the layer `keys_from` instead of its own. With `beside`,
-    experts with a router read what the MLP's norm reads, and both outputs are normalised and added.
-    `words` is the activation of a gate for the vector that the token has for this layer, which is
-    added after the MLP. The layer's output is multiplied by its buffer `scalar`.
+    embeddings turn `backwards` (nanochat). A merged linear layer has queries, values and keys of
+    the heads of one of its `shards` after another (CodeGen). A query sees its `chunk` of the
+    document only, or is `tempered` by these two constants (Llama 4; fused_long.py).
+
+    The others are Gemma 4's. `value_norm` is the name of the norm of values, which are the keys
+    before their norm if there is no linear layer for them; a layer may read the keys and values of
+    the layer `keys_from` instead of its own. With `beside`, experts with a router read what the
+    MLP's norm reads, and both outputs are normalised and added. `words` is the activation of a gate
+    for the vector that the token has for this layer, which is added after the MLP. The layer's
+    output is multiplied by its buffer `scalar`.
     """
 
     clip: float | None = None
     backwards: bool = False
+    shards: int = 0
+    chunk: int | None = None
+    tempered: tuple[float, float] | None = None
     value_norm: str = ""
     keys_from: int | None = None
     beside: bool = False
@@ -59,7 +66,10 @@ class Extras:
 
     def as_in_twins(self) -> Extras:
         """The same, with the limits that twins have (twin.py)."""
-        return replace(self, clip=self.clip and CLIP)
+        tempered = self.tempered and (float(WINDOW), self.tempered[1])
+        return replace(
+            self, clip=self.clip and CLIP, chunk=self.chunk and WINDOW, tempered=tempered
+        )
 
     @property
     def of_layer(self) -> set[str]:
@@ -89,6 +99,9 @@ def read_extras(layer: Any, attention: Any, before: Sequence[Any]) -> Extras | N
     return Extras(
         clip=_clip(attention),
         backwards=turns_backwards(attention),
+        shards=int(getattr(attention, "mp_num", 0)),
+        chunk=_chunk(attention, len(before)),
+        tempered=_tempered(attention),
         value_norm=next((name for name in _VALUE_NORMS if name in _children(attention)), ""),
         keys_from=source,
         beside=own >= _BESIDE,
@@ -101,6 +114,20 @@ def _keeps_for(one: Any, attention: Any) -> bool:
     """Whether an attention keeps its keys and values, for those of another's kind."""
     keeps = getattr(one, "store_full_length_kv", False)
     return bool(keeps) and one.layer_type == attention.layer_type
+
+
+def _chunk(attention: Any, at: int) -> int | None:
+    config = getattr(attention, "config", None)
+    kinds = getattr(config, "layer_types", None)
+    chunk = getattr(config, "attention_chunk_size", None)
+    return int(chunk) if chunk and kinds and kinds[at] == "chunked_attention" else None
+
+
+def _tempered(attention: Any) -> tuple[float, float] | None:
+    """Only layers without rotary embeddings are."""
+    if not getattr(attention, "attn_temperature_tuning", False) or attention.use_rope:
+        return None
+    return float(attention.floor_scale), float(attention.attn_scale)
 
 
 def _clip(attention: Any) -> float | None:

@@ -33,6 +33,7 @@ from brulee.models.hooks import additions
 from brulee.models.layer_extras import USUAL, Extras, read_extras
 from brulee.models.layer_parts import (
     Body,
+    attention_in,
     attention_of,
     children,
     dropouts,
@@ -84,6 +85,7 @@ _HEAD_NORMS = (
     ("q_norm", "k_norm", False),
     ("query_layernorm", "key_layernorm", True),
     ("q_layernorm", "k_layernorm", False),
+    ("qk_norm", "qk_norm", True),
 )
 _BY_HEAD = ("query_key_value",)
 _QUERIES_KEYS_VALUES = (
@@ -252,7 +254,7 @@ def _layer(
         drops = parts_drop(layer)
     if attention is None or mlp is None or drops is None:
         return None
-    own, inside = getattr(layer, attention), mlp_in(layer, mlp)
+    own, inside = attention_in(layer, attention), mlp_in(layer, mlp)
     sinks = sinks_of(own)
     if sinks is None:
         return None
@@ -283,13 +285,13 @@ def _layer(
         attention_maps=maps,
         gate_maps=inner.maps,
         gate=inner.gate,
-        scale=float(getattr(own, "scaling", width**-0.5)),
+        scale=_scale(own, width),
         head_norms=head_norms,
         whole=head_norms is not None and _is_whole(getattr(own, head_norms[0]), width),
         after_angles=bool(heads and heads[2]),
         angles=said.kind,
         turns=body.angles is not None and turns(own, body.angles, body.like, said.kind),
-        neighbours=turns_neighbours(own),
+        neighbours=said.as_complex or turns_neighbours(own),
         twice=said.twice,
         once=said.once,
         sines_first=said.sines_first,
@@ -319,6 +321,12 @@ def _head_norms(names: set[str], keys: bool) -> tuple[str, str, bool] | None:
     """The entry of `_HEAD_NORMS` with these names; "" for the norm of keys that a layer lacks."""
     entries = _HEAD_NORMS if keys else [(of_q, "", late) for of_q, _, late in _HEAD_NORMS]
     return next((entry for entry in entries if names == {*entry[:2]} - {""}), None)
+
+
+def _scale(attention: Any, width: int) -> float:
+    """What scores are multiplied by: GPT-Neo, whose attention has a type, does not."""
+    usual = 1.0 if hasattr(attention, "attention_type") else width**-0.5
+    return float(getattr(attention, "scaling", usual))
 
 
 def _is_whole(norm: Any, width: int) -> bool:
@@ -377,6 +385,8 @@ def _first(module: nn.Module, choices: tuple[tuple[str, ...], ...]) -> tuple[str
 
 def _window(attention: Any, config: Any, at: int) -> int | None:
     """How many keys a query sees, from the module or else from the configuration."""
+    if hasattr(attention, "attention_type"):
+        return int(config.window_size) if attention.attention_type == "local" else None
     kinds = getattr(config, "layer_types", None)
     if hasattr(attention, "sliding_window"):
         slides = getattr(attention, "is_sliding", True)

@@ -20,10 +20,10 @@ from transformers import PreTrainedModel
 
 from brulee.models.fused_layer_norm import eps_of, width_of
 from brulee.models.hooks import Prefixes
-from brulee.models.text_part import text_body
+from brulee.models.text_part import body_with_inputs, text_body
 
 _ATTENTIONS = ("self_attn", "attn", "attention", "self_attention")
-_MLPS = ("mlp", "block_sparse_moe")
+_MLPS = ("mlp", "block_sparse_moe", "feed_forward")
 _OF_THE_LAYER = ("fc1", "fc2")
 _WIDTHS = ("head_dim", "head_size")
 _HEADS = ("num_heads", "num_attention_heads")
@@ -101,6 +101,13 @@ def attention_of(layer: Any) -> str | None:
     return next((name for name in _ATTENTIONS if name in children(layer)), None)
 
 
+def attention_in(layer: Any, name: str) -> Any:
+    """The module that has attention's linear layers, which GPT-Neo puts into one more."""
+    found = getattr(layer, name)
+    inside = [getattr(found, n) for n in _ATTENTIONS if children(found) == {n}]
+    return inside[0] if inside else found
+
+
 def mlp_of(layer: Any) -> str | None:
     """The name of a layer's MLP; "" if the layer itself has the MLP's two linear layers."""
     found = next((name for name in _MLPS if name in children(layer)), None)
@@ -151,7 +158,7 @@ def parts_drop(layer: Any) -> tuple[float, float] | None:
     None if it differs between the two.
     """
     mlp = mlp_of(layer)
-    inside = {_largest(getattr(layer, attention_of(layer) or ""), _OF_ATTENTION)}
+    inside = {_largest(attention_in(layer, attention_of(layer) or ""), _OF_ATTENTION)}
     if mlp:
         inside |= {_largest(getattr(layer, mlp), _OF_MLP)}
     elif any(inside):
@@ -206,7 +213,7 @@ def norms_words(model: PreTrainedModel, body: Body) -> bool:
     calls: list[nn.Module] = []
     handle = body.norm.register_forward_hook(lambda norm, *_: calls.append(norm))
     try:
-        model.base_model(
+        body_with_inputs(model)(
             input_ids=torch.zeros(1, 1, dtype=torch.long, device=body.like.device), use_cache=False
         )
     finally:

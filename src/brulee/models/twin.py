@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from transformers import PretrainedConfig, PreTrainedModel
 
-from brulee.models.layer_parts import attention_of, head_width, layers_of
+from brulee.models.layer_parts import attention_in, attention_of, head_width, layers_of
 from brulee.models.text_part import text_class
 
 WINDOW = 5  # tokens
@@ -29,15 +29,16 @@ _EXPERTS = 16
 _AS_IT_IS = {"_attn_implementation": "eager", "dtype": torch.float32}
 _COUNTS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
 _KEY_HEADS = ("num_key_value_heads", "num_kv_heads")
-_INNER = ("intermediate_size", "ffn_dim", "ffn_hidden_size", "n_inner")
+_INNER = ("intermediate_size", "intermediate_size_mlp", "ffn_dim", "ffn_hidden_size", "n_inner")
 _OF_EXPERTS = ("moe_intermediate_size", "shared_expert_intermediate_size")  # widths
 # Names of dropout probabilities in decoders' configurations.
 _DROPS = (
     *("attention_dropout", "attn_pdrop", "resid_pdrop", "residual_dropout"),
     *("dropout", "hidden_dropout", "embd_pdrop", "embedding_dropout"),
+    *("resid_dropout", "embed_dropout"),
 )
 # Limits beyond which a document is attended to differently.
-_REACHES = ("sliding_window", "attention_chunk_size")
+_REACHES = ("sliding_window", "attention_chunk_size", "floor_scale", "window_size")
 _CLIPS = ("clip_qkv",)
 _SHARES = "num_kv_shared_layers"
 
@@ -109,7 +110,8 @@ def _shrunk(model: PreTrainedModel, layers: int, dropped: str) -> PretrainedConf
     if by_layer:
         config.per_layer_config = None
     first = layers_of(model)[0]
-    depth, width = config.num_hidden_layers, head_width(getattr(first, attention_of(first) or ""))
+    depth = config.num_hidden_layers
+    width = head_width(attention_in(first, attention_of(first) or ""))
     assert width is not None, "read before"
     keys = [getattr(config, name) for name in _KEY_HEADS if hasattr(config, name)]
     grouped = config.num_attention_heads > max([n for n in keys if n], default=1)

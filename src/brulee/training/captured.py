@@ -353,6 +353,8 @@ def _unrecorded(loss: CompletionLoss, dtype: torch.dtype) -> str | None:
     if any(layer.cap is not None for layer in decoder.form.layers):
         # No kernel caps scores, so a pass's launches depend on each document's length.
         return "passes with bent attention scores"
+    if any(layer.extras.chunk or layer.extras.tempered for layer in decoder.form.layers):
+        return "passes in which attention depends on how long a document is"
     if decoder.form.drops:
         return "passes with dropout"
     heads = [

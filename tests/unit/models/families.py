@@ -12,6 +12,7 @@ import pytest
 import torch
 import transformers
 from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers.models.codegen import modeling_codegen
 from transformers.models.gptj import modeling_gptj
 
 from brulee.methods import build_method
@@ -37,6 +38,12 @@ _SLIDES: dict[str, Any] = {"sliding_window": 5, "layer_types": _KINDS}
 _NO_DROPS: dict[str, Any] = {"attn_pdrop": 0.0, "resid_pdrop": 0.0, "embd_pdrop": 0.0}
 # Its head's width is not for a configuration to say.
 _FALCON: dict[str, Any] = {"head_dim": None, "num_kv_heads": 4, "bias": False}
+_NEO: dict[str, Any] = {
+    "num_layers": 4,
+    "num_heads": 4,
+    "num_hidden_layers": None,
+    "initializer_range": 0.12,  # nothing divides its scores
+}
 _GEMMA4: dict[str, Any] = {
     "sliding_window": 5,
     "num_hidden_layers": 5,
@@ -124,6 +131,11 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
         "Falcon",
         {**_FALCON, "parallel_attn": False, "multi_query": False, "bias": True},
     ),
+    "codegen": ("CodeGen", {**_NO_DROPS, "rotary_dim": 4}),
+    "gpt-neo": (
+        "GPTNeo",
+        {"attention_types": [[["global", "local"], 2]], "window_size": 5, **_NEO},
+    ),
     "olmo": ("Olmo", {}),
     "olmo-clipped": ("Olmo", {"clip_qkv": 1.0}),
     "gemma4": ("Gemma4Text", {**_GEMMA4, "num_kv_shared_layers": 2}),
@@ -139,6 +151,18 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
             "num_experts": 4,
             "top_k_experts": 2,
             "moe_intermediate_size": 16,
+        },
+    ),
+    "llama4": (
+        "Llama4Text",
+        {
+            "num_hidden_layers": 4,
+            "intermediate_size_mlp": 48,
+            "interleave_moe_layer_step": 2,
+            "num_local_experts": 4,
+            "attention_chunk_size": 6,
+            "floor_scale": 4,
+            "attn_scale": 0.5,
         },
     ),
     "nanochat": ("NanoChat", {"final_logit_softcapping": 5.0}),
@@ -166,8 +190,9 @@ def gradients(model: PreTrainedModel) -> dict[str, torch.Tensor]:
 def make_family(name: str, **changes: Any) -> PreTrainedModel:
     """A fresh model in evaluation mode, in fp32."""
     kind, own = FAMILIES[name]
-    if kind == "GPTJ" and not hasattr(modeling_gptj, "GPTJRotaryEmbedding"):
-        pytest.skip("this transformers writes GPT-J's attention in another way, which is not taken")
+    files = {"GPTJ": modeling_gptj, "CodeGen": modeling_codegen}
+    if kind in files and not hasattr(files[kind], f"{kind}RotaryEmbedding"):
+        pytest.skip(f"this transformers writes {kind}'s attention in a way that is not taken")
     sizes = {**_SIZES, **own, **changes}
     given = {key: value for key, value in sizes.items() if own.get(key, value) is not None}
     config = getattr(transformers, f"{kind}Config")(**given)

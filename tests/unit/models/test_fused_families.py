@@ -110,7 +110,12 @@ def test_losses_and_gradients_are_the_models_own(name: str, method: dict[str, An
 
 @pytest.mark.parametrize(
     "name",
-    ["gemma2", "phi3", *(pytest.param(n, marks=pytest.mark.slow) for n in ("gemma3", "mistral"))],
+    [
+        "gemma2",
+        "phi3",
+        "llama4",
+        *(pytest.param(n, marks=pytest.mark.slow) for n in ("gemma3", "mistral")),
+    ],
 )
 def test_without_loops_in_c_and_in_small_products(
     name: str, monkeypatch: pytest.MonkeyPatch
@@ -214,6 +219,9 @@ MISREAD: list[tuple[str, dict[str, Any]]] = [
     ("gptj", {"sines_first": False}),
     ("gptj", {"neighbours": False}),
     ("falcon-40b", {"before_mlp": "ln_attn"}),
+    ("codegen", {"extras": {"shards": 0}}),
+    ("gpt-neo", {"scale": 0.35}),
+    ("gpt-neo", {"window": None}),
     ("olmo", {"centred": False}),
     ("olmo-clipped", {"extras": {"clip": None}}),
     ("nanochat", {"head_norms": None}),
@@ -223,6 +231,10 @@ MISREAD: list[tuple[str, dict[str, Any]]] = [
     ("gemma4", {"extras": {"scalar": ""}}),
     ("gemma4", {"extras": {"words": "silu"}}),
     ("gemma4-moe", {"extras": {"beside": False}}),
+    ("llama4", {"neighbours": False}),
+    ("llama4", {"head_norms": None}),
+    ("llama4", {"extras": {"chunk": None}}),
+    ("llama4", {"extras": {"tempered": None}}),
 ]
 
 
@@ -290,6 +302,7 @@ _GPT = {"attn_pdrop": 0.2, "resid_pdrop": 0.1, "embd_pdrop": 0.3}
 DROPS: list[tuple[str, dict[str, float]]] = [
     ("gpt2", _GPT),
     ("gptj", _GPT),
+    ("gpt-neo", {"attention_dropout": 0.2, "resid_dropout": 0.1, "embed_dropout": 0.3}),
     ("opt", {"dropout": 0.1, "attention_dropout": 0.2}),
     ("phi", {"attention_dropout": 0.2, "resid_pdrop": 0.1, "embd_pdrop": 0.3}),
     ("neox", {"attention_dropout": 0.2, "hidden_dropout": 0.1}),
