@@ -8,7 +8,7 @@ from itertools import product
 from typing import Any
 
 import numpy as np
-from coverage import mean
+from coverage_intervals import mean
 from coverage_samples import Pairs, Tasks, unchanged
 
 from brulee.evaluation import metric

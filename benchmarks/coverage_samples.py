@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from coverage import Rng
+from coverage_intervals import Rng
 
 from brulee.evaluation.averages import Part, average, average_change
 from brulee.evaluation.base import Array

@@ -151,13 +151,16 @@ def _prepared(where: RunFolder, world: World, begin: bool) -> Prepared:
 
 def _taught(corpus: Corpus) -> Thoughts | None:
     """The tags of the reasoning that a task's answers begin with, if any."""
-    tasks = (corpus.tasks[path] for path in corpus.trained)
-    for task in (one for one in tasks if not one.plain):
-        first = task.templates.templates[0]
-        shown = (task.references(row, first) for row in task.train[:_LOOKED_AT])
-        found = taught_by([one[0].completion for one in shown if one is not None])
-        if found is not None:
-            return found
+    with bar("Looking for reasoning", len(corpus.trained), "tasks", least=200) as progress:
+        for task in (corpus.tasks[path] for path in corpus.trained):
+            progress.advance()
+            if task.plain:
+                continue
+            first = task.templates.templates[0]
+            shown = (task.references(row, first) for row in task.train[:_LOOKED_AT])
+            found = taught_by([one[0].completion for one in shown if one is not None])
+            if found is not None:
+                return found
     return None
 
 

@@ -38,7 +38,7 @@ LEAST = {
 
 @pytest.fixture(scope="module")
 def coverage(script: Callable[[str], ModuleType]) -> ModuleType:
-    return script("coverage")
+    return script("coverage_intervals")
 
 
 # Other numbers of what a fast one is about, and differences of scores that are among them.

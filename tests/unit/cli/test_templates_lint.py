@@ -62,3 +62,16 @@ def test_an_unknown_family_names_the_nearest(brulee) -> None:
 def test_the_library_is_clean_without_rows(brulee) -> None:
     done = brulee("templates", "lint", "rte", "dialogue-summary", "banking77")
     assert (done.code, done.out) == (0, "0 errors, 0 warnings\n")
+
+
+def test_of_many_warnings_of_a_kind_the_first_are_printed(brulee, file: Path) -> None:
+    many = (
+        f'  t{i}:\n    name: t{i}\n    jinja: "Item {i}: read{{{{text}}}} ||| {{{{label}}}}"\n'
+        for i in range(30)
+    )
+    file.write_text("templates:\n" + "".join(many))
+    listed = len(brulee("templates", "lint", file, "--json").json)
+    *printed, rest, counts = brulee("templates", "lint", file).out.splitlines()
+    assert len(printed) == 20
+    assert rest == f"and {listed - 20} more warnings of [missing-space], which --json lists"
+    assert counts == f"0 errors, {listed} warnings"

@@ -1,6 +1,6 @@
 """Coverage of the 95% intervals of scores and differences, by simulation.
 
-    python benchmarks/coverage.py [--trials 2000]
+    python benchmarks/coverage_intervals.py [--trials 2000]
 
 Prints a table and writes benchmarks/results/coverage.json. Each trial draws items from a
 distribution, or from a population of items, whose true score is known, and computes bounds with
