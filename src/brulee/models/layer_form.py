@@ -23,12 +23,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from torch import nn
 from transformers import PreTrainedModel
 
 from brulee.models.angle_form import AngleLayout, read_layout, turns, turns_neighbours
 from brulee.models.experts import expert_modules
-from brulee.models.fused_swiglu import activation_of
 from brulee.models.hooks import additions
 from brulee.models.layer_extras import USUAL, Extras, read_extras
 from brulee.models.layer_parts import (
@@ -48,6 +46,7 @@ from brulee.models.layer_parts import (
     sinks_of,
     weights_drop,
 )
+from brulee.models.mlp_form import GATES, Inner, first_of, read_inner
 from brulee.models.text_part import text_body
 
 # By a layer's set of norms: those before and after attention, and before and after the MLP.
@@ -92,16 +91,8 @@ _QUERIES_KEYS_VALUES = (
     *(("q_proj", "k_proj", "v_proj"), ("qkv_proj",), ("c_attn",), _BY_HEAD),
     *(("q_proj", "k_proj"), ("q_proj",)),  # values are keys; keys and values are another layer's
 )
+_UNSCALED = ("local", "global")
 _OUTPUTS = ("o_proj", "out_proj", "c_proj", "dense")
-_GATES = (("gate_proj", "up_proj"), ("gate_up_proj",))
-_WITHOUT_GATE = (
-    ("up_proj", "down_proj"),
-    ("c_fc", "c_proj"),
-    ("fc1", "fc2"),
-    ("fc_in", "fc_out"),
-    ("dense_h_to_4h", "dense_4h_to_h"),
-)
-_ACTIVATIONS = ("act_fn", "activation_fn", "act")
 
 
 @dataclass(frozen=True)
@@ -177,7 +168,7 @@ class LayerForm:
         """Whether the form has no property that a few short documents could fail to show."""
         usual = LayerForm(
             *("input_layernorm", None, "post_attention_layernorm", None),
-            *(_QUERIES_KEYS_VALUES[0], _GATES[0], "silu", self.scale),
+            *(_QUERIES_KEYS_VALUES[0], GATES[0], "silu", self.scale),
             head_norms=self.head_norms,
             act=self.act,
         )
@@ -259,8 +250,8 @@ def _layer(
     if sinks is None:
         return None
     experts = bool(expert_modules(inside))
-    inner = _Inner((), "") if experts else _inner(inside)
-    maps, width = _first(own, _QUERIES_KEYS_VALUES), head_width(own)
+    inner = Inner((), "") if experts else read_inner(inside)
+    maps, width = first_of(own, _QUERIES_KEYS_VALUES), head_width(own)
     out = next((name for name in _OUTPUTS if name in children(own)), "")
     before = [getattr(each, attention, None) for each in [*body.layers][:at]]
     extras = read_extras(layer, own, before)
@@ -324,8 +315,8 @@ def _head_norms(names: set[str], keys: bool) -> tuple[str, str, bool] | None:
 
 
 def _scale(attention: Any, width: int) -> float:
-    """What scores are multiplied by: GPT-Neo, whose attention has a type, does not."""
-    usual = 1.0 if hasattr(attention, "attention_type") else width**-0.5
+    """What scores are multiplied by: GPT-Neo, whose attentions are of these types, does not."""
+    usual = 1.0 if getattr(attention, "attention_type", "") in _UNSCALED else width**-0.5
     return float(getattr(attention, "scaling", usual))
 
 
@@ -352,41 +343,10 @@ def _side_by_side(layer: Any, names: _Names) -> bool:
     return names[0] == names[2] is not None or (names[0], names[2]) == _SIDE_BY_SIDE or told
 
 
-@dataclass(frozen=True)
-class _Inner:
-    """The linear layers before and after an MLP's activation, and that activation."""
-
-    maps: tuple[str, ...]
-    gate: str
-    down: str = "down_proj"
-    act: str = "act_fn"
-    curve: str = ""
-
-
-def _inner(mlp: Any) -> _Inner | None:
-    """Read a gated MLP, or one of two linear layers, which may be the layer's own."""
-    acts, own = [n for n in _ACTIVATIONS if hasattr(mlp, n)], children(mlp) - dropouts(mlp)
-    if len(acts) != 1:
-        return None
-    maps = _first(mlp, _GATES)
-    gate = activation_of(getattr(mlp, acts[0]))
-    if maps is not None:
-        known = own == {*maps, "down_proj", acts[0]} and gate is not None
-        return _Inner(maps, gate or "", act=acts[0]) if known else None
-    two, whole = _first(mlp, _WITHOUT_GATE), attention_of(mlp) is None
-    if two is None or (whole and own != {*two, acts[0]}):
-        return None
-    return _Inner(two[:1], "", two[1], acts[0], gate or "")
-
-
-def _first(module: nn.Module, choices: tuple[tuple[str, ...], ...]) -> tuple[str, ...] | None:
-    return next((names for names in choices if children(module) >= {*names}), None)
-
-
 def _window(attention: Any, config: Any, at: int) -> int | None:
     """How many keys a query sees, from the module or else from the configuration."""
-    if hasattr(attention, "attention_type"):
-        return int(config.window_size) if attention.attention_type == "local" else None
+    if getattr(attention, "attention_type", "") in _UNSCALED:
+        return int(config.window_size) if attention.attention_type == _UNSCALED[0] else None
     kinds = getattr(config, "layer_types", None)
     if hasattr(attention, "sliding_window"):
         slides = getattr(attention, "is_sliding", True)
