@@ -14,6 +14,8 @@ from typing import Any
 import torch
 
 _TURNS = ("rotate_half", "rotate_every_two")
+# A function beside the usual one, for models whose configuration may choose between both.
+_PAIRED, _CHOICE = "apply_rotary_pos_emb_interleave", "rope_interleave"
 
 
 @dataclass(frozen=True)
@@ -21,15 +23,21 @@ class AngleLayout:
     """The layout of a rotary module's output for one type of layer.
 
     `kind` is the layer type to pass to the module, None if it takes none. Each angle is repeated in
-    the head's second half, or `twice` in a row, or occurs `once`; cosines come first, or sines, or
-    both are one complex number, by which adjacent values are multiplied as another.
+    the head's second half, or `twice` in a row, or occurs `once`; cosines come first, or sines. If
+    they are parts of complex numbers (`polar`), adjacent values are one too and are paired.
     """
 
     kind: str | None = None
     twice: bool = False
     once: bool = False
     sines_first: bool = False
-    as_complex: bool = False
+    polar: bool = False
+
+
+def cosines_and_sines(given: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """The two parts of a rotary module's output, also if they are those of complex numbers."""
+    first, second = (given.real, given.imag) if isinstance(given, torch.Tensor) else given
+    return first, second
 
 
 def read_layout(module: Any, like_D: torch.Tensor, config: Any, at: int) -> AngleLayout:
@@ -41,22 +49,14 @@ def read_layout(module: Any, like_D: torch.Tensor, config: Any, at: int) -> Angl
     positions = torch.tensor([[0, 7]], device=like_D.device)
     with torch.no_grad():
         given = module(like_D[None, None], position_ids=positions, **own)
+    polar = isinstance(given, torch.Tensor)
     cos_2W, sin_2W = (x[0] for x in cosines_and_sines(given))
     sines_first = bool(cos_2W[0].abs().max() < sin_2W[0].abs().max())
     said_W = (sin_2W if sines_first else cos_2W)[1]
     half = len(said_W) // 2
     halves = torch.equal(said_W[:half], said_W[half:])
     twice = not halves and torch.equal(said_W[::2], said_W[1::2])
-    once = not halves and not twice
-    return AngleLayout(kind, twice, once, sines_first, isinstance(given, torch.Tensor))
-
-
-def cosines_and_sines(given: Any) -> tuple[torch.Tensor, torch.Tensor]:
-    """A rotary module's output as two tensors: it may be complex numbers (Llama 4)."""
-    if isinstance(given, torch.Tensor):
-        return given.real, given.imag
-    cos, sin = given
-    return cos, sin
+    return AngleLayout(kind, twice, not halves and not twice, sines_first, polar)
 
 
 def turns(attention: Any, angles: Any, like_D: torch.Tensor, kind: str | None) -> bool:
@@ -95,6 +95,8 @@ def _is_turned(attention: Any, angles: Any, like_D: torch.Tensor, own: dict[str,
 
 def turns_neighbours(attention: Any) -> bool:
     """Whether adjacent values are paired, found by calling the rotation of the module's file."""
+    if hasattr(sys.modules.get(type(attention).__module__), _PAIRED):
+        return bool(getattr(getattr(attention, "config", None), _CHOICE, True))
     return _turned_by_file(attention) == [-1.0, 0.0, -3.0, 2.0]
 
 

@@ -28,6 +28,7 @@ from transformers import AttentionInterface, PreTrainedModel
 from brulee.data.batching import pack_arguments
 from brulee.models.allocator import is_exhaustion
 from brulee.models.attention_trial import is_right, scale
+from brulee.models.rounding import widened
 from brulee.models.turns import turn
 
 NAME = "brulee_packed"
@@ -56,7 +57,7 @@ def packed_attention(
     if unsupported or attention_mask is not None or cu_seq_lens_q is None:
         what = ", ".join(unsupported) or "a dense mask or no document boundaries"
         raise ValueError(f"packed attention does not compute {what}")
-    if dropout == 0.0 and takes_all_documents(query):
+    if dropout == 0.0 and takes_all_documents(query, value.shape[3]):
         longest = int(max_length_q or query.shape[2])
         out_THD = _varlen(query, key, value, cu_seq_lens_q, longest, scaling, sliding_window)
         return out_THD.unsqueeze(0), None
@@ -127,15 +128,17 @@ def _varlen(
     )
 
 
-def takes_all_documents(query: torch.Tensor) -> bool:
+def takes_all_documents(query: torch.Tensor, values: int = 0) -> bool:
     """Whether torch's variable-length kernel works for queries like these (..., D).
 
     The kernel is FlashAttention 2: half precision, head width at most 256, Ampere GPUs or later.
-    Its results are checked too, once per device, dtype and width.
+    Its results are checked too, once per device, dtype and width. The width of `values` may be
+    smaller, but not larger.
     """
     width = query.shape[-1]
     return (
         by_kernel(query.device)
+        and values <= width
         and query.dtype in (torch.float16, torch.bfloat16)
         and width % 8 == 0
         and width <= 256
@@ -176,6 +179,7 @@ def varlen(
 
     `bounds` (S + 1 each) and `longest` are for queries and for keys. Where a document has more keys
     than queries, the causal mask is aligned to the last of both. Query heads may share key heads.
+    Values that are narrower than keys, for which there is no kernel, are padded with zeros.
 
     Calls the operator behind `torch.nn.attention.varlen.varlen_attn` directly: `varlen_attn` is a
     custom op, and a GPU would wait for its Python code in every layer (docs/performance.md).
@@ -183,7 +187,7 @@ def varlen(
     out_QHD: torch.Tensor = _flash(
         q_QHD,
         k_TKD,
-        v_TKD,
+        widened(v_TKD, q_QHD.shape[2]),
         *bounds,
         *longest,
         0.0,  # dropout
@@ -193,7 +197,7 @@ def varlen(
         window_size_left=-1 if window is None else window - 1,
         window_size_right=0,
     )[0]
-    return out_QHD
+    return out_QHD[..., : v_TKD.shape[2]]
 
 
 def before_each(

@@ -18,6 +18,7 @@ import torch
 
 from brulee.models import attention_trial
 from brulee.models.kernels import kernel
+from brulee.models.rounding import widened
 from brulee.models.spans import Span
 
 _SIDE = 32  # block size; the head width has to be a multiple of it
@@ -42,15 +43,17 @@ def attend_in_c(
     """Causal attention within spans, (Q, H, D); None if there is no kernel for these inputs.
 
     With a `window`, a query sees that many keys, up to its own. `sinks_H` (H) are scores that take
-    a share of each head's softmax.
+    a share of each head's softmax. Values narrower than keys are padded with zeros for the kernel,
+    and the result is cut.
     """
-    width = q_QHD.shape[2]
-    alike = q_QHD.dtype == k_TKD.dtype == v_TKD.dtype and v_TKD.shape[2] == width
-    if not alike or width % _SIDE or kernel("attend_forward", q_QHD) is None:
+    width, narrow = q_QHD.shape[2], v_TKD.shape[2]
+    alike = q_QHD.dtype == k_TKD.dtype == v_TKD.dtype
+    if not alike or narrow > width or width % _SIDE or kernel("attend_forward", q_QHD) is None:
         return None
     if not _is_right(q_QHD.device, q_QHD.dtype, width):
         return None
-    return _attended(q_QHD, k_TKD, v_TKD, table_N5, scale, window, sinks_H)
+    v_TKD = widened(v_TKD, width)
+    return _attended(q_QHD, k_TKD, v_TKD, table_N5, scale, window, sinks_H)[..., :narrow]
 
 
 def _attended(

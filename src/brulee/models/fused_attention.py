@@ -14,7 +14,8 @@ Xiao et al. 2023, "Efficient Streaming Language Models with Attention Sinks"). A
 have dropout, from a seed for each product (dropping.py).
 
 Shapes: `T` keys of the pack, `Q` queries of the pack, `H` query heads, `K` key heads, `G` = H / K,
-`D` head width; in one span `n` queries and `S` keys, n padded to `N`.
+`D` head width, `V` that of values (D unless they are narrower); in one span `n` queries and `S`
+keys, n padded to `N`.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from brulee.models.attention_in_c import attend_in_c, table_of
 from brulee.models.dropping import drawn_seed, drop
 from brulee.models.kernels import kernel
 from brulee.models.key_order import KeyOrder, key_order, put_in_order
-from brulee.models.rounding import rounded, step_of
+from brulee.models.rounding import rounded, step_of, widened
 from brulee.models.spans import Span, cut, near
 
 # Beyond this many keys, the n x S weights take too much memory, and kernels for long documents win.
@@ -87,7 +88,7 @@ def attend(
     dropout: float = 0.0,
     sinks_H: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Causal attention of each query to the keys of its span, (Q, H, D)."""
+    """Causal attention of each query to the keys of its span, (Q, H, V)."""
     window = window if window is not None and window < read.longest[1] else None
     if cap is None and not dropout:
         out_QHD = _by_kernel(q_QHD, k_TKD, v_TKD, read, scale, window, sinks_H)
@@ -102,7 +103,8 @@ def attend(
         apply: Callable[..., torch.Tensor] = _Attend.apply  # torch leaves it untyped
         return apply(q_QHD, k_TKD, v_TKD, read, scale, window, cap, dropout, sinks_H)
     parts = [_kernel(q_QHD, k_TKD, v_TKD, span, scale, window, dropout) for span in read.spans]
-    return torch.cat([*parts, torch.zeros_like(q_QHD[read.spans[-1].queries.stop :])])
+    padding = len(q_QHD) - read.spans[-1].queries.stop
+    return torch.cat([*parts, q_QHD.new_zeros(padding, *parts[0].shape[1:])])
 
 
 def _by_kernel(
@@ -115,7 +117,8 @@ def _by_kernel(
     sinks_H: torch.Tensor | None,
 ) -> torch.Tensor | None:
     """Attention by a kernel that takes all spans at once; None if there is none."""
-    if read.bounds is None or sinks_H is not None or not takes_all_documents(q_QHD):
+    values = v_TKD.shape[2]
+    if read.bounds is None or sinks_H is not None or not takes_all_documents(q_QHD, values):
         return attend_in_c(q_QHD, k_TKD, v_TKD, read.table, scale, window, sinks_H)
     if read.order is not None:
         k_TKD, v_TKD = put_in_order(k_TKD, read.order), put_in_order(v_TKD, read.order)
@@ -143,7 +146,7 @@ class _Attend(torch.autograd.Function):
     ) -> torch.Tensor:
         ctx.save_for_backward(q_QHD, k_TKD, v_TKD, sinks_H)
         ctx.read, ctx.scale, ctx.window, ctx.cap = read, scale, window, cap
-        out_QHD = torch.empty_like(q_QHD)
+        out_QHD = q_QHD.new_empty(*q_QHD.shape[:2], v_TKD.shape[2])
         spans = _products(read, window)
         ctx.dropout, ctx.seeds = dropout, [drawn_seed() if dropout else 0 for _ in spans]
         out_QHD[spans[-1].queries.stop :] = 0
@@ -162,13 +165,12 @@ class _Attend(torch.autograd.Function):
         q_QHD, k_TKD, v_TKD, sinks_H = ctx.saved_tensors
         d_sinks_H = None if sinks_H is None else torch.zeros_like(sinks_H)
         heads, spans = k_TKD.shape[1], _products(ctx.read, ctx.window)
-        d_q, d_k, d_v = torch.empty_like(d_out), torch.zeros_like(k_TKD), torch.zeros_like(v_TKD)
+        d_q, d_k, d_v = torch.empty_like(q_QHD), torch.zeros_like(k_TKD), torch.zeros_like(v_TKD)
         d_q[spans[-1].queries.stop :] = 0
         shared = max(span.shared for span in spans)
         # Sums over documents need a wider dtype, or later documents would be rounded away.
         wide = torch.promote_types(d_out.dtype, torch.float32)
-        common_k = torch.zeros_like(d_k[:shared], dtype=wide)
-        common_v = torch.zeros_like(common_k)
+        common_k, common_v = (torch.zeros_like(x[:shared], dtype=wide) for x in (d_k, d_v))
         for span, seed in zip(spans, ctx.seeds, strict=True):
             q, k, v, p_KnS, slope = _weighed(
                 q_QHD, k_TKD, v_TKD, span, ctx.read, ctx.scale, ctx.window, ctx.cap, sinks_H
@@ -333,9 +335,10 @@ def _kernel(
     window: int | None = None,
     dropout: float = 0.0,
 ) -> torch.Tensor:
-    """One span by torch's own attention, (n, H, D)."""
+    """One span by torch's own attention, (n, H, V); it is slow for values of another width."""
     q_HnD = q_QHD[span.queries].transpose(0, 1)
-    k_KSD, v_KSD = (_seen(x, span)[:, : span.read] for x in (k_TKD, v_TKD))
+    v_TKW = widened(v_TKD, q_QHD.shape[2])
+    k_KSD, v_KSD = (_seen(x, span)[:, : span.read] for x in (k_TKD, v_TKW))
     mask = None
     if span.asked < span.read or (window is not None and window < span.read):
         mask = q_HnD.new_ones(span.asked, span.read, dtype=torch.bool)
@@ -352,4 +355,4 @@ def _kernel(
         scale=scale,
         enable_gqa=q_QHD.shape[1] != k_TKD.shape[1],
     )
-    return out_1HnD[0].transpose(0, 1)
+    return out_1HnD[0, ..., : v_TKD.shape[2]].transpose(0, 1)

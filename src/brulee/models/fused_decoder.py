@@ -23,12 +23,13 @@ from transformers import PreTrainedModel
 
 from brulee.data.batching import Batch
 from brulee.models.angle_form import cosines_and_sines
+from brulee.models.attention_maps import mapped, taken
 from brulee.models.context import free_length
 from brulee.models.dropping import dropped
 from brulee.models.fused_activation import activated
 from brulee.models.fused_attention import Reading, attend
 from brulee.models.fused_extras import scaled, with_experts, with_words, words_of_layers
-from brulee.models.fused_heads import queries_keys_values, taken
+from brulee.models.fused_latent import latent_heads, turned_heads
 from brulee.models.fused_layer_norm import normed, normed_again
 from brulee.models.fused_long import Long, in_chunks, tempered
 from brulee.models.fused_projection import Again, project
@@ -45,7 +46,17 @@ from brulee.models.hooks import (
     with_additions,
 )
 from brulee.models.layer_form import DecoderForm, LayerForm, read_form
-from brulee.models.layer_parts import Body, added_to, attention_in, head_width, mlp_in, read_body
+from brulee.models.layer_parts import (
+    Body,
+    added_to,
+    attention_in,
+    head_width,
+    heads_of,
+    mlp_in,
+    read_body,
+)
+from brulee.models.mixers import Apart, apart, mixed
+from brulee.models.output_gate import gated_output, gated_output_again
 from brulee.models.prepared import Prepared, prepare
 from brulee.models.rounding import filled, step_of
 
@@ -60,15 +71,17 @@ _Angles = tuple[torch.Tensor, torch.Tensor]  # rotary cosines and sines, one row
 class _Rows:
     """A layer's query rows, attention spans, rotary angles of queries and keys, and prefix.
 
-    Rotary angles are by layer type. `kept` are another layer's keys and values, `words` (Q, P) the
-    tokens' vectors for this layer, if it reads either.
+    Rotary angles are by layer type. `growth` is a factor of queries, None for 1. `kept` are another
+    layer's keys and values, `words` (Q, P) the tokens' vectors for this layer, if it reads either.
     """
 
     index: torch.Tensor | None  # (Q) among the T rows, None for all
     reading: Reading
     query_angles: dict[str | None, _Angles]
     key_angles: dict[str | None, _Angles]
+    growth: torch.Tensor | None  # (Q, 1, 1)
     before: KeysAndValues | None = None  # the prefix, (P, K, W)
+    apart: Apart | None = None  # for layers that are no attention
     kept: KeysAndValues | None = None
     words: torch.Tensor | None = None
     long: Long = field(default_factory=Long)
@@ -159,7 +172,7 @@ class FusedDecoder:
             step = step_of(hidden_TD, STEP, format_of(hidden_TD))
             words = words_of_layers(body.words, prepared.ids, hidden_TD, step)
         if self.form.embedding != 1.0:
-            hidden_TD = hidden_TD * self.form.embedding
+            hidden_TD = hidden_TD * (self.form.embedding or hidden_TD.shape[1] ** 0.5)
         if body.places is None or self.form.places is None:
             return hidden_TD, words
         at_T = prepared.positions + self.form.places
@@ -172,14 +185,20 @@ class FusedDecoder:
             form.angles: self._angles(body, hidden_TD, positions, form)
             for form in {form.angles: form for form in self.form.layers if form.turns}.values()
         }
-        every = _Rows(None, prepared.every, angles, angles)
+        growth = self._growth(positions)
+        spans = prepared.every.spans, prepared.last.spans
+        apart_of: list[Apart | None] = [None, None]
+        if any(form.mixes for form in self.form.layers):
+            apart_of = [apart(each, hidden_TD.device) for each in spans]
+        every = _Rows(None, prepared.every, angles, angles, growth, apart=apart_of[0])
         # Padded with the pack's last row; nothing reads the result.
         index = prepared.index
         more = -len(index) % step_of(hidden_TD, LAST_STEP, self.held.dtype)
         index = F.pad(index, (0, more), value=len(hidden_TD) - 1) if more else index
         late = {form.angles for form in self.form.layers[self.form.last_with_keys :] if form.turns}
         asked = {kind: _rows_of(angles[kind], index) for kind in late}
-        return every, _Rows(index, prepared.last, asked, angles)
+        of_asked = None if growth is None else taken(growth, index)
+        return every, _Rows(index, prepared.last, asked, angles, of_asked, apart=apart_of[1])
 
     def _angles(
         self, body: Body, hidden_TD: torch.Tensor, positions: torch.Tensor, form: LayerForm
@@ -194,6 +213,14 @@ class FusedDecoder:
             cos, sin = (torch.cat([x[..., ::step]] * 2, dim=-1) for x in (cos, sin))
         sin = -sin if form.extras.backwards else sin
         return cos[0].to(self.held.dtype), sin[0].to(self.held.dtype)
+
+    def _growth(self, positions: torch.Tensor) -> torch.Tensor | None:
+        """What queries are multiplied by at these positions, (T, 1, 1)."""
+        if self.form.growth is None:
+            return None
+        factor, length = self.form.growth
+        growth_T = 1 + factor * torch.log1p(torch.floor(positions / length))
+        return growth_T[:, None, None].to(self.held.dtype)
 
     def _layer(
         self, layer: Any, form: LayerForm, hidden_TD: torch.Tensor, rows: _Rows, keeps: bool
@@ -224,35 +251,53 @@ class FusedDecoder:
 
     def _attention(
         self, layer: Any, form: LayerForm, hidden_TD: torch.Tensor, rows: _Rows
-    ) -> tuple[torch.Tensor, KeysAndValues]:
+    ) -> tuple[torch.Tensor, KeysAndValues | None]:
         outer, own = getattr(layer, form.attention), attention_in(layer, form.attention)
         x_TD, again = self._read(layer, form.before_attention, hidden_TD)
-        found = queries_keys_values(own, form, x_TD, again, rows.index, self.held)
-        q_QHW = self._turned(own, form, found[0], rows.query_angles, 0)
-        k_TKW, v_TKW = rows.kept or self._keys(own, form, found[1:], rows)
+        if rows.apart is not None and form.mixes:  # called as a module, with its hooks
+            rest = len(x_TD if rows.index is None else rows.index)
+            return mixed(own, x_TD, rows.apart, rest), None
+        q_QHW, k_TKW, v_TKW, gate_QHG = self._heads(own, form, x_TD, again, rows)
+        q_QHW = q_QHW if rows.growth is None else q_QHW * rows.growth
+        v_TKW = v_TKW if form.values == 1.0 else v_TKW * form.values
+        if rows.before is not None:
+            before_PKW, values_PKW = rows.before
+            if form.turns and form.neighbours:
+                before_PKW = even_first(before_PKW, rows.key_angles[form.angles][0].shape[1])
+            k_TKW, v_TKW = _behind(before_PKW, k_TKW), _behind(values_PKW, v_TKW)
         share = self._now(form.weights_drop)
         sinks_H = getattr(own, form.sinks) if form.sinks else None
         q_QHW = tempered(q_QHW, rows.reading, form.extras.tempered, rows.long)
         seen = in_chunks(k_TKW, v_TKW, rows.reading, form.extras.chunk, rows.long)
         mixed_QHW = attend(q_QHW, *seen, form.scale, form.window, form.cap, share, sinks_H)
-        (mixed_QD,) = project(mixed_QHW.flatten(1), [getattr(own, form.out)], self.held)
+        mixed_again = None
+        if gate_QHG is not None:
+            opened = mixed_QHW, gate_QHG, form.gated_by
+            mixed_again = None if self.recomputes else gated_output_again(*opened)
+            mixed_QHW = gated_output(*opened)
+        maps = [getattr(own, form.out)]
+        (mixed_QD,) = project(mixed_QHW.flatten(1), maps, self.held, mixed_again)
         mixed_QD = self._dropped(mixed_QD, form.inside_drop)
         return with_additions(outer, taken(x_TD, rows.index), mixed_QD), (k_TKW, v_TKW)
 
-    def _keys(
-        self, own: Any, form: LayerForm, found: tuple[torch.Tensor, ...], rows: _Rows
-    ) -> KeysAndValues:
-        """Keys and values of all rows (T, K, W), behind the prefix."""
-        k_TKW = self._turned(own, form, found[0], rows.key_angles, 1)
-        v_TKW = found[1].view(len(found[1]), -1, head_width(own) or 1)
+    def _heads(
+        self, own: Any, form: LayerForm, x_TD: torch.Tensor, again: Again | None, rows: _Rows
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None]:
+        """Queries (Q, H, W), keys (T, K, W), values (T, K, W), which may be narrower, and gates."""
+        if form.latent is not None:
+            how = (form.latent, heads_of(own) or 1, x_TD, again, rows.index, self.held, self._read)
+            q, k, v, r = latent_heads(own, *how)
+            of_q, of_k = rows.query_angles[form.angles], rows.key_angles[form.angles]
+            return *turned_heads(q, k, r, of_q, of_k, form.neighbours), v, None
+        found = mapped(own, form, x_TD, self.held, again, rows.index)
+        q_QHW = self._turned(own, form, found.q, rows.query_angles, 0)
+        if rows.kept is not None:
+            return q_QHW, *rows.kept, found.gate
+        k_TKW = self._turned(own, form, found.k, rows.key_angles, 1)
+        v_TKW = found.v.view(*k_TKW.shape[:2], -1)
         if form.extras.value_norm:
             v_TKW = self._norm(getattr(own, form.extras.value_norm), v_TKW)
-        if rows.before is None:
-            return k_TKW, v_TKW
-        before_PKW, values_PKW = rows.before
-        if form.turns and form.neighbours:
-            before_PKW = even_first(before_PKW, rows.key_angles[form.angles][0].shape[1])
-        return _behind(before_PKW, k_TKW), _behind(values_PKW, v_TKW)
+        return q_QHW, k_TKW, v_TKW, found.gate
 
     def _turned(
         self,
@@ -279,7 +324,8 @@ class FusedDecoder:
         if form.experts:  # called as a module, with its hooks and its own router
             made = own(x_TD[None])
             made_TD: torch.Tensor = made[0] if isinstance(made, tuple) else made
-            return made_TD.view_as(x_TD)
+            made_TD = made_TD.view_as(x_TD)
+            return made_TD + getattr(layer, form.beside)(x_TD) if form.beside else made_TD
         halves = project(x_TD, [getattr(own, name) for name in form.gate_maps], self.held, again)
         if form.gate and len(halves) == 1:  # made contiguous once, not in each function
             halves = tuple(half.contiguous() for half in halves[0].chunk(2, dim=1))
@@ -293,7 +339,7 @@ class FusedDecoder:
         (out_TD,) = project(inner_TF, [getattr(own, form.down)], self.held, inner_again)
         out_TD = self._dropped(out_TD, form.inside_drop)
         out_TD = with_additions(added_to(layer), x_TD, out_TD)
-        return with_experts(layer, hidden_TD, out_TD, self._norm) if form.extras.beside else out_TD
+        return with_experts(layer, hidden_TD, out_TD, self._norm) if form.extras.routed else out_TD
 
     def _dropped(self, x: torch.Tensor, share: float) -> torch.Tensor:
         return dropped(x, self._now(share))
@@ -328,6 +374,8 @@ def fused_decoder(model: PreTrainedModel) -> FusedDecoder | None:
     form = read_form(model)
     if form is None or not hooks_are_known(model):
         return None
+    if any(layer.latent for layer in form.layers) and owners(model, Prefixes):
+        return None  # the prefix may be of latents, as the model caches them
     if free_length(model, LONGEST) < LONGEST:
         return None  # the test documents do not fit into the context
     if not form_is_right(model, form, FusedDecoder):

@@ -39,6 +39,7 @@ LONGEST = 9  # most tokens in a test document
 _PAIRS = 5  # pairs of test documents
 _TOKENS = 64  # tokens on which a router is tested
 _END = 16  # distance from the last position
+_MULTIPLIED = 0.5  # stands for all residual multipliers other than 1
 
 
 def hooks_are_known(model: PreTrainedModel) -> bool:
@@ -97,7 +98,8 @@ def _is_right(
 ) -> bool:
     twin = twin_of(model, _layers_of_all_kinds(form))
     if twin is None:
-        return all(layer.plain for layer in form.layers) and form.embedding == 1.0
+        plain = all(layer.plain for layer in form.layers)
+        return plain and form.embedding == 1.0 and form.growth is None
     own = read_form(twin)
     if own is None or _around(own) != _around(form):
         return False
@@ -145,11 +147,16 @@ def _around(form: DecoderForm) -> DecoderForm:
 
 
 def _kinds(layers: Iterable[LayerForm]) -> set[LayerForm]:
-    """The distinct layer forms, apart from limits that are another in a twin, and dropout."""
-    return {
+    """The distinct layer forms, apart from dropout and from limits that are another in a twin.
+
+    Nor does it matter what residuals are multiplied by, which may depend on the number of layers
+    (MiniCPM 3), but only whether they are.
+    """
+    alike = [
         replace(x.without_drops(), window=x.window and WINDOW, extras=x.extras.as_in_twins())
         for x in layers
-    }
+    ]
+    return {x if x.residual == 1.0 else replace(x, residual=_MULTIPLIED) for x in alike}
 
 
 @torch.no_grad()

@@ -33,7 +33,7 @@ BEFORE_EXPERTS, AFTER_EXPERTS, AFTER_PLAIN = (
     "post_feedforward_layernorm_2",
     "post_feedforward_layernorm_1",
 )
-_BESIDE = {ROUTER, EXPERTS, BEFORE_EXPERTS, AFTER_EXPERTS, AFTER_PLAIN}
+_ROUTED = {ROUTER, EXPERTS, BEFORE_EXPERTS, AFTER_EXPERTS, AFTER_PLAIN}
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,9 @@ class Extras:
 
     The others are Gemma 4's. `value_norm` is the name of the norm of values, which are the keys
     before their norm if there is no linear layer for them; a layer may read the keys and values of
-    the layer `keys_from` instead of its own. With `beside`, experts with a router read what the
-    MLP's norm reads, and both outputs are normalised and added. `words` is the activation of a gate
-    for the vector that the token has for this layer, which is added after the MLP. The layer's
+    the layer `keys_from` instead of its own. Where it is `routed`, experts with a router read what
+    the MLP's norm reads, and both outputs are normalised and added. `words` is the activation of a
+    gate for the vector that the token has for this layer, which is added after the MLP. The layer's
     output is multiplied by its buffer `scalar`.
     """
 
@@ -60,7 +60,7 @@ class Extras:
     tempered: tuple[float, float] | None = None
     value_norm: str = ""
     keys_from: int | None = None
-    beside: bool = False
+    routed: bool = False
     words: str = ""
     scalar: str = ""
 
@@ -74,12 +74,12 @@ class Extras:
     @property
     def of_layer(self) -> set[str]:
         """The names of modules of the layer."""
-        return (_BESIDE if self.beside else set()) | (_BY_WORDS if self.words else set())
+        return (_ROUTED if self.routed else set()) | (_BY_WORDS if self.words else set())
 
     @property
     def norms(self) -> list[str]:
         """The names of norms of the layer."""
-        found = [BEFORE_EXPERTS, AFTER_EXPERTS, AFTER_PLAIN] if self.beside else []
+        found = [BEFORE_EXPERTS, AFTER_EXPERTS, AFTER_PLAIN] if self.routed else []
         return [*found, PROJECTION_NORM] if self.words else found
 
 
@@ -104,7 +104,7 @@ def read_extras(layer: Any, attention: Any, before: Sequence[Any]) -> Extras | N
         tempered=_tempered(attention),
         value_norm=next((name for name in _VALUE_NORMS if name in _children(attention)), ""),
         keys_from=source,
-        beside=own >= _BESIDE,
+        routed=own >= _ROUTED,
         words=gate or "",
         scalar=next((name for name in _SCALARS if name in layer._buffers), ""),
     )

@@ -27,16 +27,20 @@ from transformers import PreTrainedModel
 
 from brulee.models.angle_form import AngleLayout, read_layout, turns, turns_neighbours
 from brulee.models.experts import expert_modules
+from brulee.models.fused_latent import LatentForm, read_latent
+from brulee.models.gate_form import read_gate
 from brulee.models.hooks import additions
 from brulee.models.layer_extras import USUAL, Extras, read_extras
 from brulee.models.layer_parts import (
     Body,
     attention_in,
     attention_of,
+    beside_experts,
     children,
     dropouts,
     head_width,
     kind_of_norm,
+    mixes,
     mlp_in,
     mlp_of,
     norms_words,
@@ -46,7 +50,7 @@ from brulee.models.layer_parts import (
     sinks_of,
     weights_drop,
 )
-from brulee.models.mlp_form import GATES, Inner, first_of, read_inner
+from brulee.models.mlp_form import Inner, first_of, read_inner
 from brulee.models.text_part import text_body
 
 # By a layer's set of norms: those before and after attention, and before and after the MLP.
@@ -75,6 +79,14 @@ _NORMS: dict[frozenset[str], tuple[str | None, str | None, str | None, str | Non
         ("ln_1", None, "ln_1", None),
         ("self_attn_layer_norm", None, "final_layer_norm", None),
         ("ln_attn", None, "ln_mlp", None),
+        ("operator_norm", None, "ffn_norm", None),
+        ("input_layernorm", None, "pre_ff_layernorm", None),
+        (
+            "input_layernorm",
+            "post_attention_layernorm",
+            "pre_mlp_layernorm",
+            "post_mlp_layernorm",
+        ),
     )
 }
 # With these two norms, attention and MLP are parallel.
@@ -93,6 +105,9 @@ _QUERIES_KEYS_VALUES = (
 )
 _UNSCALED = ("local", "global")
 _OUTPUTS = ("o_proj", "out_proj", "c_proj", "dense")
+_MULTIPLIERS = ("residual_multiplier", "residual_scale")
+# In a configuration's rotary parameters.
+_GROWTH = ("llama_4_scaling_beta", "original_max_position_embeddings")
 
 
 @dataclass(frozen=True)
@@ -100,21 +115,25 @@ class LayerForm:
     """One layer: the names of its modules, and what it computes.
 
     Queries, keys and values may come from one merged linear layer (grouped by key head if
-    `by_head`), and so may gate and up. A norm's gain is its weight + `beyond`; `centred` norms
-    subtract the mean. Norms of queries and keys ("" for keys that a layer lacks) are per head, or
-    over all heads if `whole`, and come before the rotary embedding or `after_angles`. `turns`: the
-    layer has a rotary embedding; `angles` is the layer type that its module takes, `neighbours`
-    whether it pairs adjacent values instead of a head's halves. The module returns each angle
-    `twice` in a row or `once`, else all of them twice, and may return `sines_first`. A query sees
-    `window` keys up to its own, None for all; `cap` is the soft cap of scores, `sinks` the name of
-    the heads' sinks (fused_attention.py).
+    `by_head`), and so may gate and up, or from maps of low rank (`latent`). A norm's gain is its
+    weight + `beyond`; `centred` norms subtract the mean. Norms of queries and keys, "" for keys
+    that a layer lacks, are per head, or over all heads if `whole`, and come before the rotary
+    embedding or `after_angles`. `turns`: the layer has a rotary embedding; `angles` is the layer
+    type that its module takes, `neighbours` whether it pairs adjacent values instead of a head's
+    halves. The module returns each angle `twice` in a row or `once`, else all of them twice, and
+    may return `sines_first`. A query sees `window` keys up to its own, None for all; `cap` is the
+    soft cap of scores, `sinks` the name of the heads' sinks (fused_attention.py), `values` what
+    values are multiplied by. The map `gated`, which may be that of the queries, gives a gate of
+    attention's output, opened by the function `gated_by` (output_gate.py). Where a layer `mixes`,
+    tokens are mixed by another module in the place of `attention`, which is called (mixers.py).
 
     `gate` is the activation of a gated MLP, "" without a gate: then `curve` is the activation, or
     "" if the module `act` has to be called. `mlp` "" means that the layer itself has the MLP's
-    linear layers, `down` being the last; `experts` are called as a module. In `parallel`, the MLP
-    reads what attention reads. Dropout probabilities: `weights_drop` of attention weights,
-    `inside_drop` of the outputs of attention and MLP before adapters' additions, `outside_drop`
-    after them. `extras` are what few families have.
+    linear layers, `down` being the last; `experts` are called as a module, and so is the MLP
+    `beside` them. In `parallel`, the MLP reads what attention reads. Dropout probabilities:
+    `weights_drop` of attention weights, `inside_drop` of the outputs of attention and MLP before
+    adapters' additions, `outside_drop` after them. `extras` are what few families
+    have.
     """
 
     before_attention: str | None
@@ -137,6 +156,7 @@ class LayerForm:
     beyond: float = 0.0
     mlp: str = "mlp"
     experts: bool = False
+    beside: str = ""
     down: str = "down_proj"
     act: str = "act_fn"
     centred: bool = False
@@ -149,6 +169,11 @@ class LayerForm:
     by_head: bool = False
     curve: str = ""
     sinks: str = ""
+    latent: LatentForm | None = None
+    values: float = 1.0
+    gated: str = ""
+    gated_by: str = ""
+    mixes: bool = False
     weights_drop: float = 0.0
     inside_drop: float = 0.0
     outside_drop: float = 0.0
@@ -168,7 +193,7 @@ class LayerForm:
         """Whether the form has no property that a few short documents could fail to show."""
         usual = LayerForm(
             *("input_layernorm", None, "post_attention_layernorm", None),
-            *(_QUERIES_KEYS_VALUES[0], GATES[0], "silu", self.scale),
+            *(_QUERIES_KEYS_VALUES[0], ("gate_proj", "up_proj"), "silu", self.scale),
             head_norms=self.head_norms,
             act=self.act,
         )
@@ -179,14 +204,17 @@ class LayerForm:
 class DecoderForm:
     """A decoder's layers, and what happens to the token embeddings before them.
 
-    Embeddings are multiplied by `embedding`. If `places` is not None, position embeddings are
-    added, taken from row position + `places`. `words_drop` is the dropout probability of the sum.
-    With `norms_words`, the norm after the last layer also comes before the first.
+    Embeddings are multiplied by `embedding`, or by the root of their width if that is None. If
+    `places` is not None, position embeddings are added, taken from row position + `places`.
+    `words_drop` is the dropout probability of the sum. With `growth` (g, n), queries are multiplied
+    by 1 + g log(1 + floor(position / n)). With `norms_words`, the norm after the last layer also
+    comes before the first.
     """
 
     layers: tuple[LayerForm, ...]
-    embedding: float = 1.0
+    embedding: float | None = 1.0
     places: int | None = None
+    growth: tuple[float, int] | None = None
     words_drop: float = 0.0
     norms_words: bool = False
 
@@ -232,9 +260,19 @@ def read_form(model: PreTrainedModel) -> DecoderForm | None:
         return None
     if any(bool(form.extras.words) != (body.words is not None) for form in layers):
         return None
-    scale = float(getattr(text_body(model), "embedding_multiplier", 1.0))
+    scale = None
+    if not getattr(config, "mup_enabled", False):  # Afmoe
+        scale = float(getattr(text_body(model), "embedding_multiplier", 1.0))
     places = None if body.places is None else int(getattr(body.places, "offset", 0))
-    return DecoderForm(layers, scale, places, body.words_drop, norms_words(model, body))
+    around = scale, places, _growth(config), body.words_drop, norms_words(model, body)
+    return DecoderForm(layers, *around)
+
+
+def _growth(config: Any) -> tuple[float, int] | None:
+    """How queries grow with positions (Ministral 3, Mistral 4); None if they do not."""
+    said = getattr(config, "rope_parameters", None) or {}
+    factor, length = (said.get(key) for key in _GROWTH)
+    return (float(factor), int(length)) if factor and length else None
 
 
 def _layer(
@@ -245,66 +283,105 @@ def _layer(
         drops = parts_drop(layer)
     if attention is None or mlp is None or drops is None:
         return None
-    own, inside = attention_in(layer, attention), mlp_in(layer, mlp)
-    sinks = sinks_of(own)
-    if sinks is None:
-        return None
+    inside = mlp_in(layer, mlp)
     experts = bool(expert_modules(inside))
     inner = Inner((), "") if experts else read_inner(inside)
-    maps, width = first_of(own, _QUERIES_KEYS_VALUES), head_width(own)
-    out = next((name for name in _OUTPUTS if name in children(own)), "")
+    if inner is None:
+        return None
+    beside = beside_experts(layer, mlp) if experts else ""
     before = [getattr(each, attention, None) for each in [*body.layers][:at]]
-    extras = read_extras(layer, own, before)
-    if inner is None or maps is None or not out or width is None or extras is None:
+    extras = read_extras(layer, attention_in(layer, attention), before)
+    if extras is None:
         return None
-    if (extras.keys_from is not None) != (maps == _QUERIES_KEYS_VALUES[-1]):
+    own = {mlp, beside} if mlp else {*inner.maps, inner.down, inner.act}
+    names = _names(layer, attention, own | extras.of_layer)
+    norms = (*(names or ()), *extras.norms)
+    if names is None or any(kind_of_norm(getattr(layer, n)) != kind for n in norms if n):
         return None
-    of_mlp = {mlp} if mlp else {*inner.maps, inner.down, inner.act}
-    names = _names(layer, attention, of_mlp | extras.of_layer)
-    others = children(own) - dropouts(own) - {*maps, out, extras.value_norm}
-    heads = _head_norms(others, extras.keys_from is None)
-    if names is None or (others and heads is None):
-        return None
-    head_norms = heads[:2] if heads else None
-    norms = [getattr(layer, name) for name in (*names, *extras.norms) if name]
-    norms += [getattr(own, name) for name in (*(head_norms or ()), extras.value_norm) if name]
-    if any(kind_of_norm(norm) != kind for norm in norms):
-        return None
-    said = AngleLayout() if body.angles is None else read_layout(body.angles, body.like, config, at)
-    return LayerForm(
+    found = LayerForm(
         *names,
-        attention_maps=maps,
+        attention_maps=(),
         gate_maps=inner.maps,
         gate=inner.gate,
-        scale=_scale(own, width),
-        head_norms=head_norms,
-        whole=head_norms is not None and _is_whole(getattr(own, head_norms[0]), width),
-        after_angles=bool(heads and heads[2]),
-        angles=said.kind,
-        turns=body.angles is not None and turns(own, body.angles, body.like, said.kind),
-        neighbours=said.as_complex or turns_neighbours(own),
-        twice=said.twice,
-        once=said.once,
-        sines_first=said.sines_first,
-        window=_window(own, config, at),
-        cap=getattr(own, "attn_logit_softcapping", None),
-        residual=float(getattr(layer, "residual_multiplier", 1.0)),
+        scale=1.0,
+        turns=False,
+        residual=_multiplier(layer),
         beyond=kind[0] if kind else 0.0,
         mlp=mlp,
         experts=experts,
+        beside=beside,
         down=inner.down,
         act=inner.act,
         centred=kind is not None and kind[1],
         parallel=_side_by_side(layer, names),
         attention=attention,
-        out=out,
-        by_head=maps == _BY_HEAD,
+        mixes=mixes(attention, config, at),
         curve=inner.curve,
-        sinks=sinks,
-        weights_drop=weights_drop(own),
         inside_drop=drops[0],
         outside_drop=drops[1],
         extras=extras,
+    )
+    return found if found.mixes else _attending(found, layer, body, config, kind, at)
+
+
+def _attending(
+    found: LayerForm,
+    layer: Any,
+    body: Body,
+    config: Any,
+    kind: tuple[float, bool] | None,
+    at: int,
+) -> LayerForm | None:
+    """The form with what its attention computes."""
+    own, extras = attention_in(layer, found.attention), found.extras
+    sinks, width, latent = sinks_of(own), head_width(own), read_latent(own)
+    maps = latent.maps if latent else first_of(own, _QUERIES_KEYS_VALUES)
+    out = next((name for name in _OUTPUTS if name in children(own)), "")
+    if sinks is None or maps is None or not out or width is None:
+        return None
+    if (extras.keys_from is not None) != (maps == _QUERIES_KEYS_VALUES[-1]):
+        return None
+    said = AngleLayout() if body.angles is None else read_layout(body.angles, body.like, config, at)
+    opened = ("", "") if latent else read_gate(own, maps, out, body, said.kind)
+    if opened is None:
+        return None
+    inner_norms = latent.norms if latent else ()
+    others = (
+        children(own) - dropouts(own) - {*maps, *inner_norms, out, opened[0], extras.value_norm}
+    )
+    heads = _head_norms(others, extras.keys_from is None)
+    if others and heads is None:
+        return None
+    head_norms = heads[:2] if heads else None
+    norms = (*(head_norms or ()), *inner_norms, extras.value_norm)
+    if any(kind_of_norm(getattr(own, name)) != kind for name in norms if name):
+        return None
+    turned = body.angles is not None and turns(own, body.angles, body.like, said.kind)
+    if latent is not None and not turned:
+        return None
+    return replace(
+        found,
+        attention_maps=maps,
+        scale=_scale(own, width),
+        head_norms=head_norms,
+        whole=head_norms is not None and _is_whole(getattr(own, head_norms[0]), width),
+        after_angles=bool(heads and heads[2]),
+        angles=said.kind,
+        turns=turned,
+        neighbours=said.polar or turns_neighbours(own),
+        twice=said.twice,
+        once=said.once,
+        sines_first=said.sines_first,
+        window=_window(own, config, at),
+        cap=getattr(own, "attn_logit_softcapping", None),
+        out=out,
+        by_head=maps == _BY_HEAD,
+        gated=opened[0],
+        gated_by=opened[1],
+        sinks=sinks,
+        latent=latent,
+        values=float(getattr(own, "v_scale", 1.0)),
+        weights_drop=weights_drop(own),
     )
 
 
@@ -335,6 +412,11 @@ def _names(layer: Any, attention: str, of_mlp: set[str]) -> _Names | None:
     others = children(layer) - dropouts(layer) - of_mlp - {attention}
     known = {name for name in others if id(getattr(layer, name)) in branches}
     return _NORMS.get(frozenset(others - known))
+
+
+def _multiplier(layer: Any) -> float:
+    """The factor of what attention and MLP add."""
+    return next((float(getattr(layer, n)) for n in _MULTIPLIERS if hasattr(layer, n)), 1.0)
 
 
 def _side_by_side(layer: Any, names: _Names) -> bool:

@@ -22,10 +22,15 @@ from brulee.models.fused_layer_norm import eps_of, width_of
 from brulee.models.hooks import Prefixes
 from brulee.models.text_part import body_with_inputs, text_body
 
-_ATTENTIONS = ("self_attn", "attn", "attention", "self_attention")
-_MLPS = ("mlp", "block_sparse_moe", "feed_forward")
+# Modules in the place of attention that mix tokens in another way.
+_MIXERS = ("linear_attn", "conv", "mamba")
+_ATTENTIONS = ("self_attn", "attn", "attention", "self_attention", *_MIXERS)
+_MLPS = ("mlp", "block_sparse_moe", "feed_forward", "shared_mlp")
+# The name of an MLP of all tokens, if it is not inside the module with the experts.
+_BESIDE_EXPERTS = "shared_mlp"
 _OF_THE_LAYER = ("fc1", "fc2")
-_WIDTHS = ("head_dim", "head_size")
+_ANGLES = ("rotary_emb", "pos_emb")
+_WIDTHS = ("head_dim", "head_size", "qk_head_dim")
 _HEADS = ("num_heads", "num_attention_heads")
 _SINKS = ("sinks",)
 # The modules of a body that make a vector of each token for each layer.
@@ -73,12 +78,12 @@ def read_body(model: PreTrainedModel) -> Body | None:
         return None  # layers are skipped at random
     words = model.get_input_embeddings()
     by_layer = body if children(body) >= {*_WORDS_BY_LAYER} else None
-    apart = {*_WORDS_BY_LAYER} if by_layer is not None else set()
-    named = [(name, m) for name, m in body.named_children() if name not in apart]
+    without = {*_WORDS_BY_LAYER} if by_layer is not None else set()
+    named = [(name, m) for name, m in body.named_children() if name not in without]
     own = [m for _, m in named if m is not words and not isinstance(m, Prefixes)]
     layers = [m for m in own if isinstance(m, nn.ModuleList)]
     norms = [m for m in own if kind_of_norm(m) is not None]
-    angles = [m for m in own if m is getattr(body, "rotary_emb", None)]
+    angles = [m for name in _ANGLES for m in own if m is getattr(body, name, None)]
     places = [m for m in own if isinstance(m, nn.Embedding)]
     drops = [m for m in own if isinstance(m, nn.Dropout)]
     sizes = [len(found) for found in (layers, norms, angles, places, drops)]
@@ -97,7 +102,7 @@ def layers_of(model: PreTrainedModel) -> list[Any]:
 
 
 def attention_of(layer: Any) -> str | None:
-    """The name of a layer's attention module."""
+    """The name of a layer's attention module, or of the mixer in its place."""
     return next((name for name in _ATTENTIONS if name in children(layer)), None)
 
 
@@ -108,10 +113,21 @@ def attention_in(layer: Any, name: str) -> Any:
     return inside[0] if inside else found
 
 
+def mixes(name: str, config: Any, at: int) -> bool:
+    """Whether the module of this name in layer `at` mixes tokens in another way than attention."""
+    kinds = getattr(config, "layer_types", None)
+    return name in _MIXERS or bool(kinds and kinds[at] == "linear_attention")
+
+
 def mlp_of(layer: Any) -> str | None:
     """The name of a layer's MLP; "" if the layer itself has the MLP's two linear layers."""
     found = next((name for name in _MLPS if name in children(layer)), None)
     return "" if found is None and children(layer) >= {*_OF_THE_LAYER} else found
+
+
+def beside_experts(layer: Any, mlp: str) -> str:
+    """The name of the MLP whose output is added to that of a layer's experts; "" if none."""
+    return _BESIDE_EXPERTS if _BESIDE_EXPERTS in children(layer) - {mlp} else ""
 
 
 def mlp_in(layer: Any, name: str) -> Any:
@@ -131,7 +147,7 @@ def places_of_additions(layer: Any) -> tuple[nn.Module, ...]:
 
 
 def head_width(attention: Any) -> int | None:
-    """The width of a head."""
+    """The width of a head's queries and keys."""
     return _number(attention, _WIDTHS)
 
 

@@ -27,3 +27,9 @@ def filled(x: torch.Tensor, step: int) -> torch.Tensor:
     """X (n, ...) padded with rows of zeros to a multiple of `step`."""
     extra = -len(x) % step
     return F.pad(x, (0, 0) * (x.ndim - 1) + (0, extra)) if extra else x
+
+
+def widened(x: torch.Tensor, width: int) -> torch.Tensor:
+    """X (..., D) with zeros behind its values, if there are fewer than `width`."""
+    more = width - x.shape[-1]
+    return F.pad(x, (0, more)) if more > 0 else x

@@ -26,6 +26,8 @@ from transformers import (
 )
 
 from brulee.errors import InputError
+from brulee.models.allocator import is_exhaustion
+from brulee.models.reading_files import reason
 
 _TRIED = 3  # tokens
 
@@ -50,11 +52,12 @@ def reading_text(
     """
     for auto in classes_of(config):
         model = load(auto)
-        if not _has_parts(model) or _reads_text(model):
+        why = _unread(model) if _has_parts(model) else None
+        if why is None:
             return model
     raise InputError(
         f"{name}: a {type(model).__name__} of transformers reads no text by itself, and only text "
-        "is trained on here."
+        f"is trained on here: {why}"
     )
 
 
@@ -70,15 +73,20 @@ def classes_of(config: PretrainedConfig) -> list[Any]:
 
 
 @torch.no_grad()
-def _reads_text(model: PreTrainedModel) -> bool:
+def _unread(model: PreTrainedModel) -> str | None:
+    """Why the model cannot read text alone; None if it can."""
     ids = torch.ones(1, _TRIED, dtype=torch.long, device=model.device)
     more = {"decoder_input_ids": ids} if model.config.is_encoder_decoder else {}
     try:
         found = model(input_ids=ids, use_cache=False, **more)
-    except (AttributeError, LookupError, TypeError, ValueError):
-        return False
+    except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as failure:
+        if is_exhaustion(failure):
+            raise
+        return reason(failure)
     logits = getattr(found, "logits", None)
-    return isinstance(logits, torch.Tensor) and logits.shape[:2] == (1, _TRIED)
+    if isinstance(logits, torch.Tensor) and logits.shape[:2] == (1, _TRIED):
+        return None
+    return "it gives no logits for each token"
 
 
 def text_body(model: PreTrainedModel) -> nn.Module:
@@ -99,11 +107,14 @@ def body_with_inputs(model: PreTrainedModel) -> nn.Module:
 def text_class(model: PreTrainedModel) -> Any:
     """The class of a model that is only the text part, from the text configuration.
 
-    Raises TypeError if transformers has none.
+    Some such classes are listed as multimodal themselves (Mistral 4). Raises TypeError if
+    transformers has none.
     """
     if not _has_parts(model):
         return type(model)
-    found = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(model.config.get_text_config()), None)
+    listed = (MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_MULTIMODAL_LM_MAPPING)
+    kind = type(model.config.get_text_config())
+    found = next((each[kind] for each in listed if kind in each), None)
     if found is None:
         raise TypeError(f"no class of the text part of {type(model).__name__}")
     return found

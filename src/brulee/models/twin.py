@@ -31,6 +31,7 @@ _COUNTS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_expe
 _KEY_HEADS = ("num_key_value_heads", "num_kv_heads")
 _INNER = ("intermediate_size", "intermediate_size_mlp", "ffn_dim", "ffn_hidden_size", "n_inner")
 _OF_EXPERTS = ("moe_intermediate_size", "shared_expert_intermediate_size")  # widths
+_RANKS = ("q_lora_rank", "kv_lora_rank")  # of latent attention; none for queries by one map
 # Names of dropout probabilities in decoders' configurations.
 _DROPS = (
     *("attention_dropout", "attn_pdrop", "resid_pdrop", "residual_dropout"),
@@ -109,10 +110,11 @@ def _shrunk(model: PreTrainedModel, layers: int, dropped: str) -> PretrainedConf
     by_layer = config.to_dict().get("per_layer_config")
     if by_layer:
         config.per_layer_config = None
-    first = layers_of(model)[0]
     depth = config.num_hidden_layers
-    width = head_width(attention_in(first, attention_of(first) or ""))
-    assert width is not None, "read before"
+    widths = [head_width(attention_in(m, attention_of(m) or "")) for m in layers_of(model)]
+    width = next((one for one in widths if one), None)
+    if width is None:
+        raise ValueError("no layer has attention")
     keys = [getattr(config, name) for name in _KEY_HEADS if hasattr(config, name)]
     grouped = config.num_attention_heads > max([n for n in keys if n], default=1)
     changes: dict[str, Any] = {
@@ -132,10 +134,12 @@ def _shrunk(model: PreTrainedModel, layers: int, dropped: str) -> PretrainedConf
             changes[key] = value[:layers]
     changes |= {key: WINDOW for key in _REACHES if getattr(config, key, None)}
     changes |= {key: CLIP for key in _CLIPS if getattr(config, key, None)}
-    changes |= {key: min(_EXPERTS, getattr(config, key, None) or _EXPERTS) for key in _COUNTS}
     shared = getattr(config, _SHARES, None)
     if shared:  # the last layers' number
         changes[_SHARES] = max(0, shared - (depth - layers))
+    counts = {key: getattr(config, key, None) for key in _COUNTS}
+    changes |= {key: min(_EXPERTS, count) for key, count in counts.items() if count}
+    changes |= {key: min(rank, width) for key in _RANKS if (rank := getattr(config, key, None))}
     _change(config, changes)
     if by_layer:
         config.per_layer_config = {

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 
 from brulee.data.batching import Batch, pack, pack_arguments, pad
 from brulee.data.encoding import Encoded
-from brulee.inference.padding_trial import pads_rightly
+from brulee.inference.padding_trial import way_of
 from brulee.models import attention
 from brulee.models.attention import NAME, packed, packed_attention, packs_exactly
 from brulee.models.fused_decoder import fused_decoder
@@ -144,7 +144,7 @@ def test_memory_that_runs_out_in_a_trial_is_no_answer(
     model = make_model("llama", intermediate_size=72)  # tried nowhere else
     monkeypatch.setattr("brulee.models.fused_trial._error", failing)
     monkeypatch.setattr("brulee.inference.padding_trial._logits", failing)
-    for trial in (fused_decoder, lambda model: pads_rightly(model, 0)):
+    for trial in (fused_decoder, lambda model: way_of(model, 0)):
         with pytest.raises(RuntimeError, match="can't allocate memory"):
             trial(model)
     model.model.layers[0].mlp.register_forward_pre_hook(failing)
@@ -236,6 +236,35 @@ def test_heads_that_share_a_key_head_go_to_the_kernel_as_they_are(
     assert seen[0] == ((5, 2, 8), (5, 2, 8), (3, 4, 0.0, True, False), {"scale": 0.5, **sizes})
     sizes["window_size_left"] = 1
     assert seen[1] == ((5, 6, 8), (5, 6, 8), (3, 4, 0.0, False, False), {"scale": None, **sizes})
+
+
+def test_narrower_values_go_to_the_kernel_with_zeros_behind_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It takes one width alone; what comes of the zeros is cut off."""
+    given: list[torch.Tensor] = []
+
+    def kernel(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *_: Any, **__: Any) -> Any:
+        assert q.shape[2] == k.shape[2] == v.shape[2], "the kernel would refuse"
+        given.append(v)
+        return v, None
+
+    monkeypatch.setattr(attention, "_flash", kernel)
+    q, v = torch.zeros(5, 2, 8), torch.randn(5, 2, 6).requires_grad_()
+    bounds = torch.tensor([0, 2, 5], dtype=torch.int32)
+    out = attention.varlen(q, q, v, (bounds, bounds), (3, 3), 0.5)
+    assert torch.equal(out, v)
+    assert not given[0][..., 6:].any()
+    (gradient,) = torch.autograd.grad(out.sum(), v)
+    assert torch.equal(gradient, torch.ones_like(v))
+
+
+def test_wider_values_are_not_for_the_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attention, "by_kernel", lambda _: True)
+    monkeypatch.setattr(attention, "_varlen_is_right", lambda *_: True)
+    query = torch.zeros(5, 2, 8, dtype=torch.bfloat16)
+    found = [attention.takes_all_documents(query, values) for values in (0, 6, 8, 16)]
+    assert found == [True, True, True, False]
 
 
 def test_the_kernel_takes_what_it_is_given() -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 import pytest
 import torch
 
-from brulee.models import kernels
+from brulee.models import fused_attention, kernels
 from brulee.models.attention_in_c import attend_in_c, table_of
 from brulee.models.fused_attention import attend, reading
 from brulee.models.kernels import in_c
@@ -134,6 +134,37 @@ def test_output_and_gradients(
         assert (mine - truth).abs().max() <= at_most * truth.abs().max() + 1e-5
     assert not ours[0][-2:].any(), "rows that fill up read nothing"
     assert not any(x[-2:].any() for x in ours[1:]), "and nothing comes back through them"
+
+
+@pytest.mark.parametrize("kind", ["loops in C", "small products", "torch"])
+@pytest.mark.parametrize("values", [8, 64])
+def test_values_may_be_of_another_width_than_keys(
+    kind: str, values: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By every kind of attention; loops in C take narrower ones alone."""
+    segments, shared, asked = PACKS["the last layer"]
+    spans, heads = asking(segments, shared, asked), (6, 2, 32)
+    drawn = _drawn(FP32, spans, sum(segments), heads)
+    drawn[2] = torch.randn(len(drawn[1]), 2, values, generator=torch.Generator().manual_seed(1))
+    drawn[3] = torch.randn(len(drawn[0]), 6, values, generator=torch.Generator().manual_seed(2))
+    exact = _exact(drawn, spans)
+    if kind != "loops in C":
+        monkeypatch.setenv("BRULEE_KERNELS", "torch")
+    if kind == "torch":
+        monkeypatch.setattr(fused_attention, "LONGEST", 2)
+    inputs = [x.clone().requires_grad_() for x in drawn[:3]]
+    out = attend(*inputs, reading(spans, len(drawn[1]), CPU), 0.2)
+    ours = [out, *torch.autograd.grad(out, inputs, drawn[3])]
+    for mine, truth in zip(ours, exact, strict=True):
+        assert mine.shape == truth.shape
+        assert float(((mine - truth).norm() / truth.norm()).detach()) < 1e-5
+    # What one query of one document reads, written out.
+    q, k, v = (x.double() for x in drawn[:3])
+    last = spans[-1]
+    seen = [*range(last.shared), *range(last.keys.start, last.keys.stop)]
+    row, head = last.queries.stop - 1, 4
+    weights = (0.2 * k[seen, head // 3] @ q[row, head]).softmax(0)
+    torch.testing.assert_close(exact[0][row, head].detach(), weights @ v[seen, head // 3])
 
 
 def test_the_number_of_threads_changes_nothing(way: torch.dtype) -> None:

@@ -30,6 +30,7 @@ make_experts: Callable[..., PreTrainedModel] = _FOUND["make_experts"]
 FAMILIES = [
     *("qwen3", "qwen2", "mixtral", "olmoe", "granite", "ernie", "glm4", "hunyuan", "gpt-oss"),
     "llama4",
+    *("deepseek2", "deepseek3"),
 ]
 METHODS: list[dict[str, Any]] = [
     {"name": "lora", "rank": 4, "target": ["all-linear", "experts", "router"]},
@@ -74,6 +75,9 @@ def _alone(model: PreTrainedModel) -> torch.Tensor:
 @pytest.mark.parametrize("method", METHODS, ids=lambda m: m["name"])
 @pytest.mark.parametrize("name", FAMILIES)
 def test_losses_and_gradients_are_the_models_own(name: str, method: dict[str, Any]) -> None:
+    if name.startswith("deepseek") and method["name"] == "prefix":
+        # A prefix does not take values narrower than keys.
+        method = {"name": "lora", "rank": 4, "dora": True}
     model = _tuned(name, method)
     loss, expected = CompletionLoss(model), _alone(model)
     assert loss.decoder is not None
@@ -137,7 +141,7 @@ def _form(model: PreTrainedModel) -> DecoderForm:
     return form
 
 
-@pytest.mark.parametrize("name", ["deepseek2", "deepseek3", "phi"])
+@pytest.mark.parametrize("name", ["phi"])
 def test_others_are_left_to_their_layers(name: str) -> None:
     assert fused_decoder.fused_decoder(make_experts(name)) is None
 

@@ -15,11 +15,13 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+import transformers
 from transformers import PreTrainedModel
 
 from brulee.data.batching import common_start, pack
 from brulee.data.encoding import Encoded
-from brulee.models import fused_attention, fused_decoder, fused_trial
+from brulee.errors import InputError
+from brulee.models import fused_attention, fused_decoder, fused_trial, layer_form
 from brulee.models.fused_decoder import FusedDecoder
 from brulee.models.head import CompletionLoss
 from brulee.models.layer_form import DecoderForm, LayerForm, read_form
@@ -30,6 +32,7 @@ FAMILIES: list[str] = list(_FOUND["FAMILIES"])
 make_family: Callable[..., PreTrainedModel] = _FOUND["make_family"]
 perturbed: Callable[..., PreTrainedModel] = _FOUND["perturbed"]
 gradients: Callable[[PreTrainedModel], dict[str, torch.Tensor]] = _FOUND["gradients"]
+REFUSED: dict[tuple[str, str], str] = _FOUND["REFUSED"]
 _scales_instead = runpy.run_path(str(Path(__file__).parent / "pairs.py"))["scales_instead"]
 
 METHODS: list[dict[str, Any]] = [
@@ -40,10 +43,10 @@ METHODS: list[dict[str, Any]] = [
     {"name": "prefix", "tokens": 4, "init": "random"},
 ]
 # One family of each kind: where norms stand and what they do, how positions come in, what is
-# capped or scaled, MLPs beside attention, maps for several things at once.
+# capped or scaled, MLPs beside attention, maps for several things at once, what is no attention.
 KINDS = (
     *("llama", "qwen3", "gemma2", "granite", "olmo2", "glm4", "stablelm-parallel", "cohere"),
-    *("gpt2", "opt", "neox", "falcon-40b"),
+    *("gpt2", "opt", "neox", "falcon-40b", "deepseek3", "laguna", "qwen3.5"),
 )
 # What is trained of families that lack what the method above asks for: norms with weights, one
 # shape of keys, one feed-forward in a layer.
@@ -102,6 +105,10 @@ def _assert_same(found: Any, expected: Any) -> None:
 @pytest.mark.parametrize("method", METHODS, ids=lambda m: m["name"])
 @pytest.mark.parametrize("name", FAMILIES)
 def test_losses_and_gradients_are_the_models_own(name: str, method: dict[str, Any]) -> None:
+    if (name, method["name"]) in REFUSED:
+        with pytest.raises(InputError, match=REFUSED[name, method["name"]]):
+            _tuned(name, method)
+        return
     model = _tuned(name, method)
     loss, expected = CompletionLoss(model), _own(model)
     for shared in (0, common_start(DOCUMENTS)):
@@ -114,6 +121,7 @@ def test_losses_and_gradients_are_the_models_own(name: str, method: dict[str, An
         "gemma2",
         "phi3",
         "llama4",
+        "deepseek3",
         *(pytest.param(n, marks=pytest.mark.slow) for n in ("gemma3", "mistral")),
     ],
 )
@@ -133,7 +141,9 @@ def test_without_loops_in_c_and_in_small_products(
     _assert_same(_ours(loss, 3), expected)
 
 
-@pytest.mark.parametrize("name", ["gemma3", "phi3", "glm4", "gemma4"])
+@pytest.mark.parametrize(
+    "name", ["gemma3", "phi3", "glm4", "gemma4", "deepseek2", "qwen3.5", "laguna"]
+)
 def test_what_is_computed_again_is_the_same_to_the_bit(name: str) -> None:
     loss = CompletionLoss(_tuned(name, METHODS[0]))
     assert loss.decoder is not None
@@ -150,6 +160,8 @@ def test_what_is_computed_again_is_the_same_to_the_bit(name: str) -> None:
 def test_in_bf16_it_is_as_near_to_fp32_as_the_model_itself(name: str) -> None:
     """Heads are as wide as the loops in C need, which take bf16 where a processor has it."""
     sizes = {"head_dim": 32, "hidden_size": 128, "initializer_range": 0.1}
+    if "num_experts_per_tok" in _FOUND["FAMILIES"][name][1]:
+        sizes["num_experts_per_tok"] = 4  # all of them: of some, rounding would choose others
     model = _tuned(name, METHODS[0], **sizes)
     exact, expected = _own(model)
     model.to(torch.bfloat16)
@@ -230,11 +242,23 @@ MISREAD: list[tuple[str, dict[str, Any]]] = [
     ("gemma4", {"extras": {"value_norm": ""}}),
     ("gemma4", {"extras": {"scalar": ""}}),
     ("gemma4", {"extras": {"words": "silu"}}),
-    ("gemma4-moe", {"extras": {"beside": False}}),
+    ("gemma4-moe", {"extras": {"routed": False}}),
     ("llama4", {"neighbours": False}),
     ("llama4", {"head_norms": None}),
     ("llama4", {"extras": {"chunk": None}}),
     ("llama4", {"extras": {"tempered": None}}),
+    ("deepseek2", {"neighbours": False}),
+    ("deepseek3", {"neighbours": False}),
+    ("deepseek3", {"scale": 32**-0.5}),
+    ("minicpm3", {"neighbours": True}),
+    ("minicpm3", {"residual": 1.0}),
+    ("mimo2", {"values": 1.0}),
+    ("qwen3.5", {"gated_by": "softplus"}),
+    ("laguna", {"gated_by": "sigmoid"}),
+    ("afmoe", {"gated": "q_proj"}),
+    ("afmoe", {"turns": True}),
+    ("lfm2", {"gate": "gelu"}),
+    ("olmo-hybrid", {"before_attention": None}),
 ]
 
 
@@ -311,6 +335,8 @@ DROPS: list[tuple[str, dict[str, float]]] = [
     ("starcoder2", {"residual_dropout": 0.1, "embedding_dropout": 0.2, "attention_dropout": 0.3}),
     ("phi3", {"resid_pdrop": 0.1}),
     ("seed-oss", {"residual_dropout": 0.1, "attention_dropout": 0.2}),
+    ("deepseek3", {"attention_dropout": 0.2}),
+    ("qwen3.5", {"attention_dropout": 0.2}),
 ]
 
 
@@ -392,33 +418,49 @@ def test_what_a_family_may_have_beside_is_left_alone(name: str, changes: dict[st
     assert fused_decoder.fused_decoder(make_family(name, **changes)) is None
 
 
+def test_a_prefix_of_latents_is_left_to_the_models_layers() -> None:
+    """A prefix is allowed where the two parts of what a model caches are equally wide."""
+    model = make_family("deepseek3", kv_lora_rank=8)
+    assert fused_decoder.fused_decoder(model) is not None
+    try:
+        perturbed(model, METHODS[4])
+    except InputError:
+        pytest.skip("this transformers caches the keys and values of every head")
+    assert fused_decoder.fused_decoder(model) is None
+
+
 def test_an_addition_beside_two_maps_of_the_layer_itself() -> None:
     """It reads what the first map is given, through a hook on that one."""
     model = _tuned("opt", {"name": "bottleneck", "kind": "parallel", "reduction": 4})
     _assert_same(_ours(CompletionLoss(model), 3), _own(model))
 
 
-def test_scores_that_depend_on_the_position_are_found_by_the_twin() -> None:
-    """Ministral 3 scales queries beyond the positions that it was first trained with."""
-    from transformers import Ministral3Config, Ministral3ForCausalLM
-
-    scaled = {
-        "rope_type": "default",
-        "rope_theta": 10000.0,
-        "llama_4_scaling_beta": 0.1,
-        "original_max_position_embeddings": 128,
-    }
-    sizes = {"vocab_size": 300, "hidden_size": 32, "intermediate_size": 48, "head_dim": 8}
-    depths = {"num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
-    found = []
-    for beta in (0.0, 0.1):
-        scaled["llama_4_scaling_beta"] = beta
-        config = Ministral3Config(
-            **sizes, **depths, max_position_embeddings=512, rope_parameters=scaled
-        )
-        found.append(fused_decoder.fused_decoder(Ministral3ForCausalLM(config).eval()))
-    assert found[0] is not None
-    assert found[1] is None
+@pytest.mark.parametrize("kind", ["Ministral3", "Mistral4"])
+def test_queries_that_grow_with_positions_are_found_by_the_twin(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beyond the positions that a model was first trained with, where no short document is."""
+    config = getattr(transformers, f"{kind}Config")(
+        **{"vocab_size": 300, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2},
+        **{"num_attention_heads": 4, "num_key_value_heads": 4, "first_k_dense_replace": 2},
+        **{"qk_nope_head_dim": 24, "qk_rope_head_dim": 8, "v_head_dim": 16, "kv_lora_rank": 12},
+        max_position_embeddings=512,
+        pad_token_id=0,
+        rope_parameters={
+            "rope_type": "yarn",
+            "rope_theta": 10000.0,
+            "factor": 4.0,
+            "llama_4_scaling_beta": 0.1,
+            "original_max_position_embeddings": 128,
+        },
+    )
+    model = getattr(transformers, f"{kind}ForCausalLM")(config).eval()
+    form = read_form(model)
+    assert form is not None
+    assert form.growth == (0.1, 128)
+    assert fused_decoder.fused_decoder(model) is not None
+    monkeypatch.setattr(layer_form, "_growth", lambda _: None)
+    assert fused_decoder.fused_decoder(model) is None
 
 
 def test_a_class_without_a_twin_is_taken_only_where_its_modules_say_all(

@@ -466,6 +466,19 @@ def test_an_encoder_decoder_says_once_that_its_passes_are_not_recorded(
     assert said == ["passes of an encoder-decoder are not recorded as CUDA graphs"]
 
 
+def test_layers_without_attention_are_not_recorded(
+    make_model: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their documents are taken apart by lengths, which the sizes of a recording leave open."""
+    said: list[str] = []
+    monkeypatch.setattr(captured, "note", said.append)
+    monkeypatch.setenv("BRULEE_GRAPHS", "1")
+    loss = CompletionLoss(make_model("qwen3_5"))
+    assert loss.decoder is not None
+    assert captured.captured(loss, nullcontext, torch.float32) is None
+    assert said == ["passes with layers without attention are not recorded as CUDA graphs"]
+
+
 def test_another_word_for_asking_is_refused(
     make_model: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
