@@ -30,8 +30,10 @@ from brulee.models.experts import expert_modules
 from brulee.models.fused_latent import LatentForm, read_latent
 from brulee.models.gate_form import read_gate
 from brulee.models.hooks import additions
+from brulee.models.layer_extras import USUAL, Extras, read_extras
 from brulee.models.layer_parts import (
     Body,
+    attention_in,
     attention_of,
     beside_experts,
     children,
@@ -41,6 +43,7 @@ from brulee.models.layer_parts import (
     mixes,
     mlp_in,
     mlp_of,
+    norms_words,
     parts_drop,
     places_of_additions,
     read_body,
@@ -93,9 +96,14 @@ _HEAD_NORMS = (
     ("q_norm", "k_norm", False),
     ("query_layernorm", "key_layernorm", True),
     ("q_layernorm", "k_layernorm", False),
+    ("qk_norm", "qk_norm", True),
 )
 _BY_HEAD = ("query_key_value",)
-_QUERIES_KEYS_VALUES = (("q_proj", "k_proj", "v_proj"), ("qkv_proj",), ("c_attn",), _BY_HEAD)
+_QUERIES_KEYS_VALUES = (
+    *(("q_proj", "k_proj", "v_proj"), ("qkv_proj",), ("c_attn",), _BY_HEAD),
+    *(("q_proj", "k_proj"), ("q_proj",)),  # values are keys; keys and values are another layer's
+)
+_UNSCALED = ("local", "global")
 _OUTPUTS = ("o_proj", "out_proj", "c_proj", "dense")
 _MULTIPLIERS = ("residual_multiplier", "residual_scale")
 # In a configuration's rotary parameters.
@@ -108,23 +116,24 @@ class LayerForm:
 
     Queries, keys and values may come from one merged linear layer (grouped by key head if
     `by_head`), and so may gate and up, or from maps of low rank (`latent`). A norm's gain is its
-    weight + `beyond`; `centred` norms subtract the mean. Norms of queries and keys are per head, or
-    over all heads if `whole`, and come before the rotary embedding or `after_angles`. `turns`: the
-    layer has a rotary embedding; `angles` is the layer type that its module takes, `neighbours`
-    whether it pairs adjacent values instead of a head's halves. The module returns each angle
-    `twice` in a row or `once`, else all of them twice, and may return `sines_first`. A query sees
-    `window` keys up to its own, None for all; `cap` is the soft cap of scores, `sinks` the name of
-    the heads' sinks (fused_attention.py), `values` what values are multiplied by. The map `gated`,
-    which may be that of the queries, gives a gate of attention's output, opened by the function
-    `gated_by` (output_gate.py). Where a layer `mixes`, tokens are mixed by another module in the
-    place of `attention`, which is called (mixers.py).
+    weight + `beyond`; `centred` norms subtract the mean. Norms of queries and keys, "" for keys
+    that a layer lacks, are per head, or over all heads if `whole`, and come before the rotary
+    embedding or `after_angles`. `turns`: the layer has a rotary embedding; `angles` is the layer
+    type that its module takes, `neighbours` whether it pairs adjacent values instead of a head's
+    halves. The module returns each angle `twice` in a row or `once`, else all of them twice, and
+    may return `sines_first`. A query sees `window` keys up to its own, None for all; `cap` is the
+    soft cap of scores, `sinks` the name of the heads' sinks (fused_attention.py), `values` what
+    values are multiplied by. The map `gated`, which may be that of the queries, gives a gate of
+    attention's output, opened by the function `gated_by` (output_gate.py). Where a layer `mixes`,
+    tokens are mixed by another module in the place of `attention`, which is called (mixers.py).
 
     `gate` is the activation of a gated MLP, "" without a gate: then `curve` is the activation, or
     "" if the module `act` has to be called. `mlp` "" means that the layer itself has the MLP's
     linear layers, `down` being the last; `experts` are called as a module, and so is the MLP
     `beside` them. In `parallel`, the MLP reads what attention reads. Dropout probabilities:
     `weights_drop` of attention weights, `inside_drop` of the outputs of attention and MLP before
-    adapters' additions, `outside_drop` after them.
+    adapters' additions, `outside_drop` after them. `extras` are what few families
+    have.
     """
 
     before_attention: str | None
@@ -168,6 +177,7 @@ class LayerForm:
     weights_drop: float = 0.0
     inside_drop: float = 0.0
     outside_drop: float = 0.0
+    extras: Extras = USUAL
 
     @property
     def drops(self) -> bool:
@@ -197,7 +207,8 @@ class DecoderForm:
     Embeddings are multiplied by `embedding`, or by the root of their width if that is None. If
     `places` is not None, position embeddings are added, taken from row position + `places`.
     `words_drop` is the dropout probability of the sum. With `growth` (g, n), queries are multiplied
-    by 1 + g log(1 + floor(position / n)).
+    by 1 + g log(1 + floor(position / n)). With `norms_words`, the norm after the last layer also
+    comes before the first.
     """
 
     layers: tuple[LayerForm, ...]
@@ -205,11 +216,23 @@ class DecoderForm:
     places: int | None = None
     growth: tuple[float, int] | None = None
     words_drop: float = 0.0
+    norms_words: bool = False
 
     @property
     def drops(self) -> bool:
         """Whether the decoder has any dropout."""
         return bool(self.words_drop) or any(layer.drops for layer in self.layers)
+
+    @property
+    def last_with_keys(self) -> int:
+        """The last layer that has keys and values of its own."""
+        return max(at for at, one in enumerate(self.layers) if one.extras.keys_from is None)
+
+    @property
+    def kept(self) -> set[int]:
+        """The layers whose keys and values later ones read."""
+        found = {one.extras.keys_from for one in self.layers}
+        return {at for at in found if at is not None}
 
     @property
     def beyond(self) -> float:
@@ -235,11 +258,14 @@ def read_form(model: PreTrainedModel) -> DecoderForm | None:
     layers = tuple(form for form in found if form is not None)
     if len(layers) < len(found) or not layers:
         return None
+    if any(bool(form.extras.words) != (body.words is not None) for form in layers):
+        return None
     scale = None
     if not getattr(config, "mup_enabled", False):  # Afmoe
         scale = float(getattr(text_body(model), "embedding_multiplier", 1.0))
     places = None if body.places is None else int(getattr(body.places, "offset", 0))
-    return DecoderForm(layers, scale, places, _growth(config), body.words_drop)
+    around = scale, places, _growth(config), body.words_drop, norms_words(model, body)
+    return DecoderForm(layers, *around)
 
 
 def _growth(config: Any) -> tuple[float, int] | None:
@@ -263,9 +289,14 @@ def _layer(
     if inner is None:
         return None
     beside = beside_experts(layer, mlp) if experts else ""
+    before = [getattr(each, attention, None) for each in [*body.layers][:at]]
+    extras = read_extras(layer, attention_in(layer, attention), before)
+    if extras is None:
+        return None
     own = {mlp, beside} if mlp else {*inner.maps, inner.down, inner.act}
-    names = _names(layer, attention, own)
-    if names is None or any(kind_of_norm(getattr(layer, n)) != kind for n in names if n):
+    names = _names(layer, attention, own | extras.of_layer)
+    norms = (*(names or ()), *extras.norms)
+    if names is None or any(kind_of_norm(getattr(layer, n)) != kind for n in norms if n):
         return None
     found = LayerForm(
         *names,
@@ -288,6 +319,7 @@ def _layer(
         curve=inner.curve,
         inside_drop=drops[0],
         outside_drop=drops[1],
+        extras=extras,
     )
     return found if found.mixes else _attending(found, layer, body, config, kind, at)
 
@@ -301,35 +333,39 @@ def _attending(
     at: int,
 ) -> LayerForm | None:
     """The form with what its attention computes."""
-    own = getattr(layer, found.attention)
+    own, extras = attention_in(layer, found.attention), found.extras
     sinks, width, latent = sinks_of(own), head_width(own), read_latent(own)
     maps = latent.maps if latent else first_of(own, _QUERIES_KEYS_VALUES)
     out = next((name for name in _OUTPUTS if name in children(own)), "")
     if sinks is None or maps is None or not out or width is None:
         return None
-    said = AngleLayout() if body.angles is None else read_layout(body.angles, body.norm, config, at)
+    if (extras.keys_from is not None) != (maps == _QUERIES_KEYS_VALUES[-1]):
+        return None
+    said = AngleLayout() if body.angles is None else read_layout(body.angles, body.like, config, at)
     opened = ("", "") if latent else read_gate(own, maps, out, body, said.kind)
     if opened is None:
         return None
     inner_norms = latent.norms if latent else ()
-    others = children(own) - dropouts(own) - {*maps, *inner_norms, out, opened[0]}
-    heads = [entry for entry in _HEAD_NORMS if others == {*entry[:2]}]
-    if others and not heads:
+    others = (
+        children(own) - dropouts(own) - {*maps, *inner_norms, out, opened[0], extras.value_norm}
+    )
+    heads = _head_norms(others, extras.keys_from is None)
+    if others and heads is None:
         return None
-    head_norms = heads[0][:2] if heads else None
-    norms = (*(head_norms or ()), *inner_norms)
-    if any(kind_of_norm(getattr(own, name)) != kind for name in norms):
+    head_norms = heads[:2] if heads else None
+    norms = (*(head_norms or ()), *inner_norms, extras.value_norm)
+    if any(kind_of_norm(getattr(own, name)) != kind for name in norms if name):
         return None
-    turned = body.angles is not None and turns(own, body.angles, body.norm, said.kind)
+    turned = body.angles is not None and turns(own, body.angles, body.like, said.kind)
     if latent is not None and not turned:
         return None
     return replace(
         found,
         attention_maps=maps,
-        scale=float(getattr(own, "scaling", width**-0.5)),
+        scale=_scale(own, width),
         head_norms=head_norms,
-        whole=head_norms is not None and len(getattr(own, head_norms[0]).weight) != width,
-        after_angles=bool(heads and heads[0][2]),
+        whole=head_norms is not None and _is_whole(getattr(own, head_norms[0]), width),
+        after_angles=bool(heads and heads[2]),
         angles=said.kind,
         turns=turned,
         neighbours=said.polar or turns_neighbours(own),
@@ -347,6 +383,24 @@ def _attending(
         values=float(getattr(own, "v_scale", 1.0)),
         weights_drop=weights_drop(own),
     )
+
+
+def _head_norms(names: set[str], keys: bool) -> tuple[str, str, bool] | None:
+    """The entry of `_HEAD_NORMS` with these names; "" for the norm of keys that a layer lacks."""
+    entries = _HEAD_NORMS if keys else [(of_q, "", late) for of_q, _, late in _HEAD_NORMS]
+    return next((entry for entry in entries if names == {*entry[:2]} - {""}), None)
+
+
+def _scale(attention: Any, width: int) -> float:
+    """What scores are multiplied by: GPT-Neo, whose attentions are of these types, does not."""
+    usual = 1.0 if getattr(attention, "attention_type", "") in _UNSCALED else width**-0.5
+    return float(getattr(attention, "scaling", usual))
+
+
+def _is_whole(norm: Any, width: int) -> bool:
+    """Whether a norm is over all heads."""
+    weight = getattr(norm, "weight", None)
+    return weight is not None and len(weight) != width
 
 
 _Names = tuple[str | None, str | None, str | None, str | None]
@@ -373,6 +427,8 @@ def _side_by_side(layer: Any, names: _Names) -> bool:
 
 def _window(attention: Any, config: Any, at: int) -> int | None:
     """How many keys a query sees, from the module or else from the configuration."""
+    if getattr(attention, "attention_type", "") in _UNSCALED:
+        return int(config.window_size) if attention.attention_type == _UNSCALED[0] else None
     kinds = getattr(config, "layer_types", None)
     if hasattr(attention, "sliding_window"):
         slides = getattr(attention, "is_sliding", True)
