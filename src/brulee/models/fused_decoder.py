@@ -26,6 +26,7 @@ from brulee.models.angle_form import cosines_and_sines
 from brulee.models.attention_maps import mapped, taken
 from brulee.models.context import free_length
 from brulee.models.dropping import dropped
+from brulee.models.form_reading import read_form
 from brulee.models.fused_activation import activated
 from brulee.models.fused_attention import Reading, attend
 from brulee.models.fused_extras import scaled, with_experts, with_words, words_of_layers
@@ -45,7 +46,7 @@ from brulee.models.hooks import (
     owners,
     with_additions,
 )
-from brulee.models.layer_form import DecoderForm, LayerForm, read_form
+from brulee.models.layer_form import DecoderForm, LayerForm
 from brulee.models.layer_parts import (
     Body,
     added_to,

@@ -20,8 +20,9 @@ from brulee.data.batching import Batch, common_start, pack
 from brulee.data.encoding import Encoded
 from brulee.models.allocator import is_exhaustion
 from brulee.models.experts import router_modules
+from brulee.models.form_reading import read_form
 from brulee.models.hooks import Adds, Prefixes, Refreshes, owners
-from brulee.models.layer_form import DecoderForm, LayerForm, read_form
+from brulee.models.layer_form import DecoderForm, LayerForm
 from brulee.models.layer_parts import (
     added_to,
     layers_of,

@@ -20,9 +20,10 @@ from brulee.methods import build_method
 from brulee.models import fused_decoder, fused_trial
 from brulee.models.attention import packed, packs_exactly
 from brulee.models.experts import experts_in, router_modules
+from brulee.models.form_reading import read_form
 from brulee.models.fused_decoder import FusedDecoder
 from brulee.models.head import CompletionLoss
-from brulee.models.layer_form import DecoderForm, read_form
+from brulee.models.layer_form import DecoderForm
 from brulee.recipe import MethodSpec
 
 _FOUND = runpy.run_path(str(Path(__file__).parents[2] / "experts.py"))

@@ -21,10 +21,11 @@ from transformers import PreTrainedModel
 from brulee.data.batching import common_start, pack
 from brulee.data.encoding import Encoded
 from brulee.errors import InputError
-from brulee.models import fused_attention, fused_decoder, fused_trial, layer_form
+from brulee.models import form_reading, fused_attention, fused_decoder, fused_trial
+from brulee.models.form_reading import read_form
 from brulee.models.fused_decoder import FusedDecoder
 from brulee.models.head import CompletionLoss
-from brulee.models.layer_form import DecoderForm, LayerForm, read_form
+from brulee.models.layer_form import DecoderForm, LayerForm
 from brulee.models.twin import WINDOW, twin_of
 
 _FOUND = runpy.run_path(str(Path(__file__).parent / "families.py"))
@@ -459,7 +460,7 @@ def test_queries_that_grow_with_positions_are_found_by_the_twin(
     assert form is not None
     assert form.growth == (0.1, 128)
     assert fused_decoder.fused_decoder(model) is not None
-    monkeypatch.setattr(layer_form, "_growth", lambda _: None)
+    monkeypatch.setattr(form_reading, "_growth", lambda _: None)
     assert fused_decoder.fused_decoder(model) is None
 
 
