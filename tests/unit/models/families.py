@@ -214,7 +214,14 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
     "qwen3.5": ("Qwen3_5Text", {**_DELTA, **_HALF_TURNED}),
-    "qwen3-next": ("Qwen3Next", {**_DELTA, **_HALF_TURNED, **_MOE, "mlp_only_layers": [1]}),
+    "qwen3-next": (
+        "Qwen3Next",
+        {
+            **{**_DELTA, **_HALF_TURNED, **_MOE},
+            "initializer_range": 0.1,
+            "mlp_only_layers": [1],
+        },
+    ),
     "qwen3.5-moe": ("Qwen3_5MoeText", {**_DELTA, **_HALF_TURNED, **_MOE}),
     "afmoe": ("Afmoe", {**_SLIDES, **_MOE, "num_dense_layers": 3, "mup_enabled": True}),
     "laguna": (
