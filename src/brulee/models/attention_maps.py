@@ -38,23 +38,50 @@ def mapped(
     again: Again | None,
     index: torch.Tensor | None,
 ) -> Mapped:
-    """Queries and gates of the rows `index` (Q), None for all; keys and values of all rows."""
-    if len(form.attention_maps) == 3:
-        return _of_three(own, form, x_TD, held, again, index)
+    """Queries and gates of the rows `index` (Q), None for all; keys and values of all rows.
+
+    No keys and values if those of another layer are read.
+    """
+    found = _mapped(own, form, x_TD, held, again, index)
+    clip = form.extras.clip
+    if clip is None:
+        return found
+    q, k, v = (x.clamp(-clip, clip) for x in (found.q, found.k, found.v))
+    return Mapped(q, k, v, found.gate)
+
+
+def _mapped(
+    own: Any,
+    form: LayerForm,
+    x_TD: torch.Tensor,
+    held: Held,
+    again: Again | None,
+    index: torch.Tensor | None,
+) -> Mapped:
+    if form.extras.keys_from is None and len(form.attention_maps) > 1:
+        return _of_several(own, form, x_TD, held, again, index)
+    if form.extras.keys_from is not None:
+        x_TD, again = taken(x_TD, index), again if index is None else None
     maps = [getattr(own, name) for name in form.attention_maps]
     (all_TO,) = project(x_TD, maps, held, again)
+    if form.extras.keys_from is not None:
+        nothing = all_TO[:0]
+        return Mapped(all_TO, nothing, nothing)
+    if form.extras.shards:
+        q, v, k = all_TO.view(len(all_TO), form.extras.shards, -1).chunk(3, dim=2)
+        return Mapped(taken(q.flatten(1), index), k.flatten(1), v.flatten(1))
     width, heads = head_width(own) or 1, heads_of(own) or 1
     keys = (all_TO.shape[1] // width - heads) // 2
     if form.by_head:
         all_TKGW = all_TO.view(len(all_TO), keys, -1, width)
         q, k, v = all_TKGW.split_with_sizes([all_TKGW.shape[2] - 2, 1, 1], dim=2)
-        return Mapped(_taken(q.flatten(1), index), k.flatten(1), v.flatten(1))
+        return Mapped(taken(q.flatten(1), index), k.flatten(1), v.flatten(1))
     width *= keys
     q, k, v = all_TO.split_with_sizes([all_TO.shape[1] - 2 * width, width, width], dim=1)
-    return Mapped(_taken(q, index), k, v)
+    return Mapped(taken(q, index), k, v)
 
 
-def _of_three(
+def _of_several(
     own: Any,
     form: LayerForm,
     x_TD: torch.Tensor,
@@ -67,10 +94,11 @@ def _of_three(
     asks = [q_map, getattr(own, form.gated)] if apart else [q_map]
     if index is None:
         q, *rest = project(x_TD, [*asks, *others], held, again)
-        gates, (k, v) = rest[:-2], rest[-2:]
+        gates, of_keys = rest[: len(asks) - 1], rest[len(asks) - 1 :]
     else:
-        q, *gates = project(_taken(x_TD, index), asks, held)
-        k, v = project(x_TD, others, held)
+        q, *gates = project(taken(x_TD, index), asks, held)
+        of_keys = [*project(x_TD, others, held)]
+    k, v = of_keys[0], of_keys[-1]  # without a map for values, these are the keys
     width = head_width(own) or 1
     if not form.gated:
         return Mapped(q, k, v)
@@ -80,5 +108,6 @@ def _of_three(
     return Mapped(q_QHW.flatten(1), k, v, gate_QHW)
 
 
-def _taken(x_TD: torch.Tensor, rows: torch.Tensor | None) -> torch.Tensor:
+def taken(x_TD: torch.Tensor, rows: torch.Tensor | None) -> torch.Tensor:
+    """The given rows; all for None."""
     return x_TD if rows is None else x_TD.index_select(0, rows)

@@ -25,9 +25,8 @@ def read_gate(
     """
     if len(maps) != 3:
         return "", ""
-    like: Any = body.norm
-    drawn = torch.randn(1, 1, len(like.weight), generator=torch.Generator().manual_seed(0))
-    x_11D = drawn.to(like.weight.device, like.weight.dtype)
+    drawn = torch.randn(1, 1, len(body.like), generator=torch.Generator().manual_seed(0))
+    x_11D = drawn.to(body.like.device, body.like.dtype)
     gate = next((name for name in _GATES if name in children(attention)), "")
     width, heads = head_width(attention) or 1, heads_of(attention) or 1
     if not gate and getattr(attention, maps[0])(x_11D).shape[-1] != 2 * heads * width:

@@ -31,6 +31,7 @@ from brulee.models.kernels import kernel
 from brulee.models.pair_parts import stacks_of
 from brulee.models.prepared import Prepared
 from brulee.models.rounding import filled, step_of
+from brulee.models.text_part import body_with_inputs
 
 # Logits in a chunk, 128 MB in fp32 on a CPU: with half as many, a vocabulary of 128k leaves the
 # matrix product so few rows that it is slower than with full logits (benchmarks/head.py). A GPU
@@ -275,7 +276,9 @@ class CompletionLoss:
             how = (batch.weights, batch.smoothing)
             return self._of_hidden(hidden_ND, batch.targets, self.decoder.held, *how)
         if self._head is not None and not self._pair:
-            hidden_BTD = self.model.base_model(**batch.inputs, use_cache=False).last_hidden_state
+            hidden_BTD = body_with_inputs(self.model)(
+                **batch.inputs, use_cache=False
+            ).last_hidden_state
             weight_VD = self.model.get_output_embeddings().weight
             hidden_ND = _as_held(hidden_BTD.flatten(0, 1)[batch.positions], weight_VD)
             how = (batch.weights, batch.smoothing)
@@ -360,7 +363,7 @@ def _alike(found: torch.Tensor, expected: torch.Tensor) -> bool:
 
 def _head_of(model: PreTrainedModel) -> Head | None:
     head = model.get_output_embeddings()
-    if type(parted(head)[0]) is not nn.Linear or model.base_model is model:
+    if type(parted(head)[0]) is not nn.Linear or body_with_inputs(model) is model:
         return None
     config = model.config.get_text_config()
     times = float(getattr(config, "logit_scale", None) or 1.0)  # Cohere
@@ -372,7 +375,7 @@ def _head_of(model: PreTrainedModel) -> Head | None:
     training = model.training
     model.eval()
     with torch.no_grad():
-        hidden = model.base_model(input_ids=ids, use_cache=False).last_hidden_state
+        hidden = body_with_inputs(model)(input_ids=ids, use_cache=False).last_hidden_state
         expected = model(input_ids=ids, use_cache=False).logits
         # Electra and RemBERT put another map before the linear layer, which may change the width.
         fits = hidden.shape[-1] == head.weight.shape[1]

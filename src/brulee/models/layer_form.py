@@ -1,4 +1,4 @@
-"""A description of what a decoder's layers compute, read from the model's modules.
+"""A description of what a decoder's layers compute.
 
 The fused decoder (fused_decoder.py) runs layers of the form
 
@@ -10,102 +10,15 @@ where N3 may be N1
     y = x + attention(N1(x)) + mlp(N3(x))
 
 Everything else that differs between families is a field of `LayerForm`, and the decoder computes
-from these fields; no family is recognised by its name. A family with other names for its norms or
-linear layers needs an entry in a table here. One with a new property needs a field, code that reads
-it here or in layer_parts.py, and code that uses it in fused_decoder.py.
-
-Reading may guess wrong: its result is tested (fused_trial.py) on a small model of the same class
-that uses every property, and then on the model itself.
+from these fields; no family is recognised by its name (form_reading.py).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
-from transformers import PreTrainedModel
-
-from brulee.models.angle_form import (
-    AngleLayout,
-    has_angles,
-    read_layout,
-    turns,
-    turns_neighbours,
-)
-from brulee.models.experts import expert_modules
-from brulee.models.fused_latent import LatentForm, read_latent
-from brulee.models.gate_form import read_gate
-from brulee.models.hooks import additions
-from brulee.models.layer_parts import (
-    Body,
-    attention_of,
-    beside_experts,
-    children,
-    dropouts,
-    head_width,
-    kind_of_norm,
-    mixes,
-    mlp_in,
-    mlp_of,
-    parts_drop,
-    places_of_additions,
-    read_body,
-    sinks_of,
-    weights_drop,
-)
-from brulee.models.mlp_form import Inner, first_of, read_inner
-from brulee.models.text_part import text_body
-
-# By a layer's set of norms: those before and after attention, and before and after the MLP.
-_NORMS: dict[frozenset[str], tuple[str | None, str | None, str | None, str | None]] = {
-    frozenset(name for name in names if name): names
-    for names in (
-        ("input_layernorm", None, "post_attention_layernorm", None),
-        ("input_layernorm", None, "input_layernorm", None),
-        (None, "post_attention_layernorm", None, "post_feedforward_layernorm"),
-        (
-            "input_layernorm",
-            "post_attention_layernorm",
-            "pre_feedforward_layernorm",
-            "post_feedforward_layernorm",
-        ),
-        (
-            "input_layernorm",
-            "post_self_attn_layernorm",
-            "post_attention_layernorm",
-            "post_mlp_layernorm",
-        ),
-        ("attention_layernorm", None, "feedforward_layernorm", None),
-        ("input_layernorm", None, "pre_feedforward_layernorm", None),
-        ("input_layernorm", "post_norm1", "post_attention_layernorm", "post_norm2"),
-        ("ln_1", None, "ln_2", None),
-        ("ln_1", None, "ln_1", None),
-        ("self_attn_layer_norm", None, "final_layer_norm", None),
-        ("ln_attn", None, "ln_mlp", None),
-        ("operator_norm", None, "ffn_norm", None),
-        ("input_layernorm", None, "pre_ff_layernorm", None),
-        (
-            "input_layernorm",
-            "post_attention_layernorm",
-            "pre_mlp_layernorm",
-            "post_mlp_layernorm",
-        ),
-    )
-}
-# With these two norms, attention and MLP are parallel.
-_SIDE_BY_SIDE = ("ln_attn", "ln_mlp")
-# Norms of queries and of keys, and whether they come after the rotary embedding.
-_HEAD_NORMS = (
-    ("q_norm", "k_norm", False),
-    ("query_layernorm", "key_layernorm", True),
-    ("q_layernorm", "k_layernorm", False),
-)
-_BY_HEAD = ("query_key_value",)
-_QUERIES_KEYS_VALUES = (("q_proj", "k_proj", "v_proj"), ("qkv_proj",), ("c_attn",), _BY_HEAD)
-_OUTPUTS = ("o_proj", "out_proj", "c_proj", "dense")
-_MULTIPLIERS = ("residual_multiplier", "residual_scale")
-# In a configuration's rotary parameters.
-_GROWTH = ("llama_4_scaling_beta", "original_max_position_embeddings")
+from brulee.models.fused_latent import LatentForm
+from brulee.models.layer_extras import USUAL, Extras
 
 
 @dataclass(frozen=True)
@@ -114,23 +27,24 @@ class LayerForm:
 
     Queries, keys and values may come from one merged linear layer (grouped by key head if
     `by_head`), and so may gate and up, or from maps of low rank (`latent`). A norm's gain is its
-    weight + `beyond`; `centred` norms subtract the mean. Norms of queries and keys are per head, or
-    over all heads if `whole`, and come before the rotary embedding or `after_angles`. `turns`: the
-    layer has a rotary embedding; `angles` is the layer type that its module takes, `neighbours`
-    whether it pairs adjacent values instead of a head's halves. The module returns each angle
-    `twice` in a row or `once`, else all of them twice, and may return `sines_first`. A query sees
-    `window` keys up to its own, None for all; `cap` is the soft cap of scores, `sinks` the name of
-    the heads' sinks (fused_attention.py), `values` what values are multiplied by. The map `gated`,
-    which may be that of the queries, gives a gate of attention's output, opened by the function
-    `gated_by` (output_gate.py). Where a layer `mixes`, tokens are mixed by another module in the
-    place of `attention`, which is called (mixers.py).
+    weight + `beyond`; `centred` norms subtract the mean. Norms of queries and keys, "" for keys
+    that a layer lacks, are per head, or over all heads if `whole`, and come before the rotary
+    embedding or `after_angles`. `turns`: the layer has a rotary embedding; `angles` is the layer
+    type that its module takes, `neighbours` whether it pairs adjacent values instead of a head's
+    halves. The module returns each angle `twice` in a row or `once`, else all of them twice, and
+    may return `sines_first`. A query sees `window` keys up to its own, None for all; `cap` is the
+    soft cap of scores, `sinks` the name of the heads' sinks (fused_attention.py), `values` what
+    values are multiplied by. The map `gated`, which may be that of the queries, gives a gate of
+    attention's output, opened by the function `gated_by` (output_gate.py). Where a layer `mixes`,
+    tokens are mixed by another module in the place of `attention`, which is called (mixers.py).
 
     `gate` is the activation of a gated MLP, "" without a gate: then `curve` is the activation, or
     "" if the module `act` has to be called. `mlp` "" means that the layer itself has the MLP's
     linear layers, `down` being the last; `experts` are called as a module, and so is the MLP
     `beside` them. In `parallel`, the MLP reads what attention reads. Dropout probabilities:
     `weights_drop` of attention weights, `inside_drop` of the outputs of attention and MLP before
-    adapters' additions, `outside_drop` after them.
+    adapters' additions, `outside_drop` after them. `extras` are what few families
+    have.
     """
 
     before_attention: str | None
@@ -174,6 +88,7 @@ class LayerForm:
     weights_drop: float = 0.0
     inside_drop: float = 0.0
     outside_drop: float = 0.0
+    extras: Extras = USUAL
 
     @property
     def drops(self) -> bool:
@@ -189,7 +104,7 @@ class LayerForm:
         """Whether the form has no property that a few short documents could fail to show."""
         usual = LayerForm(
             *("input_layernorm", None, "post_attention_layernorm", None),
-            *(_QUERIES_KEYS_VALUES[0], ("gate_proj", "up_proj"), "silu", self.scale),
+            *(("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"), "silu", self.scale),
             head_norms=self.head_norms,
             act=self.act,
         )
@@ -203,7 +118,8 @@ class DecoderForm:
     Embeddings are multiplied by `embedding`, or by the root of their width if that is None. If
     `places` is not None, position embeddings are added, taken from row position + `places`.
     `words_drop` is the dropout probability of the sum. With `growth` (g, n), queries are multiplied
-    by 1 + g log(1 + floor(position / n)).
+    by 1 + g log(1 + floor(position / n)). With `norms_words`, the norm after the last layer also
+    comes before the first.
     """
 
     layers: tuple[LayerForm, ...]
@@ -211,11 +127,23 @@ class DecoderForm:
     places: int | None = None
     growth: tuple[float, int] | None = None
     words_drop: float = 0.0
+    norms_words: bool = False
 
     @property
     def drops(self) -> bool:
         """Whether the decoder has any dropout."""
         return bool(self.words_drop) or any(layer.drops for layer in self.layers)
+
+    @property
+    def last_with_keys(self) -> int:
+        """The last layer that has keys and values of its own."""
+        return max(at for at, one in enumerate(self.layers) if one.extras.keys_from is None)
+
+    @property
+    def kept(self) -> set[int]:
+        """The layers whose keys and values later ones read."""
+        found = {one.extras.keys_from for one in self.layers}
+        return {at for at in found if at is not None}
 
     @property
     def beyond(self) -> float:
@@ -226,164 +154,3 @@ class DecoderForm:
     def centred(self) -> bool:
         """Whether norms subtract the mean."""
         return self.layers[0].centred
-
-
-def read_form(model: PreTrainedModel) -> DecoderForm | None:
-    """The form of this model's layers; None if they contain anything unknown."""
-    body = read_body(model)
-    if body is None:
-        return None
-    kind, config = kind_of_norm(body.norm), model.config.get_text_config()
-    found = [
-        _layer(layer, body, config, kind, at)
-        for at, layer in enumerate(body.layers[: config.num_hidden_layers])
-    ]
-    layers = tuple(form for form in found if form is not None)
-    if len(layers) < len(found) or not layers:
-        return None
-    scale = None
-    if not getattr(config, "mup_enabled", False):  # Afmoe
-        scale = float(getattr(text_body(model), "embedding_multiplier", 1.0))
-    places = None if body.places is None else int(getattr(body.places, "offset", 0))
-    return DecoderForm(layers, scale, places, _growth(config), body.words_drop)
-
-
-def _growth(config: Any) -> tuple[float, int] | None:
-    """How queries grow with positions (Ministral 3, Mistral 4); None if they do not."""
-    said = getattr(config, "rope_parameters", None) or {}
-    factor, length = (said.get(key) for key in _GROWTH)
-    return (float(factor), int(length)) if factor and length else None
-
-
-def _layer(
-    layer: Any, body: Body, config: Any, kind: tuple[float, bool] | None, at: int
-) -> LayerForm | None:
-    attention, mlp, drops = attention_of(layer), mlp_of(layer), None
-    if attention is not None and mlp is not None:
-        drops = parts_drop(layer)
-    if attention is None or mlp is None or drops is None:
-        return None
-    inside = mlp_in(layer, mlp)
-    experts = bool(expert_modules(inside))
-    inner = Inner((), "") if experts else read_inner(inside)
-    if inner is None:
-        return None
-    beside = beside_experts(layer, mlp) if experts else ""
-    own = {mlp, beside} if mlp else {*inner.maps, inner.down, inner.act}
-    names = _names(layer, attention, own)
-    if names is None or any(kind_of_norm(getattr(layer, n)) != kind for n in names if n):
-        return None
-    found = LayerForm(
-        *names,
-        attention_maps=(),
-        gate_maps=inner.maps,
-        gate=inner.gate,
-        scale=1.0,
-        turns=False,
-        residual=_multiplier(layer),
-        beyond=kind[0] if kind else 0.0,
-        mlp=mlp,
-        experts=experts,
-        beside=beside,
-        down=inner.down,
-        act=inner.act,
-        centred=kind is not None and kind[1],
-        parallel=_side_by_side(layer, names),
-        attention=attention,
-        mixes=mixes(attention, config, at),
-        curve=inner.curve,
-        inside_drop=drops[0],
-        outside_drop=drops[1],
-    )
-    return found if found.mixes else _attending(found, layer, body, config, kind, at)
-
-
-def _attending(
-    found: LayerForm,
-    layer: Any,
-    body: Body,
-    config: Any,
-    kind: tuple[float, bool] | None,
-    at: int,
-) -> LayerForm | None:
-    """The form with what its attention computes."""
-    own = getattr(layer, found.attention)
-    sinks, width, latent = sinks_of(own), head_width(own), read_latent(own)
-    maps = latent.maps if latent else first_of(own, _QUERIES_KEYS_VALUES)
-    out = next((name for name in _OUTPUTS if name in children(own)), "")
-    if sinks is None or maps is None or not out or width is None:
-        return None
-    body = body if has_angles(config, at) else replace(body, angles=None)
-    said = AngleLayout() if body.angles is None else read_layout(body.angles, body.norm, config, at)
-    opened = ("", "") if latent else read_gate(own, maps, out, body, said.kind)
-    if opened is None:
-        return None
-    inner_norms = latent.norms if latent else ()
-    others = children(own) - dropouts(own) - {*maps, *inner_norms, out, opened[0]}
-    heads = [entry for entry in _HEAD_NORMS if others == {*entry[:2]}]
-    if others and not heads:
-        return None
-    head_norms = heads[0][:2] if heads else None
-    norms = (*(head_norms or ()), *inner_norms)
-    if any(kind_of_norm(getattr(own, name)) != kind for name in norms):
-        return None
-    turned = body.angles is not None and turns(own, body.angles, body.norm, said.kind)
-    if latent is not None and not turned:
-        return None
-    return replace(
-        found,
-        attention_maps=maps,
-        scale=float(getattr(own, "scaling", width**-0.5)),
-        head_norms=head_norms,
-        whole=head_norms is not None and len(getattr(own, head_norms[0]).weight) != width,
-        after_angles=bool(heads and heads[0][2]),
-        angles=said.kind,
-        turns=turned,
-        neighbours=said.polar or turns_neighbours(own),
-        twice=said.twice,
-        once=said.once,
-        sines_first=said.sines_first,
-        window=_window(own, config, at),
-        cap=getattr(own, "attn_logit_softcapping", None),
-        out=out,
-        by_head=maps == _BY_HEAD,
-        gated=opened[0],
-        gated_by=opened[1],
-        sinks=sinks,
-        latent=latent,
-        values=float(getattr(own, "v_scale", 1.0)),
-        weights_drop=weights_drop(own),
-    )
-
-
-_Names = tuple[str | None, str | None, str | None, str | None]
-
-
-def _names(layer: Any, attention: str, of_mlp: set[str]) -> _Names | None:
-    """A layer's norms; None if it has other modules than known ones, adapters and dropout."""
-    branches = {id(hook.branch) for m in places_of_additions(layer) for hook in additions(m)}
-    others = children(layer) - dropouts(layer) - of_mlp - {attention}
-    known = {name for name in others if id(getattr(layer, name)) in branches}
-    return _NORMS.get(frozenset(others - known))
-
-
-def _multiplier(layer: Any) -> float:
-    """The factor of what attention and MLP add."""
-    return next((float(getattr(layer, n)) for n in _MULTIPLIERS if hasattr(layer, n)), 1.0)
-
-
-def _side_by_side(layer: Any, names: _Names) -> bool:
-    """Whether attention and MLP are parallel, after the same norm or one each."""
-    told = bool(getattr(layer, "use_parallel_residual", False))
-    return names[0] == names[2] is not None or (names[0], names[2]) == _SIDE_BY_SIDE or told
-
-
-def _window(attention: Any, config: Any, at: int) -> int | None:
-    """How many keys a query sees, from the module or else from the configuration."""
-    kinds = getattr(config, "layer_types", None)
-    if hasattr(attention, "sliding_window"):
-        slides = getattr(attention, "is_sliding", True)
-    else:
-        slides = kinds is None or kinds[at] == "sliding_attention"
-    window = getattr(attention, "sliding_window", getattr(config, "sliding_window", None))
-    return int(window) if slides and window else None

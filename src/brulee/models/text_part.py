@@ -91,8 +91,17 @@ def _unread(model: PreTrainedModel) -> str | None:
 
 def text_body(model: PreTrainedModel) -> nn.Module:
     """The module whose last hidden states the head reads; the language model if multimodal."""
-    body: nn.Module = model.get_decoder() if _has_parts(model) else model.base_model
-    return body
+    return model.get_decoder() if _has_parts(model) else body_with_inputs(model)
+
+
+def body_with_inputs(model: PreTrainedModel) -> nn.Module:
+    """The module that turns a model's inputs into hidden states; the model itself if unknown.
+
+    transformers takes Llama 4's text class for its own base, so the base is looked for in it.
+    """
+    base: nn.Module = model.base_model
+    inside = [m for m in model.children() if isinstance(m, PreTrainedModel)]
+    return inside[0] if base is model and len(inside) == 1 else base
 
 
 def text_class(model: PreTrainedModel) -> Any:
@@ -119,7 +128,8 @@ def entrance(model: PreTrainedModel) -> nn.Module:
     of_parts = _has_parts(model) and not model.config.is_encoder_decoder
     found: nn.Module = model.base_model if of_parts else model.get_decoder()
     # ModernBERT's decoder has its head where others have their decoder.
-    return model.base_model if found is model.get_output_embeddings() else found
+    unlike = found is model or found is model.get_output_embeddings()
+    return body_with_inputs(model) if unlike else found
 
 
 def text_modules(model: PreTrainedModel) -> Iterator[tuple[str, nn.Module]]:

@@ -12,6 +12,7 @@ import pytest
 import torch
 import transformers
 from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers.models.codegen import modeling_codegen
 from transformers.models.gptj import modeling_gptj
 
 from brulee.methods import build_method
@@ -38,6 +39,21 @@ _NO_DROPS: dict[str, Any] = {"attn_pdrop": 0.0, "resid_pdrop": 0.0, "embd_pdrop"
 # Not for a configuration to say.
 _UNSAID: Any = object()
 _FALCON: dict[str, Any] = {"head_dim": _UNSAID, "num_kv_heads": 4, "bias": False}
+_NEO: dict[str, Any] = {
+    "num_layers": 4,
+    "num_heads": 4,
+    "num_hidden_layers": _UNSAID,
+    "initializer_range": 0.12,  # nothing divides its scores
+}
+_GEMMA4: dict[str, Any] = {
+    "sliding_window": 5,
+    "num_hidden_layers": 5,
+    "layer_types": [*_KINDS, *_KINDS[1:]],
+    "global_head_dim": 8,
+    "hidden_size_per_layer_input": 16,
+    "vocab_size_per_layer_input": 300,
+    "final_logit_softcapping": 5.0,
+}
 # Heads of 32 values, as wide as the loops in C need; values are narrower.
 _LATENT: dict[str, Any] = {
     "head_dim": _UNSAID,
@@ -208,7 +224,14 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
     "qwen3.5": ("Qwen3_5Text", {**_DELTA, **_HALF_TURNED}),
-    "qwen3-next": ("Qwen3Next", {**_DELTA, **_HALF_TURNED, **_MOE, "mlp_only_layers": [1]}),
+    "qwen3-next": (
+        "Qwen3Next",
+        {
+            **{**_DELTA, **_HALF_TURNED, **_MOE},
+            "initializer_range": 0.1,
+            "mlp_only_layers": [1],
+        },
+    ),
     "qwen3.5-moe": ("Qwen3_5MoeText", {**_DELTA, **_HALF_TURNED, **_MOE}),
     "afmoe": ("Afmoe", {**_SLIDES, **_MOE, "num_dense_layers": 3, "mup_enabled": True}),
     "laguna": (
@@ -243,6 +266,41 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
     "olmo-hybrid": ("OlmoHybrid", {**_DELTA, "linear_num_value_heads": 2}),
+    "codegen": ("CodeGen", {**_NO_DROPS, "rotary_dim": 4}),
+    "gpt-neo": (
+        "GPTNeo",
+        {"attention_types": [[["global", "local"], 2]], "window_size": 5, **_NEO},
+    ),
+    "olmo": ("Olmo", {}),
+    "olmo-clipped": ("Olmo", {"clip_qkv": 1.0}),
+    "gemma4": ("Gemma4Text", {**_GEMMA4, "num_kv_shared_layers": 2}),
+    "gemma4-moe": (
+        "Gemma4Text",
+        {
+            **_GEMMA4,
+            "global_head_dim": 16,
+            "hidden_size_per_layer_input": 0,
+            "attention_k_eq_v": True,
+            "num_global_key_value_heads": 1,
+            "enable_moe_block": True,
+            "num_experts": 4,
+            "top_k_experts": 2,
+            "moe_intermediate_size": 16,
+        },
+    ),
+    "llama4": (
+        "Llama4Text",
+        {
+            "num_hidden_layers": 4,
+            "intermediate_size_mlp": 48,
+            "interleave_moe_layer_step": 2,
+            "num_local_experts": 4,
+            "attention_chunk_size": 6,
+            "floor_scale": 4,
+            "attn_scale": 0.5,
+        },
+    ),
+    "nanochat": ("NanoChat", {"final_logit_softcapping": 5.0}),
 }
 
 LATENT = ("deepseek2", "deepseek3", "minicpm3")
@@ -278,8 +336,9 @@ def gradients(model: PreTrainedModel) -> dict[str, torch.Tensor]:
 def make_family(name: str, **changes: Any) -> PreTrainedModel:
     """A fresh model in evaluation mode, in fp32."""
     kind, own = FAMILIES[name]
-    if kind == "GPTJ" and not hasattr(modeling_gptj, "GPTJRotaryEmbedding"):
-        pytest.skip("this transformers writes GPT-J's attention in another way, which is not taken")
+    files = {"GPTJ": modeling_gptj, "CodeGen": modeling_codegen}
+    if kind in files and not hasattr(files[kind], f"{kind}RotaryEmbedding"):
+        pytest.skip(f"this transformers writes {kind}'s attention in a way that is not taken")
     if not hasattr(transformers, f"{kind}Config"):
         pytest.skip("this transformers does not have the family yet")
     sizes = {**_SIZES, **own, **changes}
@@ -287,9 +346,9 @@ def make_family(name: str, **changes: Any) -> PreTrainedModel:
     config = getattr(transformers, f"{kind}Config")(**given)
     torch.manual_seed(0)
     model: PreTrainedModel = AutoModelForCausalLM.from_config(config)
+    scalars = [values for key, values in model.named_buffers() if key.endswith("layer_scalar")]
     with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.ndim == 1:
-                parameter += 0.3 * torch.randn(parameter.shape)
+        for values in (*(p for p in model.parameters() if p.ndim == 1), *scalars):
+            values += 0.3 * torch.randn(values.shape)
     settle_attention(model)
     return model.eval()

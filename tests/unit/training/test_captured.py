@@ -111,7 +111,7 @@ def _as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BRULEE_KERNELS", "torch")
     monkeypatch.setattr(fused_attention, "by_kernel", lambda _: True)
     for module in (fused_attention, captured):
-        monkeypatch.setattr(module, "takes_all_documents", lambda _: True)
+        monkeypatch.setattr(module, "takes_all_documents", lambda *_: True)
     monkeypatch.setattr(fused_attention, "varlen", _by_document)
 
 
