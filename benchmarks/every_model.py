@@ -42,7 +42,13 @@ import torch.nn.functional as F
 import transformers
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
-from transformers import PreTrainedModel, PreTrainedTokenizerFast
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForMultimodalLM,
+    AutoModelForSeq2SeqLM,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
 
 from brulee.data.encoding import Encoded
 from brulee.errors import InputError
@@ -160,8 +166,8 @@ def row_of(name: str, folder: Path) -> Row:
     try:
         base = load_base(str(folder), torch.float32, torch.device("cpu"))
     except InputError as refusal:
-        why = str(refusal).removeprefix(f"{folder}: ")
-        falsely = _reads_text(model)
+        why = str(refusal).removeprefix(f"{folder}: ").replace(str(folder), "its folder")
+        falsely = _reads_text(folder, model.config.is_encoder_decoder)
         return row | {"outcome": "wrong" if falsely else "refused", "why": why}
     except Exception as failure:
         return row | {"outcome": "traceback", "why": _short(failure)}
@@ -264,15 +270,20 @@ class Plain:
         return bool((found - beside).abs().max() > CLOSE * found.abs().max())
 
 
-def _reads_text(model: PreTrainedModel) -> bool:
+def _reads_text(folder: Path, pair: bool) -> bool:
     """Whether transformers gives a text logits that do not depend on what follows."""
     ids = _documents()[1].ids
-    try:
-        plain = Plain(model)
-        shaped = plain.logits(ids[:4], ids[4:]).shape[0] == len(ids) - 3
-        return shaped and not plain.reads_ahead(ids)
-    except Exception:  # it needs more than text: what was said
-        return False
+    autos = [AutoModelForSeq2SeqLM, AutoModelForMultimodalLM]
+    for auto in autos if pair else [*autos, AutoModelForCausalLM]:
+        try:
+            model, info = auto.from_pretrained(folder, output_loading_info=True)
+            plain = Plain(model.eval())
+            shaped = len(plain.logits(ids[:4], ids[4:])) == len(ids) - 3
+            if shaped and not info["missing_keys"] and not plain.reads_ahead(ids):
+                return True
+        except Exception:  # not of this class, or it needs more than text
+            continue
+    return False
 
 
 def _gradient_error(base: Base, plain: Plain, documents: list[Encoded]) -> float:

@@ -83,6 +83,7 @@ EXCEPTIONS: Final[dict[str, dict[str, Any]]] = {
         "audio_config": {"adapter_input_size": 32, "adapter_out_dim": 32},
     },
     "dots3_note_text": _DOTS,
+    "encoder-decoder": {"decoder": {"is_decoder": True, "add_cross_attention": True}},
     "emu3": {
         "vocabulary_map": {"<|extra_200|>": 290, "<image>": 291},
         "vq_config": {
@@ -132,7 +133,7 @@ EXCEPTIONS: Final[dict[str, dict[str, Any]]] = {
         "vision_config": {"hidden_size": 64},
     },
     "granitemoehybrid": {"layer_types": ["linear_attention", "full_attention"]},
-    "hunyuan_vl": {"text_config": {"rope_parameters": _DEFAULT_ROPE}},
+    "hunyuan_vl": {"text_config": {"rope_parameters": _MROPE}},
     "hy_v4_vl": {"text_config": {"rope_parameters": _MROPE}},
     "jamba": {
         "num_hidden_layers": 4,
@@ -163,18 +164,32 @@ EXCEPTIONS: Final[dict[str, dict[str, Any]]] = {
     },
     "mamba2": {"num_heads": 8, "head_dim": 8, "n_groups": 2, "chunk_size": 8},
     "marian": {"decoder_start_token_id": 0, "pad_token_id": 0},
-    "mistral4": {"rope_parameters": _DEFAULT_ROPE},
+    "mistral4": {
+        "rope_parameters": {
+            **_DEFAULT_ROPE,
+            "llama_4_scaling_beta": 0.1,
+            "original_max_position_embeddings": 16,
+        }
+    },
     "molmo2": {"adapter_config": {"vision_feature_layer": [0, 1]}},
     "muse_spark": {"audio_config": {"num_hidden_layers": 4, "hidden_sizes": [16] * 4}},
     "musicgen": {"audio_encoder": {"num_filters": 2}},
     "musicgen_melody": {"audio_encoder": {"num_filters": 2}},
     "mpt": {"attn_config": {"attn_pdrop": 0}},
+    "nemo_speechlm": {
+        "audio_config": {
+            "asr_config": {"num_key_value_heads": 4},
+            "diarization_config": {"audio_config": {"num_key_value_heads": 4}},
+        },
+        "word_timestamp_config": {"num_key_value_heads": 4},
+    },
     "nemotron_h": {
         "layers_block_type": ["linear_attention", "full_attention", "moe", "mlp"],
         "num_hidden_layers": 4,
     },
     "nemotron_h_omni": {"vision_config": {"video_temporal_patch_size": 2}},
     "qwen2_5_omni": {
+        "enable_audio_output": False,  # whose voices are stored as a pickle
         "token2wav_config": {
             "bigvgan_config": {
                 **{"upsample_initial_channel": 16, "upsample_rates": [2]},
