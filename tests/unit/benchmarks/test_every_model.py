@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+import transformers
 from transformers.models.auto import modeling_auto
 
 from brulee.errors import InputError
@@ -43,6 +44,8 @@ def test_every_type_that_writes_text_is_listed(tiny: ModuleType) -> None:
 
 def test_exceptions_are_of_types_that_there_are(tiny: ModuleType) -> None:
     """Of transformers 5.24, for which they were written."""
+    if not transformers.__version__.startswith("5.24"):
+        pytest.skip("other releases have other types")
     assert {*tiny.EXCEPTIONS} <= {*tiny.CONFIG_MAPPING}
 
 
