@@ -121,6 +121,38 @@ def test_a_group_averages_its_tasks_over_items_or_over_tasks() -> None:
     assert averages["toy_group", "acc_norm"].tasks == 2
 
 
+def open_group(folder: Path, *entries: Any) -> tuple[Suite, list[SuiteTask]]:
+    open_changed(folder)
+    file = folder / "group.yaml"
+    averages = [{"metric": "exact_match"}]
+    group = {"group": "g", "task": list(entries), "aggregate_metric_list": averages}
+    file.write_text(json.dumps(group, indent=1), encoding="utf-8")
+    found = suite(str(file))
+    return found, found.open(None, found.Options())
+
+
+def test_a_task_of_several_groups_is_asked_once(tmp_path: Path) -> None:
+    inner = {"group": "inner", "task": ["toy", {**TASK, "task": "inline"}, "toy"]}
+    group, tasks = open_group(tmp_path, "toy", inner)
+    assert [task.name for task in tasks] == ["toy", "inline"]
+    (average,) = group.aggregates({task.name: scored(task, lambda _: Reply()) for task in tasks})
+    assert (average.task, average.tasks) == ("g", 2)
+
+
+@pytest.mark.parametrize(
+    ("entry", "words"),
+    [
+        ({"task": "toy", "doc_to_text": "other"}, "group.yaml: two tasks are called toy"),
+        ({"description": "D"}, "group.yaml, line 3: an entry must name its task"),
+    ],
+)
+def test_what_is_wrong_with_a_group_is_named(
+    tmp_path: Path, entry: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(InputError, match=words):
+        open_group(tmp_path, "toy", entry)
+
+
 def test_shots_can_be_set_from_outside() -> None:
     found = suite(str(FIXTURE / "choices.yaml"))
     (task,) = found.open(None, found.Options(num_fewshot=0))
