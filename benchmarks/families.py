@@ -1,6 +1,6 @@
 """Model families through the fused decoder and through transformers' layers, side by side.
 
-    .venv/bin/python benchmarks/families.py [--repeats 3] [--pairs | --gpt]
+    .venv/bin/python benchmarks/families.py [--repeats 3] [--pairs | --gpt | --hybrids]
 
 Random weights in the shapes of Gemma 3 270M (vocabulary cut to 32,768) and of a small Phi 3, with
 LoRA r16 on every linear layer, in bf16, on one thread. The documents: two of about 300 tokens that
@@ -11,6 +11,8 @@ Memory is what a step adds at its peak; through layers it is measured in passes 
 training, and in passes as large as the decoder's. Writes families-cpu.json. --pairs: the shape of
 BART base with its dropout, on eight documents of 180 to 410 tokens; writes families-pairs-cpu.json.
 --gpt: the shape of GPT-2 with its dropout, in fp32; writes families-gpt-cpu.json.
+--hybrids: small models with a gate on attention or layers without attention, in fp32, on eight
+documents; writes families-hybrids-cpu.json.
 """
 
 from __future__ import annotations
@@ -42,6 +44,11 @@ from brulee.training.passes import Passes
 HERE = Path(__file__).parent
 CPU = torch.device("cpu")
 VOCABULARY, SHARED = 32_768, 24
+_HYBRID: dict[str, Any] = {
+    "hidden_size": 512, "intermediate_size": 1536, "num_hidden_layers": 8,
+    "num_attention_heads": 8, "num_key_value_heads": 2, "head_dim": 64,
+    "vocab_size": VOCABULARY,
+}  # fmt: skip
 SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
     "gemma-3-270m": (
         "Gemma3Text",
@@ -82,6 +89,28 @@ SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
             "norm_topk_prob": True, "vocab_size": VOCABULARY,
         },
     ),
+    "qwen3.5-small": (
+        "Qwen3_5Text",
+        {
+            **_HYBRID, "layer_types": (["linear_attention"] * 3 + ["full_attention"]) * 2,
+            "linear_key_head_dim": 64, "linear_value_head_dim": 64,
+            "linear_num_key_heads": 4, "linear_num_value_heads": 8,
+        },
+    ),
+    "lfm2-small": (
+        "Lfm2",
+        {
+            **_HYBRID, "layer_types": (["conv"] * 3 + ["full_attention"]) * 2,
+            "block_auto_adjust_ff_dim": False,
+        },
+    ),
+    "afmoe-small": (
+        "Afmoe",
+        {
+            **_HYBRID, "layer_types": (["sliding_attention"] * 3 + ["full_attention"]) * 2,
+            "sliding_window": 128, "num_dense_layers": 8,
+        },
+    ),
     "gpt2": ("GPT2", {"vocab_size": VOCABULARY, "bos_token_id": 1, "eos_token_id": 2}),
     "bart-base": (
         "Bart",
@@ -101,6 +130,8 @@ CASES = (
     ("qwen3-moe-small", (280, 320)),
 )
 GPT_CASES = (("gpt2", (280, 320)),)
+_UNEQUAL = (60, 400, 280, 110, 330, 200, 80, 240)
+HYBRID_CASES = tuple((shape, _UNEQUAL) for shape in ("qwen3.5-small", "lfm2-small", "afmoe-small"))
 PAIR_CASES = (("bart-base", (180, 230, 300, 320, 250, 200, 410, 280)),)
 
 
@@ -110,25 +141,28 @@ def main() -> None:
     others = parser.add_mutually_exclusive_group()
     others.add_argument("--pairs", action="store_true", help="encoder-decoders instead")
     others.add_argument("--gpt", action="store_true", help="GPT-2 instead, in fp32")
+    others.add_argument("--hybrids", action="store_true", help="hybrids instead, in fp32")
     parser.add_argument("--results", type=Path, default=HERE / "results", help="folder to write to")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     keep_freed_memory()
-    cases, dtype = [], torch.float32 if arguments.gpt else torch.bfloat16
-    chosen = GPT_CASES if arguments.gpt else PAIR_CASES if arguments.pairs else CASES
+    in_fp32 = arguments.gpt or arguments.hybrids
+    cases, dtype = [], torch.float32 if in_fp32 else torch.bfloat16
+    others_by_name = {"gpt": GPT_CASES, "pairs": PAIR_CASES, "hybrids": HYBRID_CASES}
+    which = next((name for name in others_by_name if getattr(arguments, name)), "")
+    chosen = others_by_name.get(which, CASES)
     for shape, lengths in chosen:
         cases.append(case(shape, lengths, arguments.repeats, dtype))
         print(json.dumps(cases[-1]), flush=True)
     result = {
         "what": "LoRA r16 on every linear map, random weights, forward and backward, "
-        + ("fp32" if arguments.gpt else "bf16"),
+        + ("fp32" if in_fp32 else "bf16"),
         "date": datetime.now(UTC).date().isoformat(),
         "machine": machine(),
         "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
         "cases": cases,
     }
-    which = "gpt-" if arguments.gpt else "pairs-" if arguments.pairs else ""
-    target = arguments.results / f"families-{which}cpu.json"
+    target = arguments.results / f"families-{which}{'-' if which else ''}cpu.json"
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(json.dumps(result, indent=2) + "\n")
 

@@ -79,9 +79,15 @@ def _print(found: Plan) -> None:
             "run's folder: the result and the kept checkpoints, mostly optimizer "
             "moments; `brulee methods count` shows the result alone."
         )
+    if found.processes > 1:
+        print_text(
+            f"each of {found.processes} processes needs this: weights are its shard, two layers "
+            "gathered and what is outside of layers."
+        )
+    each = " for each process" if found.processes > 1 else ""
     print_text(
         f"{found.base} on {found.device} in {found.precision}; "
-        f"{size(found.room)} are free on this machine now."
+        f"{size(found.room)} are free on this machine now{each}."
     )
 
 

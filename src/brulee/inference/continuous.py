@@ -251,7 +251,7 @@ class Continuous:
             arriving = Arriving(voice, prompt, self._kept, self._aside, score)
             job.spared = arriving.spared
         elif not joins:
-            arriving = PaddedDecoder(voice.model, [prompt], self._base.pad_id)
+            arriving = PaddedDecoder(voice.model, [prompt], self._base.pad_id, way=self._base.way)
         if self._readings:
             self._waiting.remove(job)
         else:

@@ -18,8 +18,8 @@ from brulee.inference.completion import Completion, Decode, StopTexts
 from brulee.inference.generation import Decoder, Live, Order, follow, write
 from brulee.inference.likelihood import Likelihood, Note, score_stream
 from brulee.inference.padded import padded_parts, score_padded
-from brulee.inference.padded_decoder import PaddedDecoder
-from brulee.inference.padding_trial import pads_rightly
+from brulee.inference.padded_decoder import PaddedDecoder, Way
+from brulee.inference.padding_trial import way_of
 from brulee.inference.row import Voice
 from brulee.inference.sampling import Sampling
 from brulee.inference.stream_decoder import StreamDecoder
@@ -62,10 +62,10 @@ class Engine:
         self.context = None if context is None else context - reserved
         self.reads_streams: bool = like.reads_streams if like else reads_streams(model)
         self.voice = Voice(None, model)
-        self.pads: bool = like.pads if like else self._pads()
+        self.way: Way = like.way if like else self._way()
         # Padding would lie between a trained prefix and its prompt, and count towards a window.
         counted = reserved > 0 and window_length(model) is not None
-        self._apart = counted or not self.pads
+        self._apart = counted or not self.way.pads
         self.pass_tokens = min(batch_tokens, PASS_TOKENS[self.device.type])
 
     def generate(
@@ -200,9 +200,11 @@ class Engine:
         continued = write if sampling.beams == 1 else search
         yield from continued(decoder, orders, sampling, stopped)
 
-    def _pads(self) -> bool:
-        """Whether prompts of different lengths may share a batch, by padding if need be."""
-        return self.reads_streams or self.seq2seq or pads_rightly(self.model, self.pad_id)
+    def _way(self) -> Way:
+        """How rows are continued outside streams."""
+        if self.reads_streams or self.seq2seq:
+            return Way()
+        return way_of(self.model, self.pad_id)
 
     def _decoders(
         self, prompts: Sequence[Sequence[int]], most: Sequence[int], copies: int = 1
@@ -225,7 +227,7 @@ class Engine:
             for part in self._padded(own_sizes, [lengths[i] for i in chosen], apart):
                 texts = [prompts[chosen[i]] for i in part]
                 numbers = [chosen[i] for i in part]
-                yield PaddedDecoder(self.model, texts, self.pad_id, copies), numbers
+                yield PaddedDecoder(self.model, texts, self.pad_id, copies, self.way), numbers
 
     def stretches(self, tokens: int) -> bool:
         """Whether a text of so many tokens has rotary angles of its own."""

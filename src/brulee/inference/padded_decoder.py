@@ -6,6 +6,7 @@ Shapes: `B` rows, `T` tokens, `V` vocabulary.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -19,6 +20,24 @@ from brulee.models.rope import angles_of, changes_on, unchanged_length
 from brulee.models.turns import turn
 
 
+@dataclass(frozen=True)
+class Way:
+    """How the rows of a causal model are continued; which way is right is tried (padding_trial.py).
+
+    `pads`: prompts of different lengths may share a batch. `numbered`: the model is given the
+    positions of its tokens, counted from 0; otherwise it counts them itself, as RoBERTa does from
+    the id of its padding. `cached`: what was read is not read again for every token.
+    """
+
+    pads: bool = True
+    numbered: bool = True
+    cached: bool = True
+
+
+# Nothing but the tokens of one row: what the other ways have to give as well.
+PLAINEST = Way(pads=False, numbered=False, cached=False)
+
+
 class PaddedDecoder:
     """Continues prompts that are all read at once, in one row each, or in `copies` rows.
 
@@ -28,9 +47,14 @@ class PaddedDecoder:
     """
 
     def __init__(
-        self, model: PreTrainedModel, prompts: Sequence[Sequence[int]], pad_id: int, copies: int = 1
+        self,
+        model: PreTrainedModel,
+        prompts: Sequence[Sequence[int]],
+        pad_id: int,
+        copies: int = 1,
+        way: Way | None = None,
     ) -> None:
-        self.model, self.pad_id = model, pad_id
+        self.model, self.pad_id, self._way = model, pad_id, way or Way()
         self.device = next(model.parameters()).device
         self.seq2seq = bool(model.config.is_encoder_decoder)
         self.cache: Any = None
@@ -136,7 +160,7 @@ class PaddedDecoder:
         if self._read_BT is not None:
             ids_BT = torch.cat([self._read_BT, ids_BT], dim=1)
         output = self._run(ids_BT, logits_to_keep=1)
-        self.cache = cache_of(output)
+        self.cache = cache_of(output) if self._way.cached else None
         if self.cache is None:
             self._read_BT = ids_BT
         self._logits_BV = output.logits[:, -1]
@@ -167,10 +191,11 @@ class PaddedDecoder:
             inputs = {
                 "input_ids": ids_BT,
                 "attention_mask": None if unmasked else self.mask_BT,
-                "position_ids": positions_BT[:, -ids_BT.shape[1] :],
                 "logits_to_keep": logits_to_keep,
             }
-        if self._read_BT is None:
+            if self._way.numbered:
+                inputs["position_ids"] = positions_BT[:, -ids_BT.shape[1] :]
+        if self._read_BT is None and self._way.cached:
             inputs |= {self.cache_name: self.cache, "use_cache": True}
         else:
             inputs["use_cache"] = False

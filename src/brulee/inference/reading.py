@@ -17,6 +17,7 @@ from transformers import AttentionInterface, PreTrainedModel
 
 from brulee.inference.same_bits import SameBits
 from brulee.models.attention import attention_by
+from brulee.models.kept_logits import logits_at
 
 NAME = "brulee_reading"
 
@@ -47,15 +48,8 @@ def read(
     """Logits (N, V) after the tokens at `rows_N`, with attention as `reader` computes it."""
     on_cpu = ids_T.device.type == "cpu"
     with attention_by(NAME, model), SameBits() if on_cpu else nullcontext():
-        output = model(
-            input_ids=ids_T[None],
-            position_ids=positions_T[None],
-            use_cache=False,
-            logits_to_keep=rows_N,
-            reader=reader,
-        )
-    logits_NV: torch.Tensor = output.logits[0]
-    return logits_NV
+        inputs = {"input_ids": ids_T[None], "position_ids": positions_T[None]}
+        return logits_at(model, rows_N, **inputs, reader=reader)
 
 
 def reading_attention(

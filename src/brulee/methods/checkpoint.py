@@ -231,6 +231,8 @@ def attach_adapter(adapter: Adapter, base: Base, method: Method | None = None) -
     """
     check_made_on(adapter, base.name, base.digest)
     check_vocabulary(adapter.tokens, base, adapter.folder)
+    if not base.holds:  # nor does this process need the adapter's values
+        return adapter.alongside().attach(method or adapter.method(), base.model)
     return attach_to(adapter, base.model, method)
 
 

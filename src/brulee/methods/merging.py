@@ -171,7 +171,7 @@ def _logits(base: Base) -> torch.Tensor:
     last = base.model.get_input_embeddings().weight.shape[0] - 1
     ids = torch.linspace(0, last, _PROBE).long().unsqueeze(0)
     more = {"decoder_input_ids": ids} if base.kind == "seq2seq" else {}
-    logits: torch.Tensor = base.model(input_ids=ids, **more).logits
+    logits: torch.Tensor = base.model(input_ids=ids, **more, use_cache=False).logits
     return logits.float()
 
 

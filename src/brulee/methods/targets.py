@@ -84,12 +84,13 @@ def select(
 ) -> dict[str, nn.Module]:
     """The modules that `target` names, in the model's order.
 
-    `all-linear` selects every linear layer except the head and routers, `attention` those inside an
-    attention module, `mlp` the rest. Any other name is a whole path, or its last part (`q_proj`) or
-    parts. `re:` starts a regular expression for the whole path, like a string in PEFT's
-    target_modules. A list selects the union. With `vocabulary`, a name may also be an embedding or
-    the head, and `embeddings` selects the token embeddings. `option` is the option's name in the
-    recipe. Raises InputError for a name that matches nothing, listing the valid names.
+    `all-linear` selects every linear layer except the head, routers and the last one of Mamba's
+    mixers, `attention` those inside an attention module, `mlp` the rest. Any other name is a whole
+    path, or its last part (`q_proj`) or parts. `re:` starts a regular expression for the whole
+    path, like a string in PEFT's target_modules. A list selects the union. With `vocabulary`, a
+    name may also be an embedding or the head, and `embeddings` selects the token embeddings.
+    `option` is the option's name in the recipe. Raises InputError for a name that matches nothing,
+    listing the valid names.
     """
     modules = linear_modules(model)
     linears = set(modules)
@@ -113,7 +114,7 @@ def _named(
 ) -> set[str]:
     """The paths in `modules` selected by a keyword or name; `linears` are the linear layers."""
     if wanted in KEYWORDS:
-        found = linears - router_modules(model).keys()
+        found = linears - router_modules(model).keys() - _read_as_weights(model)
         if wanted == "all-linear":
             return found
         return {n for n in found if in_attention(model, n) == (wanted == "attention")}
@@ -124,6 +125,15 @@ def _named(
     if wanted.startswith(PATTERN):
         return _matching(modules, wanted.removeprefix(PATTERN), option)
     return {n for n in modules if n == wanted or n.endswith(f".{wanted}")}
+
+
+def _read_as_weights(model: PreTrainedModel) -> set[str]:
+    """The last maps of Mamba's mixers, whose weights its kernels take without calling the modules.
+
+    A correction would not be heard there in training, and PEFT loads none.
+    """
+    mixers = (n for n, m in model.named_modules() if {"A_log", "D"} <= m._parameters.keys())
+    return {f"{name}.out_proj" for name in mixers}
 
 
 def _matching(modules: dict[str, nn.Module], pattern: str, option: str) -> set[str]:

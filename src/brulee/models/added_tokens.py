@@ -171,11 +171,18 @@ def tables_of(model: PreTrainedModel) -> dict[str, Any]:
     """
     holders = [model.get_input_embeddings(), model.get_output_embeddings()]
     if model.config.is_encoder_decoder:
-        holders += [model.get_encoder().get_input_embeddings()]
-        holders += [model.get_decoder().get_input_embeddings()]
+        holders += [_embeddings(stack) for stack in (model.get_encoder(), model.get_decoder())]
     weights = {id(m.weight) for m in holders if m is not None}
     return {
         name: module
         for name, module in text_modules(model)
         if isinstance(module, nn.Embedding | nn.Linear) and id(module.weight) in weights
     }
+
+
+def _embeddings(stack: nn.Module) -> nn.Module | None:
+    """The token embeddings of an encoder or decoder; FSMT's are plain modules."""
+    if isinstance(stack, PreTrainedModel):
+        found: nn.Module = stack.get_input_embeddings()
+        return found
+    return getattr(stack, "embed_tokens", None)

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import mmap
 import platform
 import re
+import sys
 
 import torch
 
@@ -47,3 +49,18 @@ def give_back_freed_memory() -> None:
     """Return freed memory to the system, such as a file's copy after loading it."""
     if platform.libc_ver()[0] == "glibc":
         ctypes.CDLL(None).malloc_trim(0)
+
+
+def untouched(shape: torch.Size, dtype: torch.dtype) -> torch.Tensor:
+    """Zeros on the CPU that take no memory until they are written to.
+
+    A mapping of their own: torch would write to every page, and so does malloc to one used before.
+    """
+    size = shape.numel() * dtype.itemsize
+    if not size:
+        return torch.zeros(shape, dtype=dtype)
+    if sys.platform == "win32":
+        held = mmap.mmap(-1, size)
+    else:
+        held = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    return torch.frombuffer(held, dtype=torch.uint8).view(dtype).view(shape)

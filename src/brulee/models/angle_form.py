@@ -40,15 +40,15 @@ def cosines_and_sines(given: Any) -> tuple[torch.Tensor, torch.Tensor]:
     return first, second
 
 
-def read_layout(module: Any, like: Any, config: Any, at: int) -> AngleLayout:
-    """The layout for layer `at`; `like` has a weight of the hidden states' width and dtype."""
+def read_layout(module: Any, like_D: torch.Tensor, config: Any, at: int) -> AngleLayout:
+    """The layout for layer `at`; `like` is a row of hidden states' width and dtype."""
     kind = None
     if "layer_type" in inspect.signature(module.forward).parameters:
         kind = str(config.layer_types[at])
     own = {} if kind is None else {"layer_type": kind}
-    positions = torch.tensor([[0, 7]], device=like.weight.device)
+    positions = torch.tensor([[0, 7]], device=like_D.device)
     with torch.no_grad():
-        given = module(like.weight[None, None], position_ids=positions, **own)
+        given = module(like_D[None, None], position_ids=positions, **own)
     polar = isinstance(given, torch.Tensor)
     cos_2W, sin_2W = (x[0] for x in cosines_and_sines(given))
     sines_first = bool(cos_2W[0].abs().max() < sin_2W[0].abs().max())
@@ -59,7 +59,7 @@ def read_layout(module: Any, like: Any, config: Any, at: int) -> AngleLayout:
     return AngleLayout(kind, twice, not halves and not twice, sines_first, polar)
 
 
-def turns(attention: Any, angles: Any, like: Any, kind: str | None) -> bool:
+def turns(attention: Any, angles: Any, like_D: torch.Tensor, kind: str | None) -> bool:
     """Whether a layer applies rotary embeddings.
 
     Not if it says so, nor if it sees everything while others have a window (Exaone 4). A layer
@@ -69,16 +69,16 @@ def turns(attention: Any, angles: Any, like: Any, kind: str | None) -> bool:
     kinds = {*(getattr(getattr(attention, "config", None), "layer_types", None) or ())}
     told = hasattr(attention, "use_rope")
     if len(kinds) > 1 and getattr(attention, "sliding_window", 0) is None and not told:
-        return _is_turned(attention, angles, like, {} if kind is None else {"layer_type": kind})
+        return _is_turned(attention, angles, like_D, {} if kind is None else {"layer_type": kind})
     return bool(getattr(attention, "use_rope", not (sees_all and attention.sliding_window)))
 
 
 @torch.no_grad()
-def _is_turned(attention: Any, angles: Any, like: Any, own: dict[str, str]) -> bool:
+def _is_turned(attention: Any, angles: Any, like_D: torch.Tensor, own: dict[str, str]) -> bool:
     """Whether attention to two tokens depends on the second one's position; true if unknown."""
-    scale = like.weight.device, like.weight.dtype
+    scale = like_D.device, like_D.dtype
     draw = torch.Generator().manual_seed(0)
-    x_12D = torch.randn(1, 2, len(like.weight), generator=draw).to(*scale)
+    x_12D = torch.randn(1, 2, len(like_D), generator=draw).to(*scale)
     found, training = [], attention.training
     attention.eval()
     for last in (1, 7):
@@ -95,10 +95,18 @@ def _is_turned(attention: Any, angles: Any, like: Any, own: dict[str, str]) -> b
 
 def turns_neighbours(attention: Any) -> bool:
     """Whether adjacent values are paired, found by calling the rotation of the module's file."""
-    own = sys.modules.get(type(attention).__module__)
-    if hasattr(own, _PAIRED):
+    if hasattr(sys.modules.get(type(attention).__module__), _PAIRED):
         return bool(getattr(getattr(attention, "config", None), _CHOICE, True))
+    return _turned_by_file(attention) == [-1.0, 0.0, -3.0, 2.0]
+
+
+def turns_backwards(attention: Any) -> bool:
+    """Whether each pair is rotated the other way (nanochat)."""
+    return _turned_by_file(attention) in ([2.0, 3.0, 0.0, -1.0], [1.0, 0.0, 3.0, -2.0])
+
+
+def _turned_by_file(attention: Any) -> list[float] | None:
+    own = sys.modules.get(type(attention).__module__)
     found = [getattr(own, name) for name in _TURNS if hasattr(own, name)]
     turn: Callable[[torch.Tensor], torch.Tensor] | None = found[0] if found else None
-    at = torch.arange(4.0).view(1, 1, 1, 4)
-    return turn is not None and turn(at).flatten().tolist() == [-1.0, 0.0, -3.0, 2.0]
+    return None if turn is None else turn(torch.arange(4.0).view(1, 1, 1, 4)).flatten().tolist()

@@ -22,23 +22,25 @@ _NEAR = 1e-2  # relative: more than rounding in bfloat16, less than a part that 
 
 
 @torch.no_grad()
-def settle_attention(model: PreTrainedModel) -> None:
-    """Make a model use its own attention if the one that it has would compute another thing."""
-    chosen = model.config._attn_implementation
-    if chosen == "eager":
-        return
-    if _has(model, _CAP):
-        _use(model, "eager")
-    elif _has(model, _BIAS):
+def settle_attention(model: PreTrainedModel) -> str:
+    """Make a model use its own attention if the one that it has would compute another thing.
+
+    Returns the one that it now uses.
+    """
+    chosen = str(model.config._attn_implementation)
+    if chosen != "eager" and _has(model, _CAP):
+        attend_as(model, "eager")
+    elif chosen != "eager" and _has(model, _BIAS):
         _try(model, chosen)
+    return str(model.config._attn_implementation)
 
 
 def _try(model: PreTrainedModel, chosen: str) -> None:
     found = _logits(model)
-    _use(model, "eager")
+    attend_as(model, "eager")
     expected = _logits(model)
     if float((found - expected).norm()) <= _NEAR * float(expected.norm()):
-        _use(model, chosen)
+        attend_as(model, chosen)
         return
     note(f"attention is computed by transformers' eager code: its {chosen} is wrong for this model")
 
@@ -47,7 +49,8 @@ def _has(model: PreTrainedModel, name: str) -> bool:
     return any(getattr(module, name, None) is not None for module in model.modules())
 
 
-def _use(model: PreTrainedModel, kind: str) -> None:
+def attend_as(model: PreTrainedModel, kind: str) -> None:
+    """Make every part of a model use this attention."""
     # Not `set_attn_implementation`, which leaves out an encoder-decoder's stacks in 5.17.
     for module in model.modules():
         config: Any = getattr(module, "config", None)

@@ -13,7 +13,7 @@ width, `H` query heads, `K` key heads, `W` head width.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -23,12 +23,16 @@ from transformers import PreTrainedModel
 
 from brulee.data.batching import Batch
 from brulee.models.angle_form import cosines_and_sines
+from brulee.models.attention_maps import mapped, taken
 from brulee.models.context import free_length
 from brulee.models.dropping import dropped
+from brulee.models.form_reading import read_form
 from brulee.models.fused_activation import activated
 from brulee.models.fused_attention import Reading, attend
+from brulee.models.fused_extras import scaled, with_experts, with_words, words_of_layers
 from brulee.models.fused_latent import latent_heads, turned_heads
 from brulee.models.fused_layer_norm import normed, normed_again
+from brulee.models.fused_long import Long, in_chunks, tempered
 from brulee.models.fused_projection import Again, project
 from brulee.models.fused_rope import even_first, rotate
 from brulee.models.fused_swiglu import gated, gated_again
@@ -42,8 +46,18 @@ from brulee.models.hooks import (
     owners,
     with_additions,
 )
-from brulee.models.layer_form import DecoderForm, LayerForm, read_form
-from brulee.models.layer_parts import Body, added_to, head_width, heads_of, mlp_in, read_body
+from brulee.models.layer_form import DecoderForm, LayerForm
+from brulee.models.layer_parts import (
+    Body,
+    added_to,
+    attention_in,
+    head_width,
+    heads_of,
+    mlp_in,
+    read_body,
+)
+from brulee.models.mixers import Apart, apart, mixed
+from brulee.models.output_gate import gated_output, gated_output_again
 from brulee.models.prepared import Prepared, prepare
 from brulee.models.rounding import filled, step_of
 
@@ -58,7 +72,8 @@ _Angles = tuple[torch.Tensor, torch.Tensor]  # rotary cosines and sines, one row
 class _Rows:
     """A layer's query rows, attention spans, rotary angles of queries and keys, and prefix.
 
-    Rotary angles are by layer type. `growth` is a factor of queries, None for 1.
+    Rotary angles are by layer type. `growth` is a factor of queries, None for 1. `kept` are another
+    layer's keys and values, `words` (Q, P) the tokens' vectors for this layer, if it reads either.
     """
 
     index: torch.Tensor | None  # (Q) among the T rows, None for all
@@ -67,6 +82,10 @@ class _Rows:
     key_angles: dict[str | None, _Angles]
     growth: torch.Tensor | None  # (Q, 1, 1)
     before: KeysAndValues | None = None  # the prefix, (P, K, W)
+    apart: Apart | None = None  # for layers that are no attention
+    kept: KeysAndValues | None = None
+    words: torch.Tensor | None = None
+    long: Long = field(default_factory=Long)
 
 
 class FusedDecoder:
@@ -87,9 +106,11 @@ class FusedDecoder:
         self._prefixes: list[Prefixes] = owners(model, Prefixes)
 
     @property
-    def width(self) -> int:
-        """The width of a head."""
-        return head_width(getattr(self._body.layers[0], self.form.layers[0].attention)) or 1
+    def widths(self) -> set[int]:
+        """The widths of layers' heads."""
+        forms = self.form.layers
+        layers = zip(self._body.layers[: len(forms)], forms, strict=True)
+        return {head_width(attention_in(layer, form.attention)) or 1 for layer, form in layers}
 
     def __call__(self, batch: Batch) -> torch.Tensor:
         """The normalised last hidden state at the learned positions, (N, D)."""
@@ -105,51 +126,80 @@ class FusedDecoder:
         On a GPU, nothing in it synchronises with the device or depends on more than the sizes of
         the inputs, so that it can be captured as a CUDA graph and replayed (training/captured.py).
         """
-        body = self._body
-        hidden_TD = self._begun(body, prepared)
+        body, forms = self._body, self.form.layers
+        hidden_TD, words = self._begun(body, prepared)
         self.held = self.held.within(format_of(hidden_TD))
         hidden_TD = filled(hidden_TD, step_of(hidden_TD, STEP, self.held.dtype))
         hidden_TD = self._dropped(hidden_TD, self.form.words_drop)
+        if self.form.norms_words:
+            hidden_TD = self._norm(body.norm, hidden_TD).to(hidden_TD.dtype)
         every, asked = self._rows(body, hidden_TD, prepared)
-        forms = self.form.layers
-        before = before_layers(self._prefixes, len(forms), self.held.dtype)
-        layers = list(zip(body.layers[: len(forms)], forms, before, strict=True))
-        for layer, form, own in layers[:-1]:
-            hidden_TD = self._layer(layer, form, hidden_TD, _after(own, every))
-        layer, form, own = layers[-1]
-        hidden_QD = self._layer(layer, form, hidden_TD, _after(own, asked))
-        return self._norm(body.norm, hidden_QD.index_select(0, prepared.learned))
+        before, kept = self._before(), dict[int, KeysAndValues]()
+        # After the last layer with keys of its own, nothing reads any rows but the asked ones.
+        turn = self.form.last_with_keys
+        for at, (layer, form) in enumerate(zip(body.layers[: len(forms)], forms, strict=True)):
+            rows = every if at < turn else asked
+            rows = replace(rows, before=before[at], words=self._words(words, at, rows.index))
+            rows = replace(rows, index=None) if at > turn else rows
+            source = form.extras.keys_from
+            rows = rows if source is None else replace(rows, kept=kept[source])
+            hidden_TD, made = self._layer(layer, form, hidden_TD, rows, at in self.form.kept)
+            if made is not None:
+                kept[at] = made
+        return self._norm(body.norm, hidden_TD.index_select(0, prepared.learned))
 
-    def _begun(self, body: Body, prepared: Prepared) -> torch.Tensor:
-        """Token embeddings, scaled, plus position embeddings if the model has them, (T, D)."""
+    def _before(self) -> list[KeysAndValues | None]:
+        """The prefix of each layer with keys of its own."""
+        own = [form.extras.keys_from is None for form in self.form.layers]
+        found = iter(before_layers(self._prefixes, sum(own), self.held.dtype))
+        return [next(found) if has_keys else None for has_keys in own]
+
+    def _words(
+        self, words: tuple[torch.Tensor, ...], at: int, index: torch.Tensor | None
+    ) -> torch.Tensor | None:
+        """The tokens' vectors for a layer, of its query rows."""
+        return taken(words[at], index) if words else None
+
+    def _begun(
+        self, body: Body, prepared: Prepared
+    ) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
+        """Token embeddings, scaled, plus position embeddings if the model has them, (T, D).
+
+        Also the tokens' vectors for each layer, (T, P), if there are any.
+        """
         hidden_TD: torch.Tensor = self.model.get_input_embeddings()(prepared.ids[None])[0]
+        words: tuple[torch.Tensor, ...] = ()
+        if body.words is not None:
+            step = step_of(hidden_TD, STEP, format_of(hidden_TD))
+            words = words_of_layers(body.words, prepared.ids, hidden_TD, step)
         if self.form.embedding != 1.0:
-            hidden_TD = hidden_TD * self.form.embedding
+            hidden_TD = hidden_TD * (self.form.embedding or hidden_TD.shape[1] ** 0.5)
         if body.places is None or self.form.places is None:
-            return hidden_TD
+            return hidden_TD, words
         at_T = prepared.positions + self.form.places
-        return hidden_TD + F.embedding(at_T, body.places.weight).to(hidden_TD.dtype)
+        return hidden_TD + F.embedding(at_T, body.places.weight).to(hidden_TD.dtype), words
 
     def _rows(self, body: Body, hidden_TD: torch.Tensor, prepared: Prepared) -> tuple[_Rows, _Rows]:
-        """The rows for all layers but the last, and those for the last."""
+        """The rows for all layers before the last with keys, and those for it and what follows."""
         positions = filled(prepared.positions, step_of(hidden_TD, STEP, self.held.dtype))
         angles = {
             form.angles: self._angles(body, hidden_TD, positions, form)
             for form in {form.angles: form for form in self.form.layers if form.turns}.values()
         }
         growth = self._growth(positions)
-        every = _Rows(None, prepared.every, angles, angles, growth)
+        spans = prepared.every.spans, prepared.last.spans
+        apart_of: list[Apart | None] = [None, None]
+        if any(form.mixes for form in self.form.layers):
+            apart_of = [apart(each, hidden_TD.device) for each in spans]
+        every = _Rows(None, prepared.every, angles, angles, growth, apart=apart_of[0])
         # Padded with the pack's last row; nothing reads the result.
         index = prepared.index
         more = -len(index) % step_of(hidden_TD, LAST_STEP, self.held.dtype)
         index = F.pad(index, (0, more), value=len(hidden_TD) - 1) if more else index
-        last = self.form.layers[-1]
-        asked = {}
-        if last.turns:
-            cos, sin = angles[last.angles]
-            asked = {last.angles: (_taken(cos, index), _taken(sin, index))}
-        of_asked = None if growth is None else _taken(growth, index)
-        return every, _Rows(index, prepared.last, asked, angles, of_asked)
+        late = {form.angles for form in self.form.layers[self.form.last_with_keys :] if form.turns}
+        asked = {kind: _rows_of(angles[kind], index) for kind in late}
+        of_asked = None if growth is None else taken(growth, index)
+        return every, _Rows(index, prepared.last, asked, angles, of_asked, apart=apart_of[1])
 
     def _angles(
         self, body: Body, hidden_TD: torch.Tensor, positions: torch.Tensor, form: LayerForm
@@ -162,6 +212,7 @@ class FusedDecoder:
         if form.twice or form.once:
             step = 2 if form.twice else 1
             cos, sin = (torch.cat([x[..., ::step]] * 2, dim=-1) for x in (cos, sin))
+        sin = -sin if form.extras.backwards else sin
         return cos[0].to(self.held.dtype), sin[0].to(self.held.dtype)
 
     def _growth(self, positions: torch.Tensor) -> torch.Tensor | None:
@@ -173,32 +224,41 @@ class FusedDecoder:
         return growth_T[:, None, None].to(self.held.dtype)
 
     def _layer(
-        self, layer: Any, form: LayerForm, hidden_TD: torch.Tensor, rows: _Rows
-    ) -> torch.Tensor:
+        self, layer: Any, form: LayerForm, hidden_TD: torch.Tensor, rows: _Rows, keeps: bool
+    ) -> tuple[torch.Tensor, KeysAndValues | None]:
+        """The layer's output, and its keys and values with the prefix, if it `keeps` them."""
         if not (self.recomputes and torch.is_grad_enabled()):
-            return self._through(layer, form, hidden_TD, rows)
-        found: torch.Tensor = checkpoint(
-            self._through, layer, form, hidden_TD, rows, use_reentrant=False
+            return self._through(layer, form, hidden_TD, rows, keeps)
+        found: tuple[torch.Tensor, KeysAndValues | None] = checkpoint(
+            self._through, layer, form, hidden_TD, rows, keeps, use_reentrant=False
         )
         return found
 
     def _through(
-        self, layer: Any, form: LayerForm, hidden_TD: torch.Tensor, rows: _Rows
-    ) -> torch.Tensor:
-        mixed_QD = self._dropped(self._attention(layer, form, hidden_TD, rows), form.outside_drop)
-        hidden_QD = _taken(hidden_TD, rows.index)
+        self, layer: Any, form: LayerForm, hidden_TD: torch.Tensor, rows: _Rows, keeps: bool
+    ) -> tuple[torch.Tensor, KeysAndValues | None]:
+        mixed_QD, keys = self._attention(layer, form, hidden_TD, rows)
+        mixed_QD = self._dropped(mixed_QD, form.outside_drop)
+        hidden_QD = taken(hidden_TD, rows.index)
         stream_QD = _sum(hidden_QD, self._named(layer, form.after_attention, mixed_QD), form)
         made_QD = self._mlp(layer, form, hidden_QD if form.parallel else stream_QD)
         made_QD = self._dropped(made_QD, form.outside_drop)
         stream_QD = _sum(stream_QD, self._named(layer, form.after_mlp, made_QD), form)
-        return with_additions(layer, hidden_QD, stream_QD)
+        if rows.words is not None and form.extras.words:
+            how = form.extras, stream_QD, rows.words, self._norm, self.held, self.recomputes
+            stream_QD = with_words(layer, *how)
+        stream_QD = scaled(layer, form.extras, stream_QD)
+        return with_additions(layer, hidden_QD, stream_QD), keys if keeps else None
 
     def _attention(
         self, layer: Any, form: LayerForm, hidden_TD: torch.Tensor, rows: _Rows
-    ) -> torch.Tensor:
-        own = getattr(layer, form.attention)
+    ) -> tuple[torch.Tensor, KeysAndValues | None]:
+        outer, own = getattr(layer, form.attention), attention_in(layer, form.attention)
         x_TD, again = self._read(layer, form.before_attention, hidden_TD)
-        q_QHW, k_TKW, v_TKW = self._heads(own, form, x_TD, again, rows)
+        if rows.apart is not None and form.mixes:  # called as a module, with its hooks
+            rest = len(x_TD if rows.index is None else rows.index)
+            return mixed(own, x_TD, rows.apart, rest), None
+        q_QHW, k_TKW, v_TKW, gate_QHG = self._heads(own, form, x_TD, again, rows)
         q_QHW = q_QHW if rows.growth is None else q_QHW * rows.growth
         v_TKW = v_TKW if form.values == 1.0 else v_TKW * form.values
         if rows.before is not None:
@@ -208,80 +268,65 @@ class FusedDecoder:
             k_TKW, v_TKW = _behind(before_PKW, k_TKW), _behind(values_PKW, v_TKW)
         share = self._now(form.weights_drop)
         sinks_H = getattr(own, form.sinks) if form.sinks else None
-        how = (rows.reading, form.scale, form.window, form.cap, share, sinks_H)
-        mixed_QHW = attend(q_QHW, k_TKW, v_TKW, *how)
-        (mixed_QD,) = project(mixed_QHW.flatten(1), [getattr(own, form.out)], self.held)
+        q_QHW = tempered(q_QHW, rows.reading, form.extras.tempered, rows.long)
+        seen = in_chunks(k_TKW, v_TKW, rows.reading, form.extras.chunk, rows.long)
+        mixed_QHW = attend(q_QHW, *seen, form.scale, form.window, form.cap, share, sinks_H)
+        mixed_again = None
+        if gate_QHG is not None:
+            opened = mixed_QHW, gate_QHG, form.gated_by
+            mixed_again = None if self.recomputes else gated_output_again(*opened)
+            mixed_QHW = gated_output(*opened)
+        maps = [getattr(own, form.out)]
+        (mixed_QD,) = project(mixed_QHW.flatten(1), maps, self.held, mixed_again)
         mixed_QD = self._dropped(mixed_QD, form.inside_drop)
-        return with_additions(own, _taken(x_TD, rows.index), mixed_QD)
+        return with_additions(outer, taken(x_TD, rows.index), mixed_QD), (k_TKW, v_TKW)
 
     def _heads(
         self, own: Any, form: LayerForm, x_TD: torch.Tensor, again: Again | None, rows: _Rows
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Queries (Q, H, W), keys (T, K, W) and values (T, K, W), which may be narrower."""
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None]:
+        """Queries (Q, H, W), keys (T, K, W), values (T, K, W), which may be narrower, and gates."""
         if form.latent is not None:
             how = (form.latent, heads_of(own) or 1, x_TD, again, rows.index, self.held, self._read)
             q, k, v, r = latent_heads(own, *how)
             of_q, of_k = rows.query_angles[form.angles], rows.key_angles[form.angles]
-            return *turned_heads(q, k, r, of_q, of_k, form.neighbours), v
-        q, k, v = self._queries_keys_values(own, form, x_TD, again, rows.index)
-        q_QHW, k_TKW = self._turned(own, form, q, k, rows)
-        return q_QHW, k_TKW, v.view(*k_TKW.shape[:2], -1)
+            return *turned_heads(q, k, r, of_q, of_k, form.neighbours), v, None
+        found = mapped(own, form, x_TD, self.held, again, rows.index)
+        q_QHW = self._turned(own, form, found.q, rows.query_angles, 0)
+        if rows.kept is not None:
+            return q_QHW, *rows.kept, found.gate
+        k_TKW = self._turned(own, form, found.k, rows.key_angles, 1)
+        v_TKW = found.v.view(*k_TKW.shape[:2], -1)
+        if form.extras.value_norm:
+            v_TKW = self._norm(getattr(own, form.extras.value_norm), v_TKW)
+        return q_QHW, k_TKW, v_TKW, found.gate
 
-    def _queries_keys_values(
+    def _turned(
         self,
         own: Any,
         form: LayerForm,
-        x_TD: torch.Tensor,
-        again: Again | None,
-        index: torch.Tensor | None,
-    ) -> tuple[torch.Tensor, ...]:
-        """Queries of the rows `index`, keys and values of all rows, with heads concatenated."""
-        maps = [getattr(own, name) for name in form.attention_maps]
-        if index is None and len(maps) == 3:
-            return project(x_TD, maps, self.held, again)
-        if len(maps) == 3:
-            (q,) = project(_taken(x_TD, index), maps[:1], self.held)
-            return q, *project(x_TD, maps[1:], self.held)
-        (all_TO,) = project(x_TD, maps, self.held, again)
-        width, heads = head_width(own) or 1, heads_of(own) or 1
-        keys = (all_TO.shape[1] // width - heads) // 2
-        if form.by_head:
-            all_TKGW = all_TO.view(len(all_TO), keys, -1, width)
-            q, k, v = all_TKGW.split_with_sizes([all_TKGW.shape[2] - 2, 1, 1], dim=2)
-            return _taken(q.flatten(1), index), k.flatten(1), v.flatten(1)
-        width *= keys
-        q, k, v = all_TO.split_with_sizes([all_TO.shape[1] - 2 * width, width, width], dim=1)
-        return _taken(q, index), k, v
-
-    def _turned(
-        self, own: Any, form: LayerForm, q: torch.Tensor, k: torch.Tensor, rows: _Rows
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Queries (Q, H, W) and keys (T, K, W), normalised and rotated."""
-        if form.whole:
-            q, k = self._head_norms(own, form, q, k)
-        q, k = (x.view(len(x), -1, head_width(own) or 1) for x in (q, k))
-        if not (form.whole or form.after_angles):
-            q, k = self._head_norms(own, form, q, k)
+        x: torch.Tensor,
+        angles: dict[str | None, _Angles],
+        which: int,
+    ) -> torch.Tensor:
+        """Queries (0) or keys (1), (T, H, W), normalised and rotated."""
+        norm = getattr(own, form.head_norms[which]) if form.head_norms else None
+        if norm is not None and form.whole:
+            x = self._norm(norm, x)
+        x_THW = x.view(len(x), -1, head_width(own) or 1)
+        if norm is not None and not (form.whole or form.after_angles):
+            x_THW = self._norm(norm, x_THW)
         if form.turns:
-            of_q, of_k = rows.query_angles[form.angles], rows.key_angles[form.angles]
-            q, k = rotate(q, *of_q, form.neighbours), rotate(k, *of_k, form.neighbours)
-        return self._head_norms(own, form, q, k) if form.after_angles else (q, k)
-
-    def _head_norms(
-        self, own: Any, form: LayerForm, q: torch.Tensor, k: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        if form.head_norms is None:
-            return q, k
-        of_q, of_k = (getattr(own, name) for name in form.head_norms)
-        return self._norm(of_q, q), self._norm(of_k, k)
+            x_THW = rotate(x_THW, *angles[form.angles], form.neighbours)
+        return self._norm(norm, x_THW) if norm is not None and form.after_angles else x_THW
 
     def _mlp(self, layer: Any, form: LayerForm, hidden_TD: torch.Tensor) -> torch.Tensor:
         own = mlp_in(layer, form.mlp)
         x_TD, again = self._read(layer, form.before_mlp, hidden_TD)
         if form.experts:  # called as a module, with its hooks and its own router
             made = own(x_TD[None])
-            made_TD: torch.Tensor = (made[0] if isinstance(made, tuple) else made)[0]
-            return made_TD
+            made_TD: torch.Tensor = made[0] if isinstance(made, tuple) else made
+            made_TD = made_TD.view_as(x_TD)
+            return made_TD + getattr(layer, form.beside)(x_TD) if form.beside else made_TD
         halves = project(x_TD, [getattr(own, name) for name in form.gate_maps], self.held, again)
         if form.gate and len(halves) == 1:  # made contiguous once, not in each function
             halves = tuple(half.contiguous() for half in halves[0].chunk(2, dim=1))
@@ -294,7 +339,8 @@ class FusedDecoder:
         inner_again = None if self.recomputes else inner_again
         (out_TD,) = project(inner_TF, [getattr(own, form.down)], self.held, inner_again)
         out_TD = self._dropped(out_TD, form.inside_drop)
-        return with_additions(added_to(layer), x_TD, out_TD)
+        out_TD = with_additions(added_to(layer), x_TD, out_TD)
+        return with_experts(layer, hidden_TD, out_TD, self._norm) if form.extras.routed else out_TD
 
     def _dropped(self, x: torch.Tensor, share: float) -> torch.Tensor:
         return dropped(x, self._now(share))
@@ -347,10 +393,6 @@ def fused_decoder(model: PreTrainedModel) -> FusedDecoder | None:
         found.held.renew()
 
 
-def _after(before: KeysAndValues | None, rows: _Rows) -> _Rows:
-    return rows if before is None else replace(rows, before=before)
-
-
 def _behind(before_PHW: torch.Tensor, own_TKW: torch.Tensor) -> torch.Tensor:
     """Keys or values after a prefix's; repeated per query head if the prefix has those.
 
@@ -364,8 +406,9 @@ def _sum(x: torch.Tensor, made: torch.Tensor, form: LayerForm) -> torch.Tensor:
     return x + made if form.residual == 1.0 else torch.add(x, made, alpha=form.residual)
 
 
-def _taken(x_TD: torch.Tensor, rows: torch.Tensor | None) -> torch.Tensor:
-    return x_TD if rows is None else x_TD.index_select(0, rows)
+def _rows_of(angles: _Angles, index: torch.Tensor) -> _Angles:
+    cos, sin = angles
+    return taken(cos, index), taken(sin, index)
 
 
 def format_of(hidden: torch.Tensor) -> torch.dtype:

@@ -20,8 +20,9 @@ from brulee.data.batching import Batch, common_start, pack
 from brulee.data.encoding import Encoded
 from brulee.models.allocator import is_exhaustion
 from brulee.models.experts import router_modules
+from brulee.models.form_reading import read_form
 from brulee.models.hooks import Adds, Prefixes, Refreshes, owners
-from brulee.models.layer_form import DecoderForm, LayerForm, read_form
+from brulee.models.layer_form import DecoderForm, LayerForm
 from brulee.models.layer_parts import (
     added_to,
     layers_of,
@@ -29,7 +30,7 @@ from brulee.models.layer_parts import (
     places_of_additions,
 )
 from brulee.models.linear_parts import parts_of
-from brulee.models.text_part import entrance
+from brulee.models.text_part import body_with_inputs, entrance
 from brulee.models.twin import WINDOW, drops, twin_of
 
 # Classes, configurations and forms for which the test on a twin has succeeded.
@@ -101,7 +102,7 @@ def _is_right(
         plain = all(layer.plain for layer in form.layers)
         return plain and form.embedding == 1.0 and form.growth is None
     own = read_form(twin)
-    if own is None or (own.embedding, own.places) != (form.embedding, form.places):
+    if own is None or _around(own) != _around(form):
         return False
     if _kinds(own.layers) != _kinds(form.layers):
         return False
@@ -141,13 +142,21 @@ def _layers_of_all_kinds(form: DecoderForm) -> int:
     return next((n for n in depths if _kinds(form.layers[:n]) == whole), len(form.layers))
 
 
+def _around(form: DecoderForm) -> DecoderForm:
+    """What a form says beside layers and dropout."""
+    return replace(form, layers=(), words_drop=0.0)
+
+
 def _kinds(layers: Iterable[LayerForm]) -> set[LayerForm]:
-    """The distinct layer forms, apart from the length of windows and dropout probabilities.
+    """The distinct layer forms, apart from dropout and from limits that are another in a twin.
 
     Nor does it matter what residuals are multiplied by, which may depend on the number of layers
     (MiniCPM 3), but only whether they are.
     """
-    alike = [replace(x.without_drops(), window=x.window and WINDOW) for x in layers]
+    alike = [
+        replace(x.without_drops(), window=x.window and WINDOW, extras=x.extras.as_in_twins())
+        for x in layers
+    ]
     return {x if x.residual == 1.0 else replace(x, residual=_MULTIPLIED) for x in alike}
 
 
@@ -208,7 +217,7 @@ def _error(decoder: Decoder, model: PreTrainedModel, seed: int, start: int = 0) 
 def _alone(model: PreTrainedModel, document: Encoded, start: int) -> torch.Tensor:
     ids = torch.tensor([document.ids], device=next(model.parameters()).device)
     at = torch.arange(start, start + len(document.ids), device=ids.device)[None]
-    hidden_TD: torch.Tensor = model.base_model(
+    hidden_TD: torch.Tensor = body_with_inputs(model)(
         input_ids=ids, position_ids=at, use_cache=False
     ).last_hidden_state[0]
     return hidden_TD[len(document.ids) - document.learned - 1 : -1]

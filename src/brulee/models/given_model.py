@@ -175,7 +175,7 @@ def _logits(model: PreTrainedModel, ids: torch.Tensor) -> torch.Tensor:
     if not model.config.is_encoder_decoder:
         del inputs["decoder_input_ids"]
     with torch.no_grad(), _evaluating(model):
-        return model(**inputs).logits.float().cpu()  # type: ignore[no-any-return]
+        return model(**inputs, use_cache=False).logits.float().cpu()  # type: ignore[no-any-return]
 
 
 @contextmanager

@@ -26,10 +26,12 @@ from brulee.models.fused_decoder import FusedDecoder, fused_decoder
 from brulee.models.fused_pair import FusedPair, fused_pair
 from brulee.models.head_rows import HeadRows, parted
 from brulee.models.held import Held
+from brulee.models.kept_logits import logits_at
 from brulee.models.kernels import kernel
 from brulee.models.pair_parts import stacks_of
 from brulee.models.prepared import Prepared
 from brulee.models.rounding import filled, step_of
+from brulee.models.text_part import body_with_inputs
 
 # Logits in a chunk, 128 MB in fp32 on a CPU: with half as many, a vocabulary of 128k leaves the
 # matrix product so few rows that it is slower than with full logits (benchmarks/head.py). A GPU
@@ -257,13 +259,14 @@ class CompletionLoss:
 
     The fused path needs a head that is one plain linear layer on the last hidden state; its logits
     may be scaled and capped. This is tested on a few tokens. Other models run their own forward,
-    over packs with `logits_to_keep`, so that they too project the learned positions only.
+    over packs with `logits_to_keep`, so that they too project the learned positions only. Unless
+    `by_ours`, every model runs its own layers: ours do not gather weights that are sharded.
     """
 
-    def __init__(self, model: PreTrainedModel) -> None:
+    def __init__(self, model: PreTrainedModel, by_ours: bool = True) -> None:
         self.model = model
         self._pair = bool(model.config.is_encoder_decoder)
-        self._head, self.decoder = _ways(model)
+        self._head, self.decoder = _ways(model) if by_ours else (_own_head(model), None)
         self.fused = self._head is not None
 
     def __call__(self, batch: Batch) -> torch.Tensor:
@@ -273,14 +276,15 @@ class CompletionLoss:
             how = (batch.weights, batch.smoothing)
             return self._of_hidden(hidden_ND, batch.targets, self.decoder.held, *how)
         if self._head is not None and not self._pair:
-            hidden_BTD = self.model.base_model(**batch.inputs, use_cache=False).last_hidden_state
+            hidden_BTD = body_with_inputs(self.model)(
+                **batch.inputs, use_cache=False
+            ).last_hidden_state
             weight_VD = self.model.get_output_embeddings().weight
             hidden_ND = _as_held(hidden_BTD.flatten(0, 1)[batch.positions], weight_VD)
             how = (batch.weights, batch.smoothing)
             return self._of_hidden(hidden_ND, batch.targets, None, *how)
         if batch.packed:
-            output = self.model(**batch.inputs, use_cache=False, logits_to_keep=batch.positions)
-            logits_NV = output.logits[0]
+            logits_NV = logits_at(self.model, batch.positions, **batch.inputs)
         else:
             logits_BTV = self.model(**batch.inputs, use_cache=False).logits
             logits_NV = logits_BTV.flatten(0, 1)[batch.positions]
@@ -322,6 +326,11 @@ def _ways(model: PreTrainedModel) -> tuple[Head | None, FusedDecoder | FusedPair
     return head, None if head is None else fused_decoder(model)
 
 
+def _own_head(model: PreTrainedModel) -> Head | None:
+    """The head over a model's own layers; of an encoder-decoder's it is not known what to read."""
+    return None if model.config.is_encoder_decoder else _head_of(model)
+
+
 def _head_of_pair(model: PreTrainedModel) -> Head | None:
     """Test for T5's head, divided by sqrt(D) if tied to the embedding, and BART's with a bias."""
     head = model.get_output_embeddings()
@@ -354,7 +363,7 @@ def _alike(found: torch.Tensor, expected: torch.Tensor) -> bool:
 
 def _head_of(model: PreTrainedModel) -> Head | None:
     head = model.get_output_embeddings()
-    if type(parted(head)[0]) is not nn.Linear or model.base_model is model:
+    if type(parted(head)[0]) is not nn.Linear or body_with_inputs(model) is model:
         return None
     config = model.config.get_text_config()
     times = float(getattr(config, "logit_scale", None) or 1.0)  # Cohere
@@ -366,10 +375,14 @@ def _head_of(model: PreTrainedModel) -> Head | None:
     training = model.training
     model.eval()
     with torch.no_grad():
-        hidden = model.base_model(input_ids=ids, use_cache=False).last_hidden_state
+        hidden = body_with_inputs(model)(input_ids=ids, use_cache=False).last_hidden_state
         expected = model(input_ids=ids, use_cache=False).logits
-        given = found.finished(head(_as_held(hidden, head.weight))).float()
+        # Electra and RemBERT put another map before the linear layer, which may change the width.
+        fits = hidden.shape[-1] == head.weight.shape[1]
+        given = found.finished(head(_as_held(hidden, head.weight))).float() if fits else None
     model.train(training)
+    if given is None:
+        return None
     found = replace(found, bias=head.bias)
     return found if torch.allclose(given, expected.float(), rtol=1e-3, atol=1e-3) else None
 

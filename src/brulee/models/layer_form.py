@@ -1,4 +1,4 @@
-"""A description of what a decoder's layers compute, read from the model's modules.
+"""A description of what a decoder's layers compute.
 
 The fused decoder (fused_decoder.py) runs layers of the form
 
@@ -10,95 +10,15 @@ where N3 may be N1
     y = x + attention(N1(x)) + mlp(N3(x))
 
 Everything else that differs between families is a field of `LayerForm`, and the decoder computes
-from these fields; no family is recognised by its name. A family with other names for its norms or
-linear layers needs an entry in a table here. One with a new property needs a field, code that reads
-it here or in layer_parts.py, and code that uses it in fused_decoder.py.
-
-Reading may guess wrong: its result is tested (fused_trial.py) on a small model of the same class
-that uses every property, and then on the model itself.
+from these fields; no family is recognised by its name (form_reading.py).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
-from torch import nn
-from transformers import PreTrainedModel
-
-from brulee.models.angle_form import AngleLayout, read_layout, turns, turns_neighbours
-from brulee.models.experts import expert_modules
-from brulee.models.fused_latent import LatentForm, read_latent
-from brulee.models.fused_swiglu import activation_of
-from brulee.models.hooks import additions
-from brulee.models.layer_parts import (
-    Body,
-    attention_of,
-    children,
-    dropouts,
-    head_width,
-    kind_of_norm,
-    mlp_in,
-    mlp_of,
-    parts_drop,
-    places_of_additions,
-    read_body,
-    sinks_of,
-    weights_drop,
-)
-from brulee.models.text_part import text_body
-
-# By a layer's set of norms: those before and after attention, and before and after the MLP.
-_NORMS: dict[frozenset[str], tuple[str | None, str | None, str | None, str | None]] = {
-    frozenset(name for name in names if name): names
-    for names in (
-        ("input_layernorm", None, "post_attention_layernorm", None),
-        ("input_layernorm", None, "input_layernorm", None),
-        (None, "post_attention_layernorm", None, "post_feedforward_layernorm"),
-        (
-            "input_layernorm",
-            "post_attention_layernorm",
-            "pre_feedforward_layernorm",
-            "post_feedforward_layernorm",
-        ),
-        (
-            "input_layernorm",
-            "post_self_attn_layernorm",
-            "post_attention_layernorm",
-            "post_mlp_layernorm",
-        ),
-        ("attention_layernorm", None, "feedforward_layernorm", None),
-        ("input_layernorm", None, "pre_feedforward_layernorm", None),
-        ("input_layernorm", "post_norm1", "post_attention_layernorm", "post_norm2"),
-        ("ln_1", None, "ln_2", None),
-        ("ln_1", None, "ln_1", None),
-        ("self_attn_layer_norm", None, "final_layer_norm", None),
-        ("ln_attn", None, "ln_mlp", None),
-    )
-}
-# With these two norms, attention and MLP are parallel.
-_SIDE_BY_SIDE = ("ln_attn", "ln_mlp")
-# Norms of queries and of keys, and whether they come after the rotary embedding.
-_HEAD_NORMS = (
-    ("q_norm", "k_norm", False),
-    ("query_layernorm", "key_layernorm", True),
-    ("q_layernorm", "k_layernorm", False),
-)
-_BY_HEAD = ("query_key_value",)
-_QUERIES_KEYS_VALUES = (("q_proj", "k_proj", "v_proj"), ("qkv_proj",), ("c_attn",), _BY_HEAD)
-_OUTPUTS = ("o_proj", "out_proj", "c_proj", "dense")
-_GATES = (("gate_proj", "up_proj"), ("gate_up_proj",))
-_WITHOUT_GATE = (
-    ("up_proj", "down_proj"),
-    ("c_fc", "c_proj"),
-    ("fc1", "fc2"),
-    ("fc_in", "fc_out"),
-    ("dense_h_to_4h", "dense_4h_to_h"),
-)
-_MULTIPLIERS = ("residual_multiplier", "residual_scale")
-# In a configuration's rotary parameters.
-_GROWTH = ("llama_4_scaling_beta", "original_max_position_embeddings")
-_ACTIVATIONS = ("act_fn", "activation_fn", "act")
+from brulee.models.fused_latent import LatentForm
+from brulee.models.layer_extras import USUAL, Extras
 
 
 @dataclass(frozen=True)
@@ -107,20 +27,24 @@ class LayerForm:
 
     Queries, keys and values may come from one merged linear layer (grouped by key head if
     `by_head`), and so may gate and up, or from maps of low rank (`latent`). A norm's gain is its
-    weight + `beyond`; `centred` norms subtract the mean. Norms of queries and keys are per head, or
-    over all heads if `whole`, and come before the rotary embedding or `after_angles`. `turns`: the
-    layer has a rotary embedding; `angles` is the layer type that its module takes, `neighbours`
-    whether it pairs adjacent values instead of a head's halves. The module returns each angle
-    `twice` in a row or `once`, else all of them twice, and may return `sines_first`. A query sees
-    `window` keys up to its own, None for all; `cap` is the soft cap of scores, `sinks` the name of
-    the heads' sinks (fused_attention.py), `values` what values are multiplied by.
+    weight + `beyond`; `centred` norms subtract the mean. Norms of queries and keys, "" for keys
+    that a layer lacks, are per head, or over all heads if `whole`, and come before the rotary
+    embedding or `after_angles`. `turns`: the layer has a rotary embedding; `angles` is the layer
+    type that its module takes, `neighbours` whether it pairs adjacent values instead of a head's
+    halves. The module returns each angle `twice` in a row or `once`, else all of them twice, and
+    may return `sines_first`. A query sees `window` keys up to its own, None for all; `cap` is the
+    soft cap of scores, `sinks` the name of the heads' sinks (fused_attention.py), `values` what
+    values are multiplied by. The map `gated`, which may be that of the queries, gives a gate of
+    attention's output, opened by the function `gated_by` (output_gate.py). Where a layer `mixes`,
+    tokens are mixed by another module in the place of `attention`, which is called (mixers.py).
 
     `gate` is the activation of a gated MLP, "" without a gate: then `curve` is the activation, or
     "" if the module `act` has to be called. `mlp` "" means that the layer itself has the MLP's
-    linear layers, `down` being the last; `experts` are called as a module. In `parallel`, the MLP
-    reads what attention reads. Dropout probabilities: `weights_drop` of attention weights,
-    `inside_drop` of the outputs of attention and MLP before adapters' additions, `outside_drop`
-    after them.
+    linear layers, `down` being the last; `experts` are called as a module, and so is the MLP
+    `beside` them. In `parallel`, the MLP reads what attention reads. Dropout probabilities:
+    `weights_drop` of attention weights, `inside_drop` of the outputs of attention and MLP before
+    adapters' additions, `outside_drop` after them. `extras` are what few families
+    have.
     """
 
     before_attention: str | None
@@ -143,6 +67,7 @@ class LayerForm:
     beyond: float = 0.0
     mlp: str = "mlp"
     experts: bool = False
+    beside: str = ""
     down: str = "down_proj"
     act: str = "act_fn"
     centred: bool = False
@@ -157,9 +82,13 @@ class LayerForm:
     sinks: str = ""
     latent: LatentForm | None = None
     values: float = 1.0
+    gated: str = ""
+    gated_by: str = ""
+    mixes: bool = False
     weights_drop: float = 0.0
     inside_drop: float = 0.0
     outside_drop: float = 0.0
+    extras: Extras = USUAL
 
     @property
     def drops(self) -> bool:
@@ -175,7 +104,7 @@ class LayerForm:
         """Whether the form has no property that a few short documents could fail to show."""
         usual = LayerForm(
             *("input_layernorm", None, "post_attention_layernorm", None),
-            *(_QUERIES_KEYS_VALUES[0], _GATES[0], "silu", self.scale),
+            *(("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"), "silu", self.scale),
             head_norms=self.head_norms,
             act=self.act,
         )
@@ -186,21 +115,35 @@ class LayerForm:
 class DecoderForm:
     """A decoder's layers, and what happens to the token embeddings before them.
 
-    Embeddings are multiplied by `embedding`. If `places` is not None, position embeddings are
-    added, taken from row position + `places`. `words_drop` is the dropout probability of the sum.
-    With `growth` (g, n), queries are multiplied by 1 + g log(1 + floor(position / n)).
+    Embeddings are multiplied by `embedding`, or by the root of their width if that is None. If
+    `places` is not None, position embeddings are added, taken from row position + `places`.
+    `words_drop` is the dropout probability of the sum. With `growth` (g, n), queries are multiplied
+    by 1 + g log(1 + floor(position / n)). With `norms_words`, the norm after the last layer also
+    comes before the first.
     """
 
     layers: tuple[LayerForm, ...]
-    embedding: float = 1.0
+    embedding: float | None = 1.0
     places: int | None = None
     growth: tuple[float, int] | None = None
     words_drop: float = 0.0
+    norms_words: bool = False
 
     @property
     def drops(self) -> bool:
         """Whether the decoder has any dropout."""
         return bool(self.words_drop) or any(layer.drops for layer in self.layers)
+
+    @property
+    def last_with_keys(self) -> int:
+        """The last layer that has keys and values of its own."""
+        return max(at for at, one in enumerate(self.layers) if one.extras.keys_from is None)
+
+    @property
+    def kept(self) -> set[int]:
+        """The layers whose keys and values later ones read."""
+        found = {one.extras.keys_from for one in self.layers}
+        return {at for at in found if at is not None}
 
     @property
     def beyond(self) -> float:
@@ -211,164 +154,3 @@ class DecoderForm:
     def centred(self) -> bool:
         """Whether norms subtract the mean."""
         return self.layers[0].centred
-
-
-def read_form(model: PreTrainedModel) -> DecoderForm | None:
-    """The form of this model's layers; None if they contain anything unknown."""
-    body = read_body(model)
-    if body is None:
-        return None
-    kind, config = kind_of_norm(body.norm), model.config.get_text_config()
-    found = [
-        _layer(layer, body, config, kind, at)
-        for at, layer in enumerate(body.layers[: config.num_hidden_layers])
-    ]
-    layers = tuple(form for form in found if form is not None)
-    if len(layers) < len(found) or not layers:
-        return None
-    scale = float(getattr(text_body(model), "embedding_multiplier", 1.0))
-    places = None if body.places is None else int(getattr(body.places, "offset", 0))
-    return DecoderForm(layers, scale, places, _growth(config), body.words_drop)
-
-
-def _growth(config: Any) -> tuple[float, int] | None:
-    """How queries grow with positions (Ministral 3, Mistral 4); None if they do not."""
-    said = getattr(config, "rope_parameters", None) or {}
-    factor, length = (said.get(key) for key in _GROWTH)
-    return (float(factor), int(length)) if factor and length else None
-
-
-def _layer(
-    layer: Any, body: Body, config: Any, kind: tuple[float, bool] | None, at: int
-) -> LayerForm | None:
-    attention, mlp, drops = attention_of(layer), mlp_of(layer), None
-    if attention is not None and mlp is not None:
-        drops = parts_drop(layer)
-    if attention is None or mlp is None or drops is None:
-        return None
-    own, inside = getattr(layer, attention), mlp_in(layer, mlp)
-    sinks = sinks_of(own)
-    if sinks is None:
-        return None
-    experts = bool(expert_modules(inside))
-    inner = _Inner((), "") if experts else _inner(inside)
-    latent, width = read_latent(own), head_width(own)
-    maps = latent.maps if latent else _first(own, _QUERIES_KEYS_VALUES)
-    out = next((name for name in _OUTPUTS if name in children(own)), "")
-    if inner is None or maps is None or not out or width is None:
-        return None
-    names = _names(layer, attention, {mlp} if mlp else {*inner.maps, inner.down, inner.act})
-    inner_norms = latent.norms if latent else ()
-    others = children(own) - dropouts(own) - {*maps, *inner_norms, out}
-    heads = [entry for entry in _HEAD_NORMS if others == {*entry[:2]}]
-    if names is None or (others and not heads):
-        return None
-    head_norms = heads[0][:2] if heads else None
-    norms = [getattr(layer, name) for name in names if name]
-    norms += [getattr(own, name) for name in (*(head_norms or ()), *inner_norms)]
-    if any(kind_of_norm(norm) != kind for norm in norms):
-        return None
-    said = AngleLayout() if body.angles is None else read_layout(body.angles, body.norm, config, at)
-    turned = body.angles is not None and turns(own, body.angles, body.norm, said.kind)
-    if latent is not None and not turned:
-        return None
-    return LayerForm(
-        *names,
-        attention_maps=maps,
-        gate_maps=inner.maps,
-        gate=inner.gate,
-        scale=float(getattr(own, "scaling", width**-0.5)),
-        head_norms=head_norms,
-        whole=head_norms is not None and len(getattr(own, head_norms[0]).weight) != width,
-        after_angles=bool(heads and heads[0][2]),
-        angles=said.kind,
-        turns=turned,
-        neighbours=said.polar or turns_neighbours(own),
-        twice=said.twice,
-        once=said.once,
-        sines_first=said.sines_first,
-        window=_window(own, config, at),
-        cap=getattr(own, "attn_logit_softcapping", None),
-        residual=_multiplier(layer),
-        beyond=kind[0] if kind else 0.0,
-        mlp=mlp,
-        experts=experts,
-        down=inner.down,
-        act=inner.act,
-        centred=kind is not None and kind[1],
-        parallel=_side_by_side(layer, names),
-        attention=attention,
-        out=out,
-        by_head=maps == _BY_HEAD,
-        curve=inner.curve,
-        sinks=sinks,
-        latent=latent,
-        values=float(getattr(own, "v_scale", 1.0)),
-        weights_drop=weights_drop(own),
-        inside_drop=drops[0],
-        outside_drop=drops[1],
-    )
-
-
-_Names = tuple[str | None, str | None, str | None, str | None]
-
-
-def _names(layer: Any, attention: str, of_mlp: set[str]) -> _Names | None:
-    """A layer's norms; None if it has other modules than known ones, adapters and dropout."""
-    branches = {id(hook.branch) for m in places_of_additions(layer) for hook in additions(m)}
-    others = children(layer) - dropouts(layer) - of_mlp - {attention}
-    known = {name for name in others if id(getattr(layer, name)) in branches}
-    return _NORMS.get(frozenset(others - known))
-
-
-def _multiplier(layer: Any) -> float:
-    """The factor of what attention and MLP add."""
-    return next((float(getattr(layer, n)) for n in _MULTIPLIERS if hasattr(layer, n)), 1.0)
-
-
-def _side_by_side(layer: Any, names: _Names) -> bool:
-    """Whether attention and MLP are parallel, after the same norm or one each."""
-    told = bool(getattr(layer, "use_parallel_residual", False))
-    return names[0] == names[2] is not None or (names[0], names[2]) == _SIDE_BY_SIDE or told
-
-
-@dataclass(frozen=True)
-class _Inner:
-    """The linear layers before and after an MLP's activation, and that activation."""
-
-    maps: tuple[str, ...]
-    gate: str
-    down: str = "down_proj"
-    act: str = "act_fn"
-    curve: str = ""
-
-
-def _inner(mlp: Any) -> _Inner | None:
-    """Read a gated MLP, or one of two linear layers, which may be the layer's own."""
-    acts, own = [n for n in _ACTIVATIONS if hasattr(mlp, n)], children(mlp) - dropouts(mlp)
-    if len(acts) != 1:
-        return None
-    maps = _first(mlp, _GATES)
-    gate = activation_of(getattr(mlp, acts[0]))
-    if maps is not None:
-        known = own == {*maps, "down_proj", acts[0]} and gate is not None
-        return _Inner(maps, gate or "", act=acts[0]) if known else None
-    two, whole = _first(mlp, _WITHOUT_GATE), attention_of(mlp) is None
-    if two is None or (whole and own != {*two, acts[0]}):
-        return None
-    return _Inner(two[:1], "", two[1], acts[0], gate or "")
-
-
-def _first(module: nn.Module, choices: tuple[tuple[str, ...], ...]) -> tuple[str, ...] | None:
-    return next((names for names in choices if children(module) >= {*names}), None)
-
-
-def _window(attention: Any, config: Any, at: int) -> int | None:
-    """How many keys a query sees, from the module or else from the configuration."""
-    kinds = getattr(config, "layer_types", None)
-    if hasattr(attention, "sliding_window"):
-        slides = getattr(attention, "is_sliding", True)
-    else:
-        slides = kinds is None or kinds[at] == "sliding_attention"
-    window = getattr(attention, "sliding_window", getattr(config, "sliding_window", None))
-    return int(window) if slides and window else None

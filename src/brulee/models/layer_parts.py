@@ -18,16 +18,28 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from brulee.models.fused_layer_norm import eps_of
+from brulee.models.fused_layer_norm import eps_of, width_of
 from brulee.models.hooks import Prefixes
-from brulee.models.text_part import text_body
+from brulee.models.text_part import body_with_inputs, text_body
 
-_ATTENTIONS = ("self_attn", "attn", "attention", "self_attention")
-_MLPS = ("mlp", "block_sparse_moe")
+# Modules in the place of attention that mix tokens in another way.
+_MIXERS = ("linear_attn", "conv", "mamba")
+_ATTENTIONS = ("self_attn", "attn", "attention", "self_attention", *_MIXERS)
+_MLPS = ("mlp", "block_sparse_moe", "feed_forward", "shared_mlp")
+# The name of an MLP of all tokens, if it is not inside the module with the experts.
+_BESIDE_EXPERTS = "shared_mlp"
 _OF_THE_LAYER = ("fc1", "fc2")
+_ANGLES = ("rotary_emb", "pos_emb")
 _WIDTHS = ("head_dim", "head_size", "qk_head_dim")
 _HEADS = ("num_heads", "num_attention_heads")
 _SINKS = ("sinks",)
+# The modules of a body that make a vector of each token for each layer.
+_WORDS_BY_LAYER = (
+    "embed_tokens_per_layer",
+    "per_layer_model_projection",
+    "per_layer_projection_norm",
+)
+_EPSILON = 1e-5  # of a norm that does not tell; it is lost in what is compared
 # The names of dropout probabilities in modules: numbers, or nn.Dropout modules.
 _OF_WORDS = ("embedding_dropout",)
 _OF_WEIGHTS = ("attn_dropout", "attention_dropout", "dropout")
@@ -38,13 +50,19 @@ _OF_LAYER = ("dropout",)
 
 @dataclass(frozen=True)
 class Body:
-    """The parts of a decoder's body; `words_drop` is the dropout of the first layer's input."""
+    """The parts of a decoder's body; `words_drop` is the dropout of the first layer's input.
+
+    `like` (D) is a row of hidden states' width, dtype and device. `words` is the module that makes
+    a vector of each token for each layer (Gemma 4), if there is one.
+    """
 
     layers: nn.ModuleList
     norm: nn.Module
     angles: nn.Module | None
     places: nn.Embedding | None
     words_drop: float
+    like: torch.Tensor
+    words: Any
 
 
 def body_of(model: PreTrainedModel) -> Any:
@@ -59,17 +77,22 @@ def read_body(model: PreTrainedModel) -> Body | None:
     if text_body(model) is model or float(getattr(body, "layerdrop", 0.0)) > 0:
         return None  # layers are skipped at random
     words = model.get_input_embeddings()
-    own = [m for m in body.children() if m is not words and not isinstance(m, Prefixes)]
+    by_layer = body if children(body) >= {*_WORDS_BY_LAYER} else None
+    without = {*_WORDS_BY_LAYER} if by_layer is not None else set()
+    named = [(name, m) for name, m in body.named_children() if name not in without]
+    own = [m for _, m in named if m is not words and not isinstance(m, Prefixes)]
     layers = [m for m in own if isinstance(m, nn.ModuleList)]
     norms = [m for m in own if kind_of_norm(m) is not None]
-    angles = [m for m in own if m is getattr(body, "rotary_emb", None)]
+    angles = [m for name in _ANGLES for m in own if m is getattr(body, name, None)]
     places = [m for m in own if isinstance(m, nn.Embedding)]
     drops = [m for m in own if isinstance(m, nn.Dropout)]
     sizes = [len(found) for found in (layers, norms, angles, places, drops)]
     if len(own) != sum(sizes) or sizes[:2] != [1, 1] or max(sizes) > 1:
         return None
     share = max([float(m.p) for m in drops] + _shares(body, _OF_WORDS), default=0.0)
-    return Body(layers[0], norms[0], _first(angles), _first(places), share)
+    like_D = getattr(norms[0], "weight", None)
+    like_D = words.weight[0] if like_D is None else like_D
+    return Body(layers[0], norms[0], _first(angles), _first(places), share, like_D, by_layer)
 
 
 def layers_of(model: PreTrainedModel) -> list[Any]:
@@ -79,14 +102,32 @@ def layers_of(model: PreTrainedModel) -> list[Any]:
 
 
 def attention_of(layer: Any) -> str | None:
-    """The name of a layer's attention module."""
+    """The name of a layer's attention module, or of the mixer in its place."""
     return next((name for name in _ATTENTIONS if name in children(layer)), None)
+
+
+def attention_in(layer: Any, name: str) -> Any:
+    """The module that has attention's linear layers, which GPT-Neo puts into one more."""
+    found = getattr(layer, name)
+    inside = [getattr(found, n) for n in _ATTENTIONS if children(found) == {n}]
+    return inside[0] if inside else found
+
+
+def mixes(name: str, config: Any, at: int) -> bool:
+    """Whether the module of this name in layer `at` mixes tokens in another way than attention."""
+    kinds = getattr(config, "layer_types", None)
+    return name in _MIXERS or bool(kinds and kinds[at] == "linear_attention")
 
 
 def mlp_of(layer: Any) -> str | None:
     """The name of a layer's MLP; "" if the layer itself has the MLP's two linear layers."""
     found = next((name for name in _MLPS if name in children(layer)), None)
     return "" if found is None and children(layer) >= {*_OF_THE_LAYER} else found
+
+
+def beside_experts(layer: Any, mlp: str) -> str:
+    """The name of the MLP whose output is added to that of a layer's experts; "" if none."""
+    return _BESIDE_EXPERTS if _BESIDE_EXPERTS in children(layer) - {mlp} else ""
 
 
 def mlp_in(layer: Any, name: str) -> Any:
@@ -133,7 +174,7 @@ def parts_drop(layer: Any) -> tuple[float, float] | None:
     None if it differs between the two.
     """
     mlp = mlp_of(layer)
-    inside = {_largest(getattr(layer, attention_of(layer) or ""), _OF_ATTENTION)}
+    inside = {_largest(attention_in(layer, attention_of(layer) or ""), _OF_ATTENTION)}
     if mlp:
         inside |= {_largest(getattr(layer, mlp), _OF_MLP)}
     elif any(inside):
@@ -154,23 +195,46 @@ def dropouts(module: nn.Module) -> set[str]:
 
 
 def kind_of_norm(norm: Any) -> tuple[float, bool] | None:
-    """The offset (0 or 1) from a norm's weight to its gain, and whether it subtracts the mean."""
+    """The offset (0 or 1) from a norm's weight to its gain, and whether it subtracts the mean.
+
+    The gain of a norm without a weight is one, which is no offset.
+    """
     weight, bias = getattr(norm, "weight", None), getattr(norm, "bias", None)
-    eps = eps_of(norm)
-    if eps is None or getattr(weight, "ndim", 0) != 1 or weight is None:
+    eps, width = eps_of(norm) or _EPSILON, width_of(norm)
+    if width is None:
         return None
-    own = torch.linspace(-2, 3, len(weight), device=weight.device).to(weight.dtype)
+    like = torch.ones(width) if weight is None else weight
+    own = torch.linspace(-2, 3, width, device=like.device).to(like.dtype)
     x = own.float()
     with torch.no_grad():
-        given, wide = norm(own).float(), weight.float()
+        given, wide = norm(own).float(), like.float()
         for centred in (False, True):
             off = x - x.mean() if centred else x
             unit = off * (off.square().mean() + eps).rsqrt()
-            for beyond in (0.0, 1.0):
+            for beyond in (0.0,) if weight is None else (0.0, 1.0):
                 made = unit * (wide + beyond) + (0.0 if bias is None else bias.float())
                 if torch.allclose(given, made, rtol=0.02, atol=0.02 * centred):
                     return beyond, centred
     return None
+
+
+@torch.no_grad()
+def norms_words(model: PreTrainedModel, body: Body) -> bool:
+    """Whether the norm after the last layer also comes before the first (nanochat).
+
+    Only a norm without a weight is looked at, in a pass over one token.
+    """
+    if getattr(body.norm, "weight", None) is not None:
+        return False
+    calls: list[nn.Module] = []
+    handle = body.norm.register_forward_hook(lambda norm, *_: calls.append(norm))
+    try:
+        body_with_inputs(model)(
+            input_ids=torch.zeros(1, 1, dtype=torch.long, device=body.like.device), use_cache=False
+        )
+    finally:
+        handle.remove()
+    return len(calls) > 1
 
 
 def _shares(owner: Any, names: tuple[str, ...]) -> list[float]:

@@ -23,17 +23,19 @@ from transformers.utils import logging as hf_logging
 from brulee.errors import InputError
 from brulee.models.added_tokens import NewToken, extend, give_rows
 from brulee.models.allocator import give_back_freed_memory, keep_freed_memory
-from brulee.models.attention_kind import settle_attention
+from brulee.models.attention_kind import attend_as, settle_attention
 from brulee.models.bundled import NAME, bundled_folder, sha256
 from brulee.models.decoder_start import decoder_start
 from brulee.models.gguf_tokens import gguf_tokenizer
+from brulee.models.hollow import Together, hollow, structure
 from brulee.models.languages import read_languages, write_language
 from brulee.models.named import OTHER_FORMAT, WEIGHTS, downloaded, looks_like_path, no_such_model
 from brulee.models.quantised_experts import quantise_experts
 from brulee.models.quantising import keep_values, quantisation
+from brulee.models.reading_ahead import refuse_reading_ahead
 from brulee.models.reading_files import read_config, read_tokenizer, reason
 from brulee.models.rope_scaling import check_scaled, scaled
-from brulee.models.stored import Stored, loaded_as_asked, loading_of, stored_as
+from brulee.models.stored import Stored, loaded_as_asked, loading_of, stored_as, unquantised
 from brulee.models.text_part import left_whole, reading_text
 from brulee.models.vocabulary import refuse_unknown_tokens
 from brulee.models.whole_files import check_gguf, check_safetensors
@@ -63,6 +65,7 @@ class Base:
     rope_scaling: dict[str, Any] | None = None  # of its rotary positions, if not the checkpoint's
     added: tuple[NewToken, ...] = ()  # to the vocabulary of the files, each with its id
     languages: dict[str, str] | None = None  # source and target, if not those of the files
+    holds: bool = True  # its values; False in all but one of the processes that will shard it
 
     @property
     def device(self) -> torch.device:
@@ -91,28 +94,37 @@ def load_base(
     rope_scaling: Mapping[str, Any] | None = None,
     tokens: Sequence[NewToken] = (),
     languages: Mapping[str, str] | None = None,
+    together: Together | None = None,
 ) -> Base:
     """Load a causal or encoder-decoder model in `dtype` onto `device`, in evaluation mode.
 
     `quantise` ("nf4") stores its linear layers in four bits; `rope_scaling` is as in `scaled`.
     `tokens` are added to its vocabulary, as `extend` and `give_rows` do; the digest stays that of
     the files. `languages` are the source and target of a translation model, as in `read_languages`.
+    Of several processes that load it `together`, only one reads the weights (`hollow`).
     Raises InputError as these do, and for an unknown folder (with the nearest name), a
     folder without a model, a model that cannot be quantised or scaled, a corrupt safetensors or
-    GGUF file (with its name), and an encoder-decoder without a decoder start token. The loaded
-    model itself raises InputError when its input contains a token that only the tokenizer has.
+    GGUF file (with its name), an encoder-decoder without a decoder start token, and a model that
+    reads the tokens that it has to predict (`refuse_reading_ahead`). The loaded model itself raises
+    InputError when its input contains a token that only the tokenizer has.
     """
-    if device.type == "cpu":
+    if device.type == "cpu" and together is None:  # a layer that was gathered is returned at once
         keep_freed_memory()
     with _loading, no_bars():
-        base = _load(name, _Held(dtype, device, quantise, rope_scaling), revision, resolve)
+        asked = _Held(dtype, device, quantise, rope_scaling, together)
+        base = _load(name, asked, revision, resolve)
     if languages is not None:
         base = _between(base, languages)
     base = _with_tokens(base, tokens)
     refuse_unknown_tokens(base.model, base.tokenizer, name)
     if base.kind == "seq2seq":
         decoder_start(base.model)  # raises InputError before anything slow happens
-    settle_attention(base.model)
+    if together is None:
+        settle_attention(base.model)
+    else:
+        attend_as(base.model, together.of_holder(lambda: settle_attention(base.model)))
+    if base.holds:
+        refuse_reading_ahead(base.model, name)
     if device.type == "cpu":
         give_back_freed_memory()  # loading made a temporary copy of the weights
     return base
@@ -168,6 +180,28 @@ class _Held:
     device: torch.device
     quantise: str | None
     rope_scaling: Mapping[str, Any] | None
+    together: Together | None = None
+
+    @property
+    def holds(self) -> bool:
+        """Whether this process reads the weights."""
+        return self.together is None or self.together.holds
+
+    def model(
+        self, auto: Any, config: PretrainedConfig, load: Callable[[], PreTrainedModel]
+    ) -> PreTrainedModel:
+        """The model, loaded where its values are held, and elsewhere hollow."""
+        if self.together is None:
+            return load()
+        if self.together.holds:
+            model = load()
+            self.together.same(structure(model))
+            return model
+        return hollow(auto, unquantised(config), self.dtype, self.together.same(None))
+
+    def digest(self, find: Callable[[], str]) -> str:
+        """The digest of the files, which one process reads."""
+        return find() if self.together is None else self.together.of_holder(find)
 
     def scale(self, config: PretrainedConfig, name: str) -> dict[str, Any] | None:
         """Scale the positions of a configuration; returns what to record."""
@@ -219,7 +253,10 @@ def _from_folder(folder: Path, asked: _Held, name: str) -> Base:
         keep_values(model)
         return model.eval()
 
-    model = reading_text(config, weighted, str(folder))
+    def made(auto: Any) -> PreTrainedModel:
+        return asked.model(auto, config, lambda: weighted(auto))
+
+    model = reading_text(config, made, str(folder))
     if scaling is not None:
         check_scaled(model, scaling, name)
     if asked.quantise is None or stored:
@@ -228,7 +265,10 @@ def _from_folder(folder: Path, asked: _Held, name: str) -> Base:
         quantise_experts(model, asked.quantise, asked.dtype, str(folder))
     tokenizer = _read(lambda: read_tokenizer(folder), folder, "its tokenizer")
     held = stored.kind if stored and stored.stays else asked.quantise
-    return Base(model, tokenizer, name, _digest(weights), kind, folder, held, rope_scaling=scaling)
+    digest = asked.digest(lambda: _digest(weights))
+    return Base(
+        model, tokenizer, name, digest, kind, folder, held, rope_scaling=scaling, holds=asked.holds
+    )
 
 
 def _weights(folder: Path) -> list[Path]:
@@ -295,12 +335,16 @@ def _from_gguf(path: Path, asked: _Held) -> Base:
     given = {"gguf_file": path.name}
     config = _read(lambda: read_config(path.parent, **given), path)
     scaling = asked.scale(config, path.stem)
-    model = _read(
-        lambda: AutoModelForCausalLM.from_pretrained(
-            path.parent, config=config, dtype=asked.dtype, **given
-        ),
-        path,
-    )
+    auto = AutoModelForCausalLM
+
+    def load() -> PreTrainedModel:
+        whole: PreTrainedModel = _read(
+            lambda: auto.from_pretrained(path.parent, config=config, dtype=asked.dtype, **given),
+            path,
+        )
+        return whole
+
+    model = asked.model(auto, config, load)
     if scaling is not None:
         check_scaled(model, scaling, path.stem)
     # The weights are dequantised; a quantiser left on the model would prevent saving and merging.
@@ -309,8 +353,11 @@ def _from_gguf(path: Path, asked: _Held) -> Base:
     model.hf_quantizer = None
     tokenizer = _read(lambda: gguf_tokenizer(path), path, "its tokenizer")
     model = model.to(asked.device).eval()
-    digest = sha256(path)
-    return Base(model, tokenizer, path.stem, digest, "causal", path.parent, rope_scaling=scaling)
+    digest = asked.digest(lambda: sha256(path))
+    return Base(
+        model, tokenizer, path.stem, digest, "causal", path.parent,
+        rope_scaling=scaling, holds=asked.holds,
+    )  # fmt: skip
 
 
 def base_digest(name: str, revision: str | None = None) -> str:
@@ -343,7 +390,10 @@ def _read(load: Callable[[], Any], where: Path, what: str = "this model") -> Any
     from huggingface_hub.errors import StrictDataclassError
     from safetensors import SafetensorError
 
-    bad = (AttributeError, ArithmeticError, ImportError, LookupError, RuntimeError, TypeError)
+    bad = (
+        *(ArithmeticError, AssertionError, AttributeError, ImportError, LookupError),
+        *(RuntimeError, TypeError),
+    )
     try:
         return load()
     except (OSError, SafetensorError, StrictDataclassError, ValueError, *bad) as error:

@@ -59,6 +59,8 @@ def reason(error: Exception) -> str:
             f"transformers {transformers.__version__} does not know the model type "
             f"{unknown[1]!r}; a newer one may"
         )
+    if unknown := re.search(r"Unrecognized configuration class <class '[\w.]*?(\w+)'>", text):
+        return f"it has no class for a {unknown[1]} that reads text and writes text"
     # The Hub client's further lines hold advice, and URLs that the limit would cut off.
     lines = text.splitlines()[:1] if isinstance(error, OSError) else [text]
     return " ".join(" ".join(lines).split())[:_LONGEST] or type(error).__name__

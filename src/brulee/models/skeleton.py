@@ -8,19 +8,18 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 from transformers import PretrainedConfig, PreTrainedModel
 
 from brulee.errors import InputError
-from brulee.models.allocator import give_back_freed_memory, keep_freed_memory
+from brulee.models.allocator import give_back_freed_memory, keep_freed_memory, untouched
 from brulee.models.configuration import model_config
 from brulee.models.quantised_experts import quantise_experts
 from brulee.models.quantising import keep_values, quantisation
 from brulee.models.reading_files import reason
 from brulee.models.stack_configs import stack_configs
-from brulee.models.stored import stored_as
+from brulee.models.stored import stored_as, unquantised
 from brulee.models.text_part import auto_class, classes_of, left_whole, reading_text
 
 # The names of the number of layers in configurations.
@@ -95,9 +94,7 @@ def load_shallow(
     Raises InputError as that does, and for a model of which fewer layers would not be a part, since
     some run more than once (Dory).
     """
-    config = copy.deepcopy(model_config(name, revision, rope_scaling))
-    if hasattr(config, "quantization_config"):
-        del config.quantization_config
+    config = unquantised(model_config(name, revision, rope_scaling))
     _widen(config, vocabulary)
     whole = max(_layers_of(stack) for stack in stack_configs(config))
     if layers < whole and _loops(config, name):
@@ -214,8 +211,7 @@ def _untouched(model: PreTrainedModel) -> PreTrainedModel:
 
     def real(tensor: torch.Tensor) -> torch.Tensor:
         if id(tensor) not in made:
-            # numpy.zeros allocates zeroed pages without touching them; torch would write to each.
-            zeros = torch.from_numpy(np.zeros(tuple(tensor.shape), np.float32)).to(tensor.dtype)
+            zeros = untouched(tensor.shape, tensor.dtype)
             made[id(tensor)] = nn.Parameter(zeros) if isinstance(tensor, nn.Parameter) else zeros
         return made[id(tensor)]
 

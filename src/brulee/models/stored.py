@@ -7,6 +7,7 @@ few GPUs only: the weights that they stand for are unpacked while they are loade
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -78,6 +79,14 @@ def loading_of(
     held = config.quantization_config
     config.quantization_config = {**(held if isinstance(held, Mapping) else held.to_dict()), **more}
     return {"device_map": {"": device}} if stored.kind not in _UNPACKED else {}
+
+
+def unquantised(config: PretrainedConfig) -> PretrainedConfig:
+    """The configuration of the model that comes of unpacking such weights."""
+    plain = copy.deepcopy(config)
+    if hasattr(plain, "quantization_config"):
+        del plain.quantization_config
+    return plain
 
 
 def loaded_as_asked(model: PreTrainedModel, stored: Stored, dtype: torch.dtype) -> PreTrainedModel:

@@ -26,6 +26,8 @@ from transformers import (
 )
 
 from brulee.errors import InputError
+from brulee.models.allocator import is_exhaustion
+from brulee.models.reading_files import reason
 
 _TRIED = 3  # tokens
 
@@ -50,11 +52,12 @@ def reading_text(
     """
     for auto in classes_of(config):
         model = load(auto)
-        if not _has_parts(model) or _reads_text(model):
+        why = _unread(model) if _has_parts(model) else None
+        if why is None:
             return model
     raise InputError(
         f"{name}: a {type(model).__name__} of transformers reads no text by itself, and only text "
-        "is trained on here."
+        f"is trained on here: {why}"
     )
 
 
@@ -70,21 +73,35 @@ def classes_of(config: PretrainedConfig) -> list[Any]:
 
 
 @torch.no_grad()
-def _reads_text(model: PreTrainedModel) -> bool:
+def _unread(model: PreTrainedModel) -> str | None:
+    """Why the model cannot read text alone; None if it can."""
     ids = torch.ones(1, _TRIED, dtype=torch.long, device=model.device)
     more = {"decoder_input_ids": ids} if model.config.is_encoder_decoder else {}
     try:
         found = model(input_ids=ids, use_cache=False, **more)
-    except (AttributeError, LookupError, TypeError, ValueError):
-        return False
+    except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as failure:
+        if is_exhaustion(failure):
+            raise
+        return reason(failure)
     logits = getattr(found, "logits", None)
-    return isinstance(logits, torch.Tensor) and logits.shape[:2] == (1, _TRIED)
+    if isinstance(logits, torch.Tensor) and logits.shape[:2] == (1, _TRIED):
+        return None
+    return "it gives no logits for each token"
 
 
 def text_body(model: PreTrainedModel) -> nn.Module:
     """The module whose last hidden states the head reads; the language model if multimodal."""
-    body: nn.Module = model.get_decoder() if _has_parts(model) else model.base_model
-    return body
+    return model.get_decoder() if _has_parts(model) else body_with_inputs(model)
+
+
+def body_with_inputs(model: PreTrainedModel) -> nn.Module:
+    """The module that turns a model's inputs into hidden states; the model itself if unknown.
+
+    transformers takes Llama 4's text class for its own base, so the base is looked for in it.
+    """
+    base: nn.Module = model.base_model
+    inside = [m for m in model.children() if isinstance(m, PreTrainedModel)]
+    return inside[0] if base is model and len(inside) == 1 else base
 
 
 def text_class(model: PreTrainedModel) -> Any:
@@ -111,7 +128,8 @@ def entrance(model: PreTrainedModel) -> nn.Module:
     of_parts = _has_parts(model) and not model.config.is_encoder_decoder
     found: nn.Module = model.base_model if of_parts else model.get_decoder()
     # ModernBERT's decoder has its head where others have their decoder.
-    return model.base_model if found is model.get_output_embeddings() else found
+    unlike = found is model or found is model.get_output_embeddings()
+    return body_with_inputs(model) if unlike else found
 
 
 def text_modules(model: PreTrainedModel) -> Iterator[tuple[str, nn.Module]]:

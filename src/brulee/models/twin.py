@@ -15,10 +15,11 @@ from typing import Any
 import torch
 from transformers import PretrainedConfig, PreTrainedModel
 
-from brulee.models.layer_parts import attention_of, head_width, layers_of
+from brulee.models.layer_parts import attention_in, attention_of, head_width, layers_of
 from brulee.models.text_part import text_class
 
 WINDOW = 5  # tokens
+CLIP = 1.0  # of queries, keys and values, so low that many are clipped
 _VOCABULARY = 64
 _PAIR_LAYERS = 2
 _PAIR_DEPTHS = ("num_layers", "num_decoder_layers", "encoder_layers", "decoder_layers")
@@ -28,16 +29,19 @@ _EXPERTS = 16
 _AS_IT_IS = {"_attn_implementation": "eager", "dtype": torch.float32}
 _COUNTS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
 _KEY_HEADS = ("num_key_value_heads", "num_kv_heads")
-_INNER = ("intermediate_size", "ffn_dim", "ffn_hidden_size", "n_inner")
+_INNER = ("intermediate_size", "intermediate_size_mlp", "ffn_dim", "ffn_hidden_size", "n_inner")
 _OF_EXPERTS = ("moe_intermediate_size", "shared_expert_intermediate_size")  # widths
 _RANKS = ("q_lora_rank", "kv_lora_rank")  # of latent attention; none for queries by one map
 # Names of dropout probabilities in decoders' configurations.
 _DROPS = (
     *("attention_dropout", "attn_pdrop", "resid_pdrop", "residual_dropout"),
     *("dropout", "hidden_dropout", "embd_pdrop", "embedding_dropout"),
+    *("resid_dropout", "embed_dropout"),
 )
 # Limits beyond which a document is attended to differently.
-_REACHES = ("sliding_window", "attention_chunk_size")
+_REACHES = ("sliding_window", "attention_chunk_size", "floor_scale", "window_size")
+_CLIPS = ("clip_qkv",)
+_SHARES = "num_kv_shared_layers"
 
 
 def drops(model: PreTrainedModel) -> list[str]:
@@ -103,9 +107,14 @@ def _shrunk_pair(model: PreTrainedModel) -> PretrainedConfig:
 
 def _shrunk(model: PreTrainedModel, layers: int, dropped: str) -> PretrainedConfig:
     config = copy.deepcopy(model.config.get_text_config())
-    first = layers_of(model)[0]
-    depth, width = config.num_hidden_layers, head_width(getattr(first, attention_of(first) or ""))
-    assert width is not None, "read before"
+    by_layer = config.to_dict().get("per_layer_config")
+    if by_layer:
+        config.per_layer_config = None
+    depth = config.num_hidden_layers
+    widths = [head_width(attention_in(m, attention_of(m) or "")) for m in layers_of(model)]
+    width = next((one for one in widths if one), None)
+    if width is None:
+        raise ValueError("no layer has attention")
     keys = [getattr(config, name) for name in _KEY_HEADS if hasattr(config, name)]
     grouped = config.num_attention_heads > max([n for n in keys if n], default=1)
     changes: dict[str, Any] = {
@@ -115,7 +124,7 @@ def _shrunk(model: PreTrainedModel, layers: int, dropped: str) -> PretrainedConf
         **dict.fromkeys(("hidden_size", "word_embed_proj_dim"), 2 * width),
         **dict.fromkeys(_INNER, 3 * width),
         **dict.fromkeys(_OF_EXPERTS, width),
-        "vocab_size": _VOCABULARY,
+        **dict.fromkeys(("vocab_size", "vocab_size_per_layer_input"), _VOCABULARY),
         "pad_token_id": None,
         **{key: float(key == dropped) for key in drops(model)},
         **_AS_IT_IS,
@@ -124,9 +133,20 @@ def _shrunk(model: PreTrainedModel, layers: int, dropped: str) -> PretrainedConf
         if isinstance(value, list) and len(value) == depth:  # one for each layer
             changes[key] = value[:layers]
     changes |= {key: WINDOW for key in _REACHES if getattr(config, key, None)}
-    changes |= {key: min(_EXPERTS, getattr(config, key, None) or _EXPERTS) for key in _COUNTS}
+    changes |= {key: CLIP for key in _CLIPS if getattr(config, key, None)}
+    shared = getattr(config, _SHARES, None)
+    if shared:  # the last layers' number
+        changes[_SHARES] = max(0, shared - (depth - layers))
+    counts = {key: getattr(config, key, None) for key in _COUNTS}
+    changes |= {key: min(_EXPERTS, count) for key, count in counts.items() if count}
     changes |= {key: min(rank, width) for key in _RANKS if (rank := getattr(config, key, None))}
     _change(config, changes)
+    if by_layer:
+        config.per_layer_config = {
+            int(at): {key: changes.get(key, value) for key, value in own.items()}
+            for at, own in by_layer.items()
+            if int(at) < layers
+        }
     return config
 
 
@@ -150,3 +170,7 @@ def _draw(twin: PreTrainedModel) -> None:
             parameter.copy_(1.5 * drawn / parameter.shape[-1] ** 0.5)
         else:
             parameter.add_(0.3 * drawn)
+    for layer in layers_of(twin):
+        for values in layer.buffers(recurse=False):
+            if values.is_floating_point():
+                values.add_(0.3 * torch.randn(values.shape))

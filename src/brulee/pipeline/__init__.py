@@ -10,11 +10,12 @@ from brulee import progress
 from brulee.errors import InputError
 from brulee.pipeline.folder import RunFolder, open_run, reopen_run
 from brulee.pipeline.lock import run_lock
-from brulee.pipeline.preparation import prepare
+from brulee.pipeline.preparation import Prepared, prepare
 from brulee.pipeline.record import recheck
+from brulee.pipeline.sharded import run_sharded
 from brulee.pipeline.stages import score, score_before, write_up
 from brulee.pipeline.stops import interruptible
-from brulee.pipeline.trained import ended
+from brulee.pipeline.trained import Trained, ended
 from brulee.pipeline.tryouts import find_learning_rate
 from brulee.pipeline.tuning import Watch, tune, tuned_model
 from brulee.recipe import Recipe
@@ -64,14 +65,22 @@ def _whole(where: RunFolder) -> Path:
     with _working(where) as world:
         known = ended(where)
         prepared = prepare(where, world)
-        if world.writes:
-            before = score_before(prepared)
-        prepared, tuned = tuned_model(prepared, known)
-        if world.writes:
-            after = score(prepared, "tuned", tuned.attached)
-            write_up(prepared, tuned, before, after)
+        if world.shards:
+            run_sharded(prepared, known)
+        else:
+            _run_whole(prepared, known)
         world.wait()
     return where.path
+
+
+def _run_whole(prepared: Prepared, known: Trained | None) -> None:
+    writes = prepared.world.writes
+    if writes:
+        before = score_before(prepared)
+    prepared, tuned = tuned_model(prepared, known)
+    if writes:
+        after = score(prepared, "tuned", tuned.attached)
+        write_up(prepared, tuned, before, after)
 
 
 def _training(where: RunFolder, watch: Watch | None = None) -> Path:

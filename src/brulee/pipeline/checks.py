@@ -17,10 +17,12 @@ from brulee.methods import Method
 from brulee.methods.alongside import Alongside
 from brulee.methods.continuing import StartAdapter
 from brulee.models import languages
+from brulee.models.configuration import model_name
 from brulee.models.context import context_length
 from brulee.models.loading import Base
 from brulee.models.precision import pick_device
 from brulee.models.rope_scaling import told_of
+from brulee.models.skeleton import held_as
 from brulee.models.stack_configs import stack_configs
 from brulee.pipeline.task_metrics import check_metrics
 from brulee.progress import note
@@ -28,6 +30,7 @@ from brulee.recipe import Recipe
 from brulee.training.documents import course
 from brulee.training.selection import idle_patience
 from brulee.training.trackers import check_trackers
+from brulee.training.world import SHARDS
 
 
 def check_named(recipe: Recipe) -> dict[str, Guard]:
@@ -57,6 +60,22 @@ def check_trainable(recipe: Recipe, method: Method, held: str | None) -> None:
             f"{recipe.source.at(at)}: method {method.name} trains the weights themselves, and a "
             "quantised base has none to train; use lora or another adapter."
         )
+
+
+def check_sharded(recipe: Recipe, method: Method) -> None:
+    """Refuse to shard a base for which, or for whose method, a process needs all weights."""
+    held = held_as(model_name(recipe), recipe.base.quantise, recipe.base.revision)
+    if (why := unshardable(method, held)) is not None:
+        raise InputError(f"method {method.name}: {why}; start without {SHARDS}.")
+
+
+def unshardable(method: Method, held: str | None) -> str | None:
+    """Why a base, `held` in four bits or not, cannot be sharded under this method, if so."""
+    if held:
+        return f"weights in {held} are not sharded"
+    if not (method.stores_model or method.beside()):
+        return "it writes into the base's weights, which cannot be sharded then"
+    return None
 
 
 def check_validation(recipe: Recipe, corpus: Corpus) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from brulee.models.configuration import model_name
 from brulee.models.lengths import within_context
 from brulee.models.precision import pick_dtype
 from brulee.models.skeleton import depth, held_as, load_skeleton
-from brulee.pipeline.checks import check_named, device_of
+from brulee.pipeline.checks import check_named, device_of, unshardable
 from brulee.pipeline.new_tokens import TokenRows, rows_of
 from brulee.pipeline.plan_trial import Sample, Tried, deeper, tried
 from brulee.planning.apart import Apart
@@ -26,8 +27,10 @@ from brulee.planning.cost import Cost, Saves, cost
 from brulee.planning.memory import Memory, memory, room
 from brulee.planning.micro_batch import tokens_within
 from brulee.planning.probe import Probe
+from brulee.planning.shares import Shares, in_each, shares_of
 from brulee.progress import bar
-from brulee.recipe import Recipe
+from brulee.recipe import MethodSpec, Recipe
+from brulee.training.world import sharing_processes
 
 # Modules that a training process has imported when it begins.
 _IMPORTS = ("brulee.pipeline.tuning", "brulee.pipeline.preparation")
@@ -49,13 +52,17 @@ class Line:
 
 @dataclass(frozen=True)
 class Plan:
-    """Every method, the recipe's own first; `room` is this machine's memory for it in bytes."""
+    """Every method, the recipe's own first; `room` is this machine's memory for it in bytes.
+
+    If the environment has several `processes` share the weights, memory is that of each.
+    """
 
     base: str
     device: str
     precision: str
     room: int
     lines: tuple[Line, ...]
+    processes: int = 1
 
 
 def plan(recipe: Recipe, names: Sequence[str] | None = None) -> Plan:
@@ -82,19 +89,26 @@ def _planned(recipe: Recipe, names: Sequence[str] | None) -> Plan:
             raise unknown_method(name, "--method")
     device = device_of(recipe)
     dtype = pick_dtype(recipe.train.precision, device)
-    own = recipe.method.name
+    own, processes = recipe.method.name, sharing_processes()
     ordered = [own, *(n for n in names if n != own)]
     with (
         Apart(imports_of_trials(recipe, device), Sample, recipe) as apart,
         bar("Trying methods", total=len(ordered), unit="methods") as progress,
     ):
-        trials = _Trials(apart, recipe, device, dtype, rows_of(recipe))
+        trials = _Trials(apart, recipe, device, dtype, rows_of(recipe), processes)
         lines = []
         for name in ordered:
             lines.append(_line(trials, name, recipe.method.options() if name == own else {}))
             progress.advance()
     precision = str(dtype).removeprefix("torch.")
-    return Plan(recipe.base.name, str(device), precision, room(device), tuple(lines))
+    free = _room(device, processes)
+    return Plan(recipe.base.name, str(device), precision, free, tuple(lines), processes)
+
+
+def _room(device: torch.device, processes: int) -> int:
+    """The memory of each process on this machine: on a CPU, they share it."""
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", processes))
+    return room(device) // (here if device.type == "cpu" else 1)
 
 
 def imports_of_trials(recipe: Recipe, device: torch.device) -> tuple[str, ...]:
@@ -118,6 +132,7 @@ class _Trials:
     device: torch.device
     dtype: torch.dtype
     rows: TokenRows
+    processes: int
 
     def of(
         self, counted: Count, options: Mapping[str, Any], fitting: int | None = None
@@ -141,6 +156,7 @@ class _Trials:
                         self.dtype,
                         self.rows,
                         fitting,
+                        self.processes == 1,
                     )
                     for n in depths
                 ]
@@ -179,18 +195,26 @@ def _line(trials: _Trials, name: str, options: Mapping[str, Any]) -> Line:
     refusal = counted.refusal
     if _held(recipe) and METHODS[name].stores_model:
         refusal = "it trains the weights themselves, and a quantised base has none to train"
+    elif trials.processes > 1:
+        spec = MethodSpec(name=name, **options)
+        refusal = refusal or unshardable(build_method(spec), _held(recipe))
     if refusal:
         return Line(name, counted.label, 0, None, None, False, refusal)
     layers = depth(model, revision)
     skeleton = load_skeleton(model, revision, vocabulary=rows.vocabulary)
     found = trials.of(counted, options)
-    fitting = _fitting(trials, deeper(found, layers), skeleton, counted, found[-1])
+    shares = None
+    if trials.processes > 1:
+        shares = shares_of(skeleton, (), trials.processes, found[-1].itemsize)
+    fitting = _fitting(trials, deeper(found, layers), skeleton, counted, found[-1], shares)
     if found[-1].pass_tokens > fitting:
         found = trials.of(counted, options, fitting)
     whole, last = deeper(found, layers), found[-1]
     vocabulary = int(skeleton.config.get_text_config().vocab_size)
     needed = memory(whole, vocabulary, last.learned, trials.device.type)
-    spec = recipe.train
+    if shares is not None:
+        needed = in_each(needed, shares, METHODS[name].stores_model)
+    train = recipe.train
     price = cost(
         whole,
         tokens=last.tokens,
@@ -198,17 +222,26 @@ def _line(trials: _Trials, name: str, options: Mapping[str, Any]) -> Line:
         document_seconds=last.document_seconds,
         steps=last.steps,
         result_bytes=counted.stored_bytes,
-        saves=Saves(last.saves, spec.keep_checkpoints, spec.keep_best),
+        saves=Saves(last.saves, train.keep_checkpoints, train.keep_best),
     )
-    fits = needed.total <= room(trials.device)
+    fits = needed.total <= _room(trials.device, trials.processes)
     return Line(name, counted.label, counted.trainable, needed, price, fits)
 
 
 def _fitting(
-    trials: _Trials, whole: Probe, skeleton: PreTrainedModel, counted: Count, last: Tried
+    trials: _Trials,
+    whole: Probe,
+    skeleton: PreTrainedModel,
+    counted: Count,
+    last: Tried,
+    shares: Shares | None,
 ) -> int:
     """The most tokens that a training would put into a pass, given the available memory."""
     if trials.recipe.train.micro_batch != "auto":
         return sys.maxsize
-    trained = counted.gradient_bytes // 4  # of fp32 values
-    return tokens_within(room(trials.device), skeleton, int(whole.weights), trained, last.itemsize)
+    held, trained = int(whole.weights), counted.gradient_bytes // 4  # of fp32 values
+    if shares is not None:
+        held += shares.peak - shares.whole
+        trained //= trials.processes if METHODS[counted.method].stores_model else 1
+    free = _room(trials.device, trials.processes)
+    return tokens_within(free, skeleton, held, trained, last.itemsize)

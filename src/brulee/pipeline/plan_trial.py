@@ -101,11 +101,12 @@ def tried(
     dtype: torch.dtype,
     rows: TokenRows = NO_ROWS,
     fitting: int | None = None,
+    by_ours: bool = True,
 ) -> Tried:
     """Train the method briefly on `layers` layers of `model`, a name or a path.
 
     A pass has at most `fitting` tokens unless the recipe sets a number; `rows` are those of tokens
-    that the recipe adds or trains. Raises InputError for a
+    that the recipe adds or trains. `by_ours` is as in `Passes`. Raises InputError for a
     method that cannot be used on so few layers.
     """
     prober = Prober(layers, device)
@@ -131,6 +132,7 @@ def tried(
         autocast=autocast,
         noise=recipe.train.neftune_alpha,
         smoothing=recipe.train.label_smoothing,
+        by_ours=by_ours,
     )
     bound = fitting if recipe.train.micro_batch == "auto" else recipe.train.micro_batch
     passes.pass_tokens = min(passes.pass_tokens, bound or sys.maxsize)

@@ -22,6 +22,7 @@ from brulee.methods import Attached, Method, build_method
 from brulee.methods.alongside import Alongside
 from brulee.methods.continuing import StartAdapter, start_of
 from brulee.methods.whole import check_whole
+from brulee.models.hollow import Together
 from brulee.models.loading import Base
 from brulee.models.precision import pick_dtype
 from brulee.models.recipe_base import load_recipe_base
@@ -31,6 +32,7 @@ from brulee.pipeline.checks import (
     check_context,
     check_fits,
     check_named,
+    check_sharded,
     check_trainable,
     check_validation,
     device_of,
@@ -51,6 +53,11 @@ from brulee.training.optim import check_optimizer
 from brulee.training.world import ALONE, World
 
 _LOOKED_AT = 50  # rows of a task whose answers are searched for reasoning tags
+
+
+def together_in(world: World) -> Together | None:
+    """How the processes load a model that they will shard; None if they will not."""
+    return Together(world.writes, world.same) if world.shards else None
 
 
 @dataclass(frozen=True)
@@ -111,8 +118,10 @@ def _prepared(where: RunFolder, world: World, begin: bool) -> Prepared:
     metrics = task_metrics(recipe, corpus)
     asked = asked_of(recipe, corpus, metrics)
     check_references(corpus, asked)
+    if world.shards:
+        check_sharded(recipe, method)
     # Trained weights stay in fp32; frozen ones can be in bf16.
-    base = _load(recipe, torch.float32 if method.stores_model else dtype, device)
+    base = _load(recipe, torch.float32 if method.stores_model else dtype, device, world)
     check_trainable(recipe, method, base.quantised)
     alongside = alongside_of(recipe, base, method, start)
     day = world.same(where.day)
@@ -178,9 +187,13 @@ def _fitting(corpus: Corpus, encoder: Encoder) -> dict[str, Fitting]:
     return found
 
 
-def _load(recipe: Recipe, dtype: torch.dtype, device: torch.device) -> Base:
-    """The base model. Raises InputError if it cannot be trained as the recipe says."""
-    base = load_recipe_base(recipe, dtype, device)
+def _load(recipe: Recipe, dtype: torch.dtype, device: torch.device, world: World) -> Base:
+    """The base model; on the CPU, with its values in one process only, if it will be sharded.
+
+    Raises InputError if it cannot be trained as the recipe says.
+    """
+    together = together_in(world)
+    base = load_recipe_base(recipe, dtype, torch.device("cpu") if together else device, together)
     check_whole(recipe.source.resolve(recipe.base.name), base)
     check_context(recipe, base.model)
     sampling_of(recipe, base.tokenizer)  # refuses a schema that cannot be enforced with its tokens
@@ -190,6 +203,6 @@ def _load(recipe: Recipe, dtype: torch.dtype, device: torch.device) -> Base:
 
 
 def with_base_anew(prepared: Prepared) -> Prepared:
-    """The run with a base loaded once more, for one that was sharded."""
-    base = prepared.base
-    return replace(prepared, base=_load(prepared.recipe, base.model.dtype, base.device))
+    """The run with a base loaded once more, for one that was sharded with another adapter."""
+    base, world = prepared.base, prepared.world
+    return replace(prepared, base=_load(prepared.recipe, base.model.dtype, base.device, world))

@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from brulee.methods import Attached
 from brulee.methods.adapter_files import CARD
 from brulee.methods.checkpoint import attach_adapter, open_adapter
@@ -17,7 +19,7 @@ from brulee.models.disk import disk_errors
 from brulee.models.loading import load_base, no_bars
 from brulee.models.saving import save_whole
 from brulee.pipeline.card import model_card
-from brulee.pipeline.preparation import Prepared
+from brulee.pipeline.preparation import Prepared, together_in
 from brulee.pipeline.trained import Trained, Tuned
 from brulee.reporting.results import Training
 from brulee.training.sharding import gathered
@@ -58,14 +60,16 @@ def store(prepared: Prepared, attached: Attached, training: Training) -> int:
 
 
 def from_disk(prepared: Prepared, trained: Trained) -> tuple[Prepared, Tuned]:
-    """The run with its stored result loaded into this process, on a base without a method.
+    """The run with its stored result loaded, on a base without a method; before it is sharded.
 
     Raises InputError if the result is damaged.
     """
     folder, base = result_folder(prepared), prepared.base
     if not prepared.method.stores_model:
         return prepared, Tuned(attach_adapter(open_adapter(folder), base), trained)
-    model = load_base(str(folder), base.model.dtype, base.device).model
+    together = together_in(prepared.world)
+    device = torch.device("cpu") if together else base.device
+    model = load_base(str(folder), base.model.dtype, device, together=together).model
     prepared = replace(prepared, base=replace(base, model=model))
     return prepared, Tuned(prepared.method.attach(model), trained)
 

@@ -14,18 +14,17 @@ from brulee.data.encoded import with_prompts
 from brulee.data.encoding import Encoded, Encoder
 from brulee.data.lengths import fitting_rows
 from brulee.data.task import Task
-from brulee.errors import InputError
-from brulee.methods import Attached, Method
+from brulee.methods import Attached
 from brulee.models.disk import as_umask_says, disk_errors
-from brulee.models.loading import Base
 from brulee.models.quantising import parameter_count
 from brulee.models.whole_files import check_safetensors
 from brulee.pipeline.experts_note import ExpertsNote
 from brulee.pipeline.glimpses import glimpse
-from brulee.pipeline.preparation import Prepared, with_base_anew
+from brulee.pipeline.preparation import Prepared
 from brulee.pipeline.storing import from_disk, result_folder, store
 from brulee.pipeline.trained import Trained, Tuned, course_of, seal
 from brulee.planning.micro_batch import fitting_tokens
+from brulee.planning.shares import shares_of
 from brulee.progress import note
 from brulee.reporting.results import Cost
 from brulee.training.documents import Document, Documents
@@ -39,15 +38,8 @@ _CHOSEN = "chosen.safetensors"  # what a method derived from the untuned model
 
 
 def tuned_model(prepared: Prepared, known: Trained | None) -> tuple[Prepared, Tuned]:
-    """The run with the unsharded tuned model in memory; trains unless a training is `known`."""
-    if known is None:
-        tuned, world = tune(prepared), prepared.world
-        if not (world.shards and world.writes):
-            return prepared, tuned
-        known = tuned.trained
-        if not prepared.method.stores_model:
-            prepared = with_base_anew(prepared)
-    return from_disk(prepared, known)
+    """The run with the tuned model in memory; trains unless a training is `known`."""
+    return (prepared, tune(prepared)) if known is None else from_disk(prepared, known)
 
 
 class Watch(Protocol):
@@ -60,10 +52,13 @@ class Watch(Protocol):
         """Called after a validation; an exception ends the training."""
 
 
-def tune(prepared: Prepared, watch: Watch | None = None) -> Tuned:
-    """Train from the newest checkpoint to the end, and store the adapter or the model."""
+def tune(prepared: Prepared, watch: Watch | None = None, trainer: Trainer | None = None) -> Tuned:
+    """Train from the newest checkpoint to the end, and store the adapter or the model.
+
+    By `trainer`, if `trainer_of` has made one already.
+    """
     total = parameter_count(prepared.base.model)
-    trainer = trainer_of(prepared)
+    trainer = trainer or trainer_of(prepared)
     if watch:
         watch.begins(trainer.validation)
         trainer.validated = watch.validated
@@ -131,18 +126,11 @@ def _pass_tokens(prepared: Prepared, attached: Attached) -> int:
     micro_batch = prepared.recipe.train.micro_batch
     if micro_batch != "auto":
         return micro_batch
-    return fitting_tokens(prepared.base.model, attached.parameters(), prepared.base.device)
-
-
-def check_sharded(method: Method, base: Base) -> None:
-    """Raise InputError for a method or a base that needs every process to hold all weights."""
-    if base.quantised:
-        why = f"weights in {base.quantised} are not sharded"
-    elif not method.beside():
-        why = "it writes into the base's weights, which cannot be sharded then"
-    else:
-        return
-    raise InputError(f"method {method.name}: {why}; start without ACCELERATE_USE_FSDP.")
+    world, model, trained = prepared.world, prepared.base.model, attached.parameters()
+    if not world.shards:
+        return fitting_tokens(model, trained, prepared.base.device)
+    shares = shares_of(model, attached.replicated(), world.size)
+    return fitting_tokens(model, trained, world.device, shares)
 
 
 def attach(prepared: Prepared, chosen: Path | None = None) -> Attached:
@@ -152,8 +140,6 @@ def attach(prepared: Prepared, chosen: Path | None = None) -> Attached:
     training must have the same.
     """
     method, base, world = prepared.method, prepared.base, prepared.world
-    if world.shards and not method.stores_model:
-        check_sharded(method, base)
     if prepared.start:
         return prepared.start.attach(base)
     if method.documents():

@@ -11,6 +11,7 @@ from brulee.models.experts import experts_in
 from brulee.models.quantising import held_bytes
 from brulee.models.stack_configs import stack_configs
 from brulee.planning.memory import room
+from brulee.planning.shares import Shares
 
 # The fraction of free memory to rely on.
 _SHARE = 0.8
@@ -25,15 +26,21 @@ _LEAST = 256  # smaller passes save no relevant memory
 
 
 def fitting_tokens(
-    model: PreTrainedModel, parameters: Sequence[torch.nn.Parameter], device: torch.device
+    model: PreTrainedModel,
+    parameters: Sequence[torch.nn.Parameter],
+    device: torch.device,
+    shares: Shares | None = None,
 ) -> int:
     """Tokens per pass that fit into memory next to weights, gradients and moments.
 
-    Uses an upper bound per token, not a measurement: with plenty of memory, as nearly always on a
-    CPU, the result is larger than any pass would be.
+    `shares` says which part of these a process has, if not all. Uses an upper bound per token, not
+    a measurement: with plenty of memory, as nearly always on a CPU, the result is larger than any
+    pass would be.
     """
-    trained = sum(p.numel() for p in parameters)
-    return tokens_within(room(device), model, held_bytes(model), trained, model.dtype.itemsize)
+    held, trained = held_bytes(model), sum(p.numel() for p in parameters)
+    if shares is not None:
+        held, trained = shares.peak, shares.trained(parameters)
+    return tokens_within(room(device), model, held, trained, model.dtype.itemsize)
 
 
 def tokens_within(free: int, model: PreTrainedModel, held: int, trained: int, itemsize: int) -> int:

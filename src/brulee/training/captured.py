@@ -353,10 +353,17 @@ def _unrecorded(loss: CompletionLoss, dtype: torch.dtype) -> str | None:
     if any(layer.cap is not None for layer in decoder.form.layers):
         # No kernel caps scores, so a pass's launches depend on each document's length.
         return "passes with bent attention scores"
+    if any(layer.extras.chunk or layer.extras.tempered for layer in decoder.form.layers):
+        return "passes in which attention depends on how long a document is"
+    if any(layer.mixes for layer in decoder.form.layers):
+        # Their calls depend on each document's length.
+        return "passes with layers without attention"
     if decoder.form.drops:
         return "passes with dropout"
-    width = decoder.width
-    if not takes_all_documents(torch.empty(0, width, dtype=dtype, device=loss.model.device)):
+    heads = [
+        torch.empty(0, width, dtype=dtype, device=loss.model.device) for width in decoder.widths
+    ]
+    if not all(map(takes_all_documents, heads)):
         return "passes in which no kernel attends to all documents at once"
     # Random numbers drawn during recording would be missing from the later sequence.
     return "passes with dropout" if any(map(_drops, loss.model.modules())) else None

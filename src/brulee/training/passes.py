@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import torch
+from transformers import PreTrainedModel
 
 from brulee.data.batching import Batch, common_start, pack, pack_pairs, pad, pad_pairs
 from brulee.data.encoding import Encoded
@@ -19,7 +21,9 @@ from brulee.models.precision import PASS_TOKENS, fused_pass_tokens
 from brulee.models.rope import angles_of, changes_beyond, unchanged_length
 from brulee.training.captured import captured
 from brulee.training.noise import Noise
-from brulee.training.sharding import ShardedLoss, held_whole, shard
+from brulee.training.sharding import Sharded
+
+T = TypeVar("T")
 
 
 class Passes:
@@ -28,7 +32,8 @@ class Passes:
     The loss is the sum over learned tokens divided by their number, however they are split; tokens
     of prompts, if they carry loss, count by their weight in both. `most`
     and `pass_tokens` may be changed between calls. `noise` is NEFTune's alpha and `smoothing` the
-    losses' (`Batch`), both applied in `backward` only.
+    losses' (`Batch`), both applied in `backward` only. If the base is `sharded`, all processes must
+    make each pass, which runs on the model's own layers, as it does unless `by_ours`.
     """
 
     def __init__(
@@ -39,11 +44,16 @@ class Passes:
         autocast: bool = False,
         noise: float | None = None,
         smoothing: float = 0.0,
+        sharded: Sharded | None = None,
+        by_ours: bool = True,
     ) -> None:
         self.base, self.most, self.autocast, self._smoothing = base, most, autocast, smoothing
-        loss = CompletionLoss(base.model)
+        self.sharded = sharded
+        if sharded is None:
+            loss, self._packs_itself = _tried(base.model, by_ours)
+        else:
+            loss, self._packs_itself = sharded.asked(_tried, base.model, False)
         self._decoder = loss.decoder
-        self._packs_itself = packs_exactly(base.model)
         self.packs = self._packs_itself or self._decoder is not None
         self._changes = changes_beyond(base.model) is not None
         format_ = torch.bfloat16 if autocast else base.model.dtype
@@ -51,6 +61,8 @@ class Passes:
         if self._decoder is not None:
             self.pass_tokens = fused_pass_tokens(base.device, format_)
         self.loss: Callable[[Batch], torch.Tensor] = loss
+        if sharded is not None:
+            self.loss = partial(sharded, loss)
         self._noise = None if noise is None else Noise(base.model, noise)
         self._captured = captured(
             loss, self._precision, format_, noise=noise is not None, smoothing=smoothing
@@ -85,21 +97,9 @@ class Passes:
         self._decoder.recomputes, self._captured = True, None
         return True
 
-    def shard(self, replicated: Collection[torch.nn.Parameter] = ()) -> None:
-        """Shard the model between processes; modules gather their weights in their own forward.
-
-        Every process holds all of what is `replicated`.
-        """
-        assert isinstance(self.loss, CompletionLoss), "sharded once"
-        self.loss.decoder = self._decoder = self._captured = None
-        self.packs = self._packs_itself
-        self.loss = shard(self.base.model, self.loss, replicated)
-
-    def whole(self) -> contextlib.AbstractContextManager[None]:
-        """Inside this block this process holds all weights, as it does anyway unless sharded."""
-        if isinstance(self.loss, ShardedLoss):
-            return held_whole(self.loss)
-        return contextlib.nullcontext()
+    def led(self, work: Callable[[], T]) -> T | None:
+        """What `work` gives, for which it needs the model; if sharded, in the first process."""
+        return work() if self.sharded is None else self.sharded.led(work)
 
     def boundary(self) -> contextlib.AbstractContextManager[Any]:
         """Inside this block the model's attention keeps packed documents apart."""
@@ -172,6 +172,11 @@ class Passes:
             weight += batch.weight
         return total, weight
 
+    def rest(self) -> None:
+        """Free what passes without a backward pass have left gathered."""
+        if self.sharded is not None:
+            self.sharded.reshard()
+
     def _batches(self, documents: Sequence[Encoded]) -> Iterator[Batch]:
         for part in self.parts(documents):
             yield self._batch(part)
@@ -210,6 +215,11 @@ class Passes:
         if not self.autocast:
             return contextlib.nullcontext()
         return torch.autocast(self.base.device.type, dtype=torch.bfloat16)
+
+
+def _tried(model: PreTrainedModel, by_ours: bool) -> tuple[CompletionLoss, bool]:
+    """The loss of a model, and whether it packs exactly; both are tried on a few tokens."""
+    return CompletionLoss(model, by_ours), packs_exactly(model)
 
 
 def within(documents: Sequence[Encoded], most: int, tokens: int) -> Iterator[list[Encoded]]:

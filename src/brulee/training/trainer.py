@@ -33,6 +33,7 @@ from brulee.training.randomness import isolated_rng, rng_snapshot
 from brulee.training.recorder import OpenTrackers, Recorder
 from brulee.training.schedules import schedule
 from brulee.training.selection import Best
+from brulee.training.sharding import shard
 from brulee.training.signals import handling_signals
 from brulee.training.untouched import Untouched
 from brulee.training.world import ALONE, World
@@ -73,8 +74,9 @@ class Trainer:
     """Trains what a method attached, on documents given by index.
 
     `count` is the number of documents per epoch. The loss of a step is the sum over its learned
-    tokens divided by their number, however the step is split into passes and processes. `glimpse`
-    is called as `generate_every` says; `pass_tokens` lowers the device's own limit on a pass.
+    tokens divided by their number, however the step is split into passes and processes. If the
+    world shards, the model is taken from the CPU, with the first process's values. `glimpse` is
+    called as `generate_every` says; `pass_tokens` lowers the device's own limit on a pass.
     `validated` is called with the step and loss of each validation, and may raise to end the
     training.
     """
@@ -101,16 +103,16 @@ class Trainer:
         self.learning_rate = learning_rate
         self.course = course(spec, count)
         self.steps = self.course.steps
+        sharded = shard(base.model, world, attached.replicated()) if world.shards else None
         self.passes = Passes(
             base,
             most=spec.batch_size,
             autocast=autocast,
             noise=spec.neftune_alpha,
             smoothing=spec.label_smoothing,
+            sharded=sharded,
         )
         self.passes.pass_tokens = min(self.passes.pass_tokens, pass_tokens or sys.maxsize)
-        if world.shards:
-            self.passes.shard(attached.replicated())
         groups = attached.groups()
         self.parameters = attached.parameters()
         of_tokens = attached.of_tokens()
@@ -180,11 +182,14 @@ class Trainer:
         """Mean loss per learned token over the validation documents."""
         training = self.base.model.training
         self.base.model.eval()
-        alone = self.world.shards  # sharded layers need every process in every pass
-        own = self.validation if alone else self.world.mine(self.validation)
+        own = self.world.mine(self.validation)
+        missing = together.missing(self.world, self.passes, own)
         with self.passes.boundary():
             total, learned = self.passes.total_loss(own)
-        if not alone and self.world.size > 1:
+            for _ in range(missing):
+                self.passes.total_loss(self.validation[:1])
+        self.passes.rest()
+        if self.world.size > 1:
             # On the model's device: NCCL cannot reduce CPU tensors.
             found = torch.tensor([total, learned], dtype=torch.float64, device=self.base.device)
             total, learned = self.world.sum(found).tolist()
@@ -310,10 +315,11 @@ class Trainer:
         """Generate samples without changing the model or the random state."""
         assert self.glimpse is not None
         self.base.model.eval()
-        with isolated_rng(self.base.device), self.passes.whole():
-            found = self.glimpse()
+        with isolated_rng(self.base.device):
+            found = self.passes.led(self.glimpse)
         self.base.model.train()
-        self.recorder.completions(self.step, found.scores, found.samples)
+        if found is not None:
+            self.recorder.completions(self.step, found.scores, found.samples)
 
     def _take_best(self) -> int:
         """Restore the best weights, if requested; returns the step of the final weights."""

@@ -11,7 +11,7 @@ import atexit
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Final, TypeVar
 
@@ -24,17 +24,22 @@ from brulee.training.whole import are_sharded
 T = TypeVar("T")
 # Gradients are summed in buckets of this many values: few calls, little extra memory.
 _BUCKET = 8_000_000
+SHARDS = "ACCELERATE_USE_FSDP"
 # One process may score for hours while the others wait.
 _PATIENCE = timedelta(days=7)
 
 
 @dataclass(frozen=True)
 class World:
-    """This process among those that train together; `shards`: weights are sharded between them."""
+    """This process among those that train together; `shards`: weights are sharded between them.
+
+    `device` is where it computes, and what it exchanges lies, if there are several.
+    """
 
     rank: int = 0
     size: int = 1
     shards: bool = False
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     @property
     def writes(self) -> bool:
@@ -50,7 +55,7 @@ class World:
         if self.size == 1:
             return value
         held = [value]
-        with self._in_contact():
+        with self.in_contact():
             dist.broadcast_object_list(held, src=0)
         return held[0]
 
@@ -59,7 +64,7 @@ class World:
         if self.size == 1:
             return [value]
         found: list[Any] = [None] * self.size
-        with self._in_contact():
+        with self.in_contact():
             dist.all_gather_object(found, value)
         return found
 
@@ -70,13 +75,13 @@ class World:
     def wait(self) -> None:
         """Wait until every process gets here."""
         if self.size > 1:
-            with self._in_contact():
+            with self.in_contact():
                 dist.barrier()
 
     def sum(self, tensor: torch.Tensor) -> torch.Tensor:
         """The sum over the processes, in place."""
         if self.size > 1:
-            with self._in_contact():
+            with self.in_contact():
                 dist.all_reduce(tensor)
         return tensor
 
@@ -91,8 +96,11 @@ class World:
                 parameter.grad = part.view_as(parameter)
 
     @contextmanager
-    def _in_contact(self) -> Iterator[None]:
-        """Raise StoppedError if a process ends, as when it is killed, while others wait for it."""
+    def in_contact(self) -> Iterator[None]:
+        """Raise StoppedError if a process ends, as when it is killed, while others wait for it.
+
+        Around a call that exchanges anything; sharded layers do so in every pass.
+        """
         try:
             yield
         except RuntimeError as error:
@@ -108,6 +116,13 @@ class World:
 ALONE: Final = World()
 
 
+def sharing_processes() -> int:
+    """How many processes the environment has share the weights; 1 if they are not sharded."""
+    from accelerate.utils import parse_flag_from_env
+
+    return int(os.environ.get("WORLD_SIZE", "1")) if parse_flag_from_env(SHARDS) else 1
+
+
 @contextmanager
 def joined(device: str) -> Iterator[World]:
     """The world that this process was started in; may be entered several times in sequence.
@@ -121,16 +136,16 @@ def joined(device: str) -> Iterator[World]:
         return
     _check_gpus(device, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
     from accelerate import PartialState
-    from accelerate.utils import parse_flag_from_env
 
     on_cpu = device.startswith("cpu") or not torch.cuda.is_available()
     # A process group cannot be created twice: it is destroyed at exit, by its creator.
     if not dist.is_initialized():
         atexit.register(_leave)
     state = PartialState(cpu=on_cpu, timeout=_PATIENCE)
-    yield World(
-        state.process_index, state.num_processes, parse_flag_from_env("ACCELERATE_USE_FSDP")
-    )
+    shards = sharing_processes() > 1
+    world = World(state.process_index, state.num_processes, shards, state.device)
+    with world.in_contact():
+        yield world
 
 
 def _leave() -> None:

@@ -16,6 +16,7 @@ import torch
 from brulee.errors import InputError
 from brulee.inference import adapters, engine
 from brulee.inference.adapters import Adapters, open_adapters
+from brulee.inference.padded_decoder import PLAINEST, Way
 from brulee.methods import METHODS, build_method
 from brulee.methods.storing import save_adapter
 from brulee.models.loading import Base
@@ -61,15 +62,15 @@ def test_what_the_base_was_tried_for_is_not_tried_again(
     """Ten passes for every adapter that a server takes."""
     tried: list[object] = []
 
-    def try_it(model: object, _: int) -> bool:
+    def try_it(model: object, _: int) -> Way:
         tried.append(model)
-        return False
+        return PLAINEST
 
-    monkeypatch.setattr(engine, "pads_rightly", try_it)
+    monkeypatch.setattr(engine, "way_of", try_it)
     base = make_base("mamba")
     held = _held(base, tmp_path, ["lora", "lora too"])
     assert tried == [base.model]
-    assert [held.session(name).engine.pads for name in (None, "lora", "lora too")] == [False] * 3
+    assert {held.session(name).engine.way for name in (None, "lora", "lora too")} == {PLAINEST}
 
 
 def _asked(names: list[str | None]) -> list[tuple[str, str | None]]:

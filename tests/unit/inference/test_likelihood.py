@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import random
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from brulee.data.encoding import Encoded
 from brulee.errors import BruleeError
 from brulee.inference.engine import Engine, Likelihood
 from brulee.inference.same_bits import filled
+from brulee.inference.sampling import Sampling
 from brulee.inference.trial import reads_streams
 
 if TYPE_CHECKING:
@@ -109,6 +111,27 @@ def test_the_vocabulary_is_looked_at_where_a_token_is_scored(make_model: Make) -
     # One position, and as many rows as make its bits its own.
     assert rows == [filled(1, model)]
     assert rows in ([1], [16])
+
+
+def test_a_model_may_give_all_logits_where_few_are_asked_for(
+    make_model: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Qwen 3 Omni's and VideoLLaMA 3's classes do: those of other tokens were scored."""
+    model, questions = make_model("llama"), _questions(3, 2)
+    expected, text = _engine(model).loglikelihood(questions), list(questions[0].prompt)
+    written = _engine(model).generate([text], Sampling(max_new_tokens=6))
+    forward = model.forward
+
+    @functools.wraps(forward)
+    def leaving_it_unread(*args: Any, logits_to_keep: object = 0, **more: Any) -> Any:
+        return forward(*args, **more)
+
+    monkeypatch.setattr(model, "forward", leaving_it_unread)
+    engine = _engine(model)
+    assert engine.reads_streams
+    for found, right in zip(engine.loglikelihood(questions), expected, strict=True):
+        assert found.log_probability == pytest.approx(right.log_probability, abs=1e-4)
+    assert engine.generate([text], Sampling(max_new_tokens=6)) == written
 
 
 def test_several_spans_of_one_document_are_scored_together(make_model: Make) -> None:

@@ -13,7 +13,8 @@ from transformers import PreTrainedModel
 
 from brulee.inference import padded_decoder
 from brulee.inference.engine import Engine
-from brulee.inference.padding_trial import pads_rightly
+from brulee.inference.padded_decoder import PLAINEST, Way
+from brulee.inference.padding_trial import way_of
 from brulee.inference.sampling import Sampling
 
 SIZES: dict[str, Any] = {
@@ -44,6 +45,8 @@ FAMILIES: dict[str, dict[str, Any]] = {
         "block_size": 8,
     },
 }
+RECURRENT: dict[str, Any] = {"layer_types": ["linear_attention"] * 2, "mamba_n_heads": 8}
+RECURRENT |= {"mamba_d_head": 8, "mamba_d_state": 8, "num_local_experts": 0}
 PROMPTS = [[7, 11, 5, 3, 9, 30, 41], [13], [60, 61, 62], [8, 44, 91], [2, 3]]
 GREEDY = Sampling(max_new_tokens=10)
 
@@ -94,8 +97,28 @@ def test_beams_take_their_states_along(name: str, monkeypatch: pytest.MonkeyPatc
 def test_whether_rows_are_padded_is_tried(name: str, right: bool) -> None:
     """RWKV reads padding as it does any token."""
     model = _model(name).train()
-    assert pads_rightly(model, 0) == right
+    assert way_of(model, 0).pads == right
     assert model.training
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "way"),
+    [
+        ("roberta", {"is_decoder": True, "pad_token_id": 0}, Way(pads=False, numbered=False)),
+        ("xlstm", {"num_heads": 4}, PLAINEST),
+        ("granitemoehybrid", {"num_key_value_heads": 4, **RECURRENT}, PLAINEST),
+    ],
+)
+def test_a_text_is_written_as_it_is_read(name: str, changes: dict[str, Any], way: Way) -> None:
+    """RoBERTa's first position is 1 here; the others' caches raise an error."""
+    model = _model(name, **changes)
+    engine = Engine(model, [], 0)
+    assert engine.way == way
+    for prompt, written in zip(PROMPTS, engine.generate(PROMPTS, GREEDY), strict=True):
+        text = torch.tensor([[*prompt, *written]])
+        with torch.no_grad():
+            read = model(input_ids=text, use_cache=False).logits[0].argmax(-1).tolist()
+        assert read[len(prompt) - 1 : -1] == written
 
 
 def test_a_model_that_takes_no_padding_is_given_none(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,7 +134,7 @@ def test_a_model_that_takes_no_padding_is_given_none(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(model, "forward", refusing)
     engine = Engine(model, [], 0)
-    assert not engine.pads
+    assert not engine.way.pads
     assert engine.generate(PROMPTS, GREEDY) == alone
 
 
@@ -120,7 +143,7 @@ def test_a_model_of_a_short_context_is_opened(context: int) -> None:
     """The trial read fifteen tokens, which is more than such a model has positions for."""
     model = _model("biogpt", max_position_embeddings=context)
     engine = Engine(model, [], 0)
-    assert (engine.reads_streams, engine.pads) == (False, context > 5)
+    assert (engine.reads_streams, engine.way.pads) == (False, context > 5)
     prompts = [list(range(7, 7 + n)) for n in range(1, context)]
     alone = [engine.generate([prompt], GREEDY)[0] for prompt in prompts]
     assert engine.generate(prompts, GREEDY) == alone

@@ -73,6 +73,13 @@ def test_the_output_head_is_never_chosen(make_model: Make, name: str) -> None:
     assert model.get_output_embeddings() not in select(model, "all-linear").values()
 
 
+def test_what_mambas_kernels_take_as_a_weight_is_chosen_by_name_alone(make_model: Make) -> None:
+    """PEFT refuses an adapter that corrects it."""
+    model = make_model("mamba")
+    assert _leaves(select(model, "all-linear")) == {"in_proj", "x_proj", "dt_proj"}
+    assert _leaves(select(model, "out_proj")) == {"out_proj"}
+
+
 def test_names_choose_by_the_last_part_or_by_the_whole_path(make_model: Make) -> None:
     model = make_model("llama")
     assert len(select(model, ["q_proj", "v_proj"])) == 4

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import FSMTConfig, FSMTForConditionalGeneration
 
 from brulee.errors import InputError
 from brulee.models.added_tokens import NewToken, extend, give_rows, tables_of
@@ -111,3 +112,12 @@ def test_what_cannot_be_added_is_refused_by_its_text(make_base: MakeBase) -> Non
     gemma = make_base("gemma4")
     with pytest.raises(InputError, match="looks its words up in a table for each layer too"):
         give_rows(gemma.model, *extend(gemma.tokenizer, NEW))
+
+
+def test_the_tables_of_plain_stacks_are_found() -> None:
+    """FSMT's encoder and decoder are no models of transformers."""
+    sizes: dict[str, Any] = {"d_model": 16, "encoder_layers": 1, "decoder_layers": 1}
+    sizes |= {f"{part}coder_attention_heads": 2 for part in ("en", "de")}
+    config = FSMTConfig(src_vocab_size=40, tgt_vocab_size=40, langs=["en", "de"], **sizes)
+    found = tables_of(FSMTForConditionalGeneration(config))
+    assert {"model.encoder.embed_tokens", "model.decoder.embed_tokens"} <= set(found)

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 
 from brulee.data.batching import Batch, pack, pack_arguments, pad
 from brulee.data.encoding import Encoded
-from brulee.inference.padding_trial import pads_rightly
+from brulee.inference.padding_trial import way_of
 from brulee.models import attention
 from brulee.models.attention import NAME, packed, packed_attention, packs_exactly
 from brulee.models.fused_decoder import fused_decoder
@@ -144,7 +144,7 @@ def test_memory_that_runs_out_in_a_trial_is_no_answer(
     model = make_model("llama", intermediate_size=72)  # tried nowhere else
     monkeypatch.setattr("brulee.models.fused_trial._error", failing)
     monkeypatch.setattr("brulee.inference.padding_trial._logits", failing)
-    for trial in (fused_decoder, lambda model: pads_rightly(model, 0)):
+    for trial in (fused_decoder, lambda model: way_of(model, 0)):
         with pytest.raises(RuntimeError, match="can't allocate memory"):
             trial(model)
     model.model.layers[0].mlp.register_forward_pre_hook(failing)

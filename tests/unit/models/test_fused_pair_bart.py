@@ -90,6 +90,13 @@ def test_of_every_family(name: str) -> None:
     _assert_same(_packed(CompletionLoss(model)), _alone(model))
 
 
+def test_a_configuration_need_not_name_a_start() -> None:
+    """PLBart's, as it is stored, begins with its BOS token."""
+    model = _model("plbart")
+    del model.config.decoder_start_token_id
+    assert CompletionLoss(model).decoder is not None
+
+
 @pytest.mark.parametrize("name", ["bart", "nllb"])
 def test_after_a_token_that_is_forced(name: str) -> None:
     model = perturbed(_model(name), METHODS[1])

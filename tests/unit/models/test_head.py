@@ -281,6 +281,25 @@ def test_a_head_that_scales_its_logits_by_an_unknown_name_is_left_to_the_model(k
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("width", [16, 8])
+def test_a_head_after_another_map_is_left_to_the_model(width: int) -> None:
+    """Electra's and RemBERT's, to the width of their embeddings, which is often another one."""
+    from transformers import ElectraConfig, ElectraForCausalLM
+
+    sizes = {"vocab_size": 60, "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1}
+    sizes |= {"num_attention_heads": 2, "embedding_size": width, "pad_token_id": 0}
+    drops = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    model = ElectraForCausalLM(ElectraConfig(**sizes, **drops, is_decoder=True)).eval()
+    loss = CompletionLoss(model)
+    assert not loss.fused
+    expected = 0.0
+    for document in DOCUMENTS:
+        logits = model(input_ids=torch.tensor([document.ids])).logits[0]
+        before = logits[len(document.prompt) - 1 : -1]
+        expected += F.cross_entropy(before, torch.tensor(document.completion), reduction="sum")
+    torch.testing.assert_close(loss(pad(DOCUMENTS, 0)), expected, atol=1e-5, rtol=1e-5)
+
+
 @pytest.mark.parametrize("name", ["llama", "qwen3"])
 def test_a_corrected_head_is_heard(make_model: Make, name: str) -> None:
     """Its correction is beside the weight that the fast path would take."""

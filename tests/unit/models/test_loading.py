@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import WhisperConfig
 
 from brulee.errors import InputError
 from brulee.models import precision
@@ -183,6 +184,11 @@ def test_a_layer_too_many_is_named(folder: Path) -> None:
 def test_a_config_that_is_none(folder: Path, text: str) -> None:
     (folder / "config.json").write_text(text)
     assert str(folder) in _refusal(folder)
+
+
+def test_a_model_that_reads_no_text_is_told_by_its_type(folder: Path) -> None:
+    WhisperConfig().save_pretrained(folder)
+    assert "no class for a WhisperConfig that reads text and writes text" in _refusal(folder)
 
 
 def test_a_folder_without_a_tokenizer(folder: Path) -> None:

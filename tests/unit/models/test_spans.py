@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from brulee.models.fused_attention import _kernel, attend, reading
+from brulee.models.fused_long import chunked
 from brulee.models.spans import Span, asking, cut, near, spans_of
 
 CPU = torch.device("cpu")
@@ -78,3 +79,13 @@ def _seen(span: Span, window: int) -> list[list[int]]:
     keys = [*range(span.shared), *range(span.keys.start, span.keys.stop)]
     last = [span.read - span.asked + query for query in range(span.asked)]
     return [keys[max(0, at + 1 - window) : at + 1] for at in last]
+
+
+def test_chunks_of_documents_that_share_a_beginning() -> None:
+    """Keys are end to end: the beginning of three, then it and two, then it and four."""
+    spans = asking([3, 2, 4], 3, [0, 1, 4])
+    assert chunked(spans, 4) == [
+        Span(slice(0, 1), slice(4, 5), 0),
+        Span(slice(1, 2), slice(5, 9), 0),
+        Span(slice(2, 5), slice(9, 12), 0),
+    ]

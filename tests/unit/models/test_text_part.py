@@ -24,7 +24,7 @@ from brulee.models.head import CompletionLoss
 from brulee.models.loading import Base, load_base
 from brulee.models.saving import save_whole
 from brulee.models.skeleton import depth, load_shallow, load_skeleton
-from brulee.models.text_part import _reads_text, beside_text
+from brulee.models.text_part import _unread, beside_text
 from brulee.recipe import MethodSpec
 
 if TYPE_CHECKING:
@@ -119,9 +119,16 @@ def test_nothing_is_trained_that_text_does_not_pass_through(
         assert all(p.grad is not None for p in group.parameters)
 
 
-@pytest.mark.parametrize("name", ["gemma3", "mistral3"])
-@pytest.mark.parametrize("method", [METHODS[0], METHODS[1], PREFIX], ids=lambda m: m["name"])
-@pytest.mark.diagonal("method", "name")
+@pytest.mark.parametrize(
+    ("name", "method"),
+    [
+        *(("gemma3", METHODS[0]), ("mistral3", METHODS[1]), ("gemma3", PREFIX)),
+        *(("qwen3_5", METHODS[0]), ("gemma3", METHODS[1]), ("mistral3", METHODS[0])),
+        *(("mistral3", PREFIX), ("qwen3_5", METHODS[1])),
+    ],
+    ids=lambda one: one if isinstance(one, str) else one["name"],
+)
+@pytest.mark.fast_cases(4)
 def test_the_fast_path_computes_what_the_whole_does(
     method: dict[str, Any], name: str, make_model: Make
 ) -> None:
@@ -186,23 +193,29 @@ def test_the_class_for_text_is_loaded_where_the_whole_does_not_read_it_alone(
     model = transformers.Llama4ForConditionalGeneration(config)
     save_whole(replace(make_base("llama"), model=model), tmp_path)
     found = load_base(str(tmp_path), torch.float32, CPU).model
-    if _reads_text(model):
+    if _unread(model) is None:
         pytest.skip("the whole reads text by itself in this transformers")
     assert type(found) is transformers.Llama4ForCausalLM
     own = model.language_model(input_ids=IDS).logits
     torch.testing.assert_close(found(input_ids=IDS).logits, own)
 
 
+@pytest.mark.parametrize("error", [ValueError, RuntimeError])
 def test_a_model_that_writes_no_text_is_refused(
-    tmp_path: Path, make_base: Callable[..., Base], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    make_base: Callable[..., Base],
+    monkeypatch: pytest.MonkeyPatch,
+    error: type[Exception],
 ) -> None:
     def needs_images(*_: Any, **__: Any) -> None:
-        raise ValueError("You must specify pixel_values")
+        raise error("You must specify pixel_values")
 
     base = make_base("mistral3")
     save_whole(base, tmp_path)
     monkeypatch.setattr(type(base.model), "forward", needs_images)
-    with pytest.raises(InputError, match=r"Mistral3ForCond.* reads no text by itself"):
+    with pytest.raises(
+        InputError, match=r"Mistral3ForCond.* reads no text by itself.*: You must specify"
+    ):
         load_base(str(tmp_path), torch.float32, CPU)
 
 

@@ -57,6 +57,38 @@ def test_passes_are_tried_as_small_as_training_would_make_them(
     assert (asked[-1][1] <= 256) == (micro_batch == "auto")
 
 
+@pytest.mark.slow
+def test_a_plan_for_several_processes_is_of_each(
+    tiny_model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("".join(f'{{"question": "why {i}", "answer": "{i}"}}\n' for i in range(9)))
+    recipe = recipe_from_dict(
+        {
+            "model": str(tiny_model_folder),
+            "data": {
+                "source": str(rows),
+                "templates": {"prompt": "{{ question }}", "completion": "{{ answer }}"},
+            },
+            "method": {"name": "full"},
+            "train": {"max_steps": 2, "precision": "float32"},
+        }
+    )
+    alone = planning.plan(recipe, ["full"])
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    each = planning.plan(recipe, ["full", "selective"])
+    assert (alone.processes, each.processes) == (1, 4)
+    whole, share = alone.lines[0].memory, each.lines[0].memory
+    assert whole is not None
+    assert share is not None
+    assert share.optimizer == whole.optimizer // 4
+    # Two layers are gathered, which is all that this model has; so its shard comes on top.
+    assert whole.weights < share.weights < 1.3 * whole.weights
+    assert each.room < 0.5 * alone.room, "processes on a CPU share its memory"
+    assert each.lines[1].refusal is None
+
+
 def test_an_unknown_tracker_is_refused_before_anything_is_tried() -> None:
     recipe = recipe_from_dict({"data": {"source": "rows.jsonl"}, "train": {"trackers": "wandbb"}})
     with pytest.raises(InputError, match="unknown tracker 'wandbb'; did you mean 'wandb'"):

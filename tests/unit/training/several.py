@@ -31,7 +31,9 @@ from brulee.data.encoded import with_prompts
 from brulee.data.encoding import Encoded
 from brulee.errors import StoppedError
 from brulee.methods import build_method
+from brulee.models.hollow import Together
 from brulee.models.loading import load_base
+from brulee.planning.shares import shares_of
 from brulee.recipe import MethodSpec, TrainSpec
 from brulee.training.documents import Document
 from brulee.training.trainer import Glimpse, Trainer
@@ -52,7 +54,9 @@ def train(case: str, model: Path, folder: Path, world: World = ALONE) -> list[in
     """Train a case; returns the documents that this process read, in order."""
     method, *rest = case.split(":")
     options = dict(option.split("=") for option in rest)
-    base = load_base(str(model / options.get("model", "")), torch.float32, torch.device("cpu"))
+    name, cpu = str(model / options.get("model", "")), torch.device("cpu")
+    together = Together(world.writes, world.same) if world.shards else None
+    base = load_base(name, torch.float32, cpu, together=together)
     on = {"target": options["target"]} if "target" in options else {}
     decay, prompts = (float(options.get(key, 0)) for key in ("decay", "prompts"))
     count, most = int(options.get("count", COUNT)), int(options.get("pass", 2))
@@ -81,6 +85,7 @@ def train(case: str, model: Path, folder: Path, world: World = ALONE) -> list[in
         return Glimpse({"spread": float(logits.std())}, [])
 
     attached = build_method(MethodSpec(name=method, **on)).attach(base.model)
+    shares = shares_of(base.model, attached.replicated(), world.size)
     trainer = Trainer(
         base,
         attached,
@@ -96,6 +101,12 @@ def train(case: str, model: Path, folder: Path, world: World = ALONE) -> list[in
     if world.shards:
         own = {id(p) for p in attached.replicated()}
         assert all(isinstance(p, DTensor) != (id(p) in own) for p in base.model.parameters())
+        here = [p.to_local() if isinstance(p, DTensor) else p for p in base.model.parameters()]
+        here += attached.replicated()
+        sizes = {tensor.data_ptr(): tensor.untyped_storage().nbytes() for tensor in here}
+        assert sum(sizes.values()) == shares.held
+        apart = sum(4 * p.numel() for p in attached.replicated())
+        assert shares.held - apart < 0.6 * (shares.whole - apart)
     try:
         trainer.train()
     except StoppedError:
@@ -103,10 +114,11 @@ def train(case: str, model: Path, folder: Path, world: World = ALONE) -> list[in
     return read
 
 
-def become(count: int) -> None:
+def become(count: int, patient: bool = False) -> None:
     """Go on as each of so many processes, named as torchrun names them.
 
-    They share what was imported, which takes longer than what they do.
+    They share what was imported, which takes longer than what they do. If one fails, the others
+    are killed, unless it is `patient`.
     """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -122,7 +134,7 @@ def become(count: int) -> None:
     while started:
         process, status = os.wait()
         started.remove(process)
-        if status:
+        if status and not patient:
             for other in started:
                 os.kill(other, signal.SIGKILL)
             sys.exit(f"a process ended with {status}")

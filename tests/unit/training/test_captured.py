@@ -111,7 +111,7 @@ def _as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BRULEE_KERNELS", "torch")
     monkeypatch.setattr(fused_attention, "by_kernel", lambda _: True)
     for module in (fused_attention, captured):
-        monkeypatch.setattr(module, "takes_all_documents", lambda _: True)
+        monkeypatch.setattr(module, "takes_all_documents", lambda *_: True)
     monkeypatch.setattr(fused_attention, "varlen", _by_document)
 
 
@@ -464,6 +464,19 @@ def test_an_encoder_decoder_says_once_that_its_passes_are_not_recorded(
     monkeypatch.setenv("BRULEE_GRAPHS", "1")
     assert Passes(base, most=1).replayed == 0
     assert said == ["passes of an encoder-decoder are not recorded as CUDA graphs"]
+
+
+def test_layers_without_attention_are_not_recorded(
+    make_model: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their documents are taken apart by lengths, which the sizes of a recording leave open."""
+    said: list[str] = []
+    monkeypatch.setattr(captured, "note", said.append)
+    monkeypatch.setenv("BRULEE_GRAPHS", "1")
+    loss = CompletionLoss(make_model("qwen3_5"))
+    assert loss.decoder is not None
+    assert captured.captured(loss, nullcontext, torch.float32) is None
+    assert said == ["passes with layers without attention are not recorded as CUDA graphs"]
 
 
 def test_another_word_for_asking_is_refused(

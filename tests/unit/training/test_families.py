@@ -14,14 +14,17 @@ from brulee.models.fused_decoder import fused_decoder
 from brulee.models.loading import load_base
 
 HERE = Path(__file__).parent
+NAMES = ["gemma3", "phi3", "olmo2", "qwen3.5", "lfm2", "experts"]
 SEVERAL: dict[str, Any] = runpy.run_path(str(HERE / "test_several.py"))
 TRAIN: Callable[..., list[int]] = SEVERAL["ONE"]["train"]
 make_family = runpy.run_path(str(HERE.parent / "models" / "families.py"))["make_family"]
 make_experts = runpy.run_path(str(HERE.parents[1] / "experts.py"))["make_experts"]
 CASES = [
     "lora:model=gemma3",
-    "lora:model=phi3",
+    "lora:model=qwen3.5",
     "full:model=olmo2",
+    "lora:model=phi3",
+    "full:model=lfm2",
     "lora:model=experts:target=experts",
     "full:model=experts",
 ]
@@ -37,7 +40,7 @@ DROPPED = {
 def models(tmp_path_factory: pytest.TempPathFactory, make_tokenizer: Callable[..., Any]) -> Path:
     """A folder of tiny models by family."""
     root = tmp_path_factory.mktemp("models")
-    for name in ("gemma3", "phi3", "olmo2", "experts", *DROPPED):
+    for name in (*NAMES, *DROPPED):
         own = DROPPED.get(name, {})
         model = make_experts("qwen3") if name == "experts" else make_family(name, **own)
         model.save_pretrained(root / name)
@@ -45,7 +48,7 @@ def models(tmp_path_factory: pytest.TempPathFactory, make_tokenizer: Callable[..
     return root
 
 
-@pytest.mark.parametrize("name", ["gemma3", "phi3", "olmo2", "experts", *DROPPED])
+@pytest.mark.parametrize("name", [*NAMES, *DROPPED])
 def test_they_take_the_fast_path(models: Path, name: str) -> None:
     base = load_base(str(models / name), torch.float32, torch.device("cpu"))
     assert fused_decoder(base.model) is not None
