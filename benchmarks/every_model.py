@@ -7,7 +7,8 @@ transformers, which is given one document at a time, without padding and without
 of four documents together and one by one, the gradient of every parameter, the log-likelihoods of
 the answers, and texts written greedily, together and one by one. Each type has a process of its own
 with a time limit. Encoders, and the decoders of encoder-decoders, are tried a second time as
-decoders (`:decoder`). Towers of three types need timm and torchvision. Prints a table; writes every-model.json, with a row for each type:
+decoders (`:decoder`). Three types have towers of timm, which needs torchvision as well; without
+both they are not built. Prints a table; writes every-model.json, with a row for each type:
 
     outcome   ok; refused, by brulee, in one sentence; not built: transformers made no such model;
               wrong: a number differs, or what is refused reads and writes text from left to right;
