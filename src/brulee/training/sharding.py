@@ -118,8 +118,12 @@ def shard(
     return whole
 
 
-def _first(tell: Callable[[], object], *_: object) -> None:
-    """A hook before a module's own that gathers its weights."""
+def _first(tell: Callable[[], object], layer: FSDPModule, *_: object) -> None:
+    """A hook before a layer's own that gathers its weights.
+
+    A trial that failed inside the layer has left them gathered, in this process only.
+    """
+    layer.reshard()
     tell()
 
 
