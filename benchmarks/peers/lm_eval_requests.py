@@ -26,6 +26,7 @@ NAMES = (
     "toy_prose",
     "toy_translated",
     "toy_binary",
+    "toy_named",
 )
 SEED = 1234  # evaluator.simple_evaluate's fewshot_random_seed
 

@@ -114,6 +114,11 @@ def _build(
         raise InputError(
             f"{where}, line {line}: the tag {node.tag!r} is not allowed here."
         ) from None
+    except (AttributeError, LookupError, ValueError):  # from PyYAML's reading of a tagged text
+        line = node.start_mark.line + 1
+        raise InputError(
+            f"{where}, line {line}: {node.value!r} is not what the tag {node.tag!r} says."
+        ) from None
 
 
 def _mapping(

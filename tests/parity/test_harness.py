@@ -27,7 +27,7 @@ PERCENT = ("bleu", "chrf", "ter")  # where the harness gives percentages
 FILES = {
     f"toy_{name}": f"{name}.yaml"
     for name in (
-        "choices", "drawn", "own", "sums", "last_word", "prose", "translated", "binary",
+        "choices", "drawn", "own", "sums", "last_word", "prose", "translated", "binary", "named",
     )
 }  # fmt: skip
 

@@ -12,7 +12,14 @@ import pytest
 from brulee.data.corpus import open_corpus
 from brulee.errors import InputError
 from brulee.methods import build_method
-from brulee.recipe import MixtureSpec, ModelSpec, Recipe, load_recipe, recipe_from_dict
+from brulee.recipe import (
+    DataSpec,
+    MixtureSpec,
+    ModelSpec,
+    Recipe,
+    load_recipe,
+    recipe_from_dict,
+)
 from brulee.recipe.theirs.writing import Written, written
 from brulee.training.optim import check_optimizer
 
@@ -453,6 +460,26 @@ def test_an_entry_of_plain_text_is_read(tmp_path: Path) -> None:
             "micro_batch_size: 'two' is not a number.",
         ),
         (AXOLOTL.replace("base_model", "#"), "no model is named"),
+        (AXOLOTL.replace("learning_rate", "#"), "axolotl needs a learning_rate."),
+        (AXOLOTL.replace("path: json", "path: owner/rows"), "datasets.2: data_files of a data set"),
+        (AXOLOTL.replace("data_files", "columns"), "datasets.2: path: json needs data_files."),
+        (
+            AXOLOTL.replace("{field_instruction", "{field_system: s, field_instruction"),
+            "datasets.2: type.field_system is not read; write data.templates",
+        ),
+        (AXOLOTL.replace("shards: 4", "roles_to_train: 5"), "datasets.1: 5 is not a list of names"),
+        (
+            AXOLOTL.replace("{role: from, content: value}", "from"),
+            "datasets.1: message_property_mappings: 'from' is not a mapping.",
+        ),
+        (
+            "base_model: m\nlearning_rate: 1\ndatasets: a.jsonl\n",
+            "line 3: datasets has to be a list of entries",
+        ),
+        (
+            "base_model: m\nlearning_rate: 1\ndatasets: [5]\n",
+            "datasets.0: an entry is a mapping with a path.",
+        ),
         (TRL.replace("dataset_name", "#"), "no data set is named"),
         ("model: bundled\ndata: {source: rows.jsonl}", "this is a recipe already"),
         ("colour: red", "none of its keys is known of a configuration of LLaMA-Factory, axolotl"),
@@ -558,6 +585,57 @@ def test_a_format_by_hand_has_no_chat_template_round_it(tmp_path: Path) -> None:
     recipe, found = converted(text + by_hand + other, tmp_path)
     assert recipe.model == "m"
     assert "its format is all of the prompt there" in found.text
+
+
+@pytest.mark.parametrize(
+    ("kind", "prompt"),
+    [
+        ("format: 'Q: {instruction}', no_input_format: 'N {instruction}'", "N {{instruction}}"),
+        ("system_prompt: 'Be.', format: 'Q: {instruction}'", "Be.Q: {{instruction}}"),
+        ("system_prompt: A, system_format: 'S {system} ', format: x", "S A x"),
+        ("field_input: i", "{% if i %}{{instruction}} {{i}} {% else %}{{instruction}} {% endif %}"),
+    ],
+)
+def test_a_format_by_hand_is_written_as_axolotl_writes_it(
+    kind: str, prompt: str, tmp_path: Path
+) -> None:
+    entry = f"  - {{path: a.jsonl, type: {{field_output: out, {kind}}}}}\n"
+    text = f"base_model: m\nlearning_rate: 1e-4\nsequence_len: 9\ndatasets:\n{entry}"
+    recipe, _ = converted(text, tmp_path)
+    assert isinstance(recipe.data, DataSpec)
+    assert recipe.data.templates == {"prompt": prompt, "completion": "{{out}}"}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (f"{LLAMA_FACTORY}model_revision: v2\n", "revision: v2"),
+        (f"{LLAMA_FACTORY}quantization_bit: 4\n", "quantise: nf4"),
+        (f"{LLAMA_FACTORY}quantization_bit: 8\n", "quantization_bit: 8: model.quantise: 8 is not"),
+        (f"{LLAMA_FACTORY}pissa_init: true\n", "init: pissa"),
+        (f"{LLAMA_FACTORY}max_grad_norm: 0\n", "max_grad_norm: null"),
+        (f"{LLAMA_FACTORY}mix_strategy: interleave_under\n", "mix: {kind: equal}"),
+        (f"{LLAMA_FACTORY}lr_scheduler_kwargs: [1]\n", "lr_scheduler_kwargs: [1]: no train."),
+        (LLAMA_FACTORY.replace("q_proj,v_proj", "all,q_proj"), "target: all-linear\n"),
+        (LLAMA_FACTORY.replace("q_proj,v_proj", "'.*(q|v)_proj'"), 'target: "re:.*(q|v)_proj"'),
+        (LLAMA_FACTORY.replace("type: cosine", "type: [cosine]"), "is none of those here: cosine"),
+        (f"{LLAMA_FACTORY}chat_template_kwargs: x\n", "model.chat_template_kwargs: 'x' is not a"),
+        (f"{TRL}bf16: false\n", "precision: float32"),
+        (f"{TRL}fp16: true\n", "fp16: true: train.precision is auto, bfloat16 or float32"),
+        (f"{TRL}lr_scheduler_type: constant\n", "warmup: 0.0  # constant there is without"),
+        (f"{TRL}output_dir: out\n", "runs: out  # the run's folder is in it, called as this file"),
+        (f"{TRL}target_parameters: [a.b]\n", "parameter:a.b"),
+        (TRL.replace("lora_target_modules", "#"), "target: all-linear  # not said there"),
+        (AXOLOTL.replace("gradient_acc", "# "), "batch_size: 2  # 2 x 1 packs"),
+        (
+            AXOLOTL.replace("micro_batch_size", "batch_size"),
+            "batch_size: 2: a step there is micro_batch_size x gradient_accumulation_steps",
+        ),
+    ],
+)
+def test_a_value_is_carried_over_or_told(text: str, said: str, tmp_path: Path) -> None:
+    _, found = converted(text, tmp_path)
+    assert said in found.text
 
 
 @pytest.mark.parametrize("kwargs", ["{min_lr_rate: 0.1}", "{min_lr: 1.0e-5}"])
@@ -789,6 +867,9 @@ def test_a_chat_template_that_is_no_file_and_one_that_is_called_default_are_told
         (f"{LLAMA_FACTORY}report_to: true\n", "line 25: report_to: True is not a list of names."),
         (f"{AXOLOTL}val_set_size: much\n", "val_set_size: 'much' is not a number."),
         (f"{AXOLOTL}max_steps: 1.5\n", "max_steps: 1.5 is not a whole number."),
+        (f"{AXOLOTL}max_steps: .inf\n", "max_steps: it is not a finite number."),
+        (f"{TRL}warmup_ratio: 1.5\n".replace("warmup_steps", "#"), "1.5 is not a whole number of"),
+        (f"{TRL}lora_target_parameters: 5\n", "lora_target_parameters: 5 is not a list of names."),
     ],
 )
 def test_a_value_of_the_wrong_kind_is_told_by_its_key(text: str, said: str, tmp_path: Path) -> None:

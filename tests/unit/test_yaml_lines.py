@@ -12,6 +12,11 @@ from brulee.yaml_lines import parse
         ("a: \x00", "f: not valid YAML"),
         ("a: 1\na: 2", "f, line 2: the key 'a' is given twice."),
         ("- a\n--- b", "f, line 2: not valid YAML"),
+        ("a: !other x", "f, line 1: the tag '!other' is not allowed here."),
+        ("a:\n  !!int x", "f, line 2: 'x' is not what the tag 'tag:yaml.org,2002:int' says."),
+        ("!!int ''", "f, line 1: '' is not what the tag"),
+        ("!!bool x", "f, line 1: 'x' is not what the tag"),
+        ("!!timestamp x", "f, line 1: 'x' is not what the tag"),
     ],
 )
 def test_malformed_yaml_is_one_sentence_with_its_file(text: str, message: str) -> None:

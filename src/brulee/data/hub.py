@@ -46,7 +46,10 @@ def open_hub(name: str, limit: int | None = None, split: str | None = None) -> F
 
 def _load(name: str) -> dict[str, Any]:
     import datasets
+    from datasets.packaged_modules import _PACKAGED_DATASETS_MODULES
 
+    if name in _PACKAGED_DATASETS_MODULES:  # load_dataset would read the working directory
+        raise InputError(f"{name}: the name of a format; name the file or folder of the rows.")
     if not datasets.config.HF_HUB_OFFLINE and not _reachable(datasets.config.HF_ENDPOINT):
         raise InputError(
             f"{name}: no such file or folder here, and the Hub cannot be reached; "

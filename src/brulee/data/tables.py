@@ -206,7 +206,8 @@ def _unheld(value: Any) -> str:
     if clash is None:
         return "which no column can hold"
     key, kinds = clash
-    return f"in which {key!r} is {' and '.join(kinds)}; one column has one type"
+    where = repr(key) if key else "an item"
+    return f"in which {where} is {' and '.join(kinds)}; one column has one type"
 
 
 def _clash(values: list[Any], key: str) -> tuple[str, list[str]] | None:

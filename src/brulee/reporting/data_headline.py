@@ -153,11 +153,14 @@ def _framing(found: Inspection) -> list[Clause]:
     said = []
     if framing.same_prompt < framing.checked:
         count = framing.checked - framing.same_prompt
-        said.append(Clause(f"{count} rows read differently in training and at inference", True))
+        text = f"{count} of {framing.checked} rows read differently in training and at inference"
+        said.append(Clause(text, True))
     if framing.ends_turn < framing.checked:
         count = framing.checked - framing.ends_turn
-        said.append(Clause(f"{count} rows do not end in an end-of-turn token", True))
+        text = f"{count} of {framing.checked} rows do not end in an end-of-turn token"
+        said.append(Clause(text, True))
     if framing.doubled_start:
         count = framing.doubled_start
-        said.append(Clause(f"{count} rows begin with two beginning-of-text tokens", True))
+        text = f"{count} of {framing.checked} rows begin with two beginning-of-text tokens"
+        said.append(Clause(text, True))
     return said

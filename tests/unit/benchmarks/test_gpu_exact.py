@@ -24,7 +24,7 @@ def exact(script: Callable[[str], ModuleType]) -> ModuleType:
     "check",
     [
         "attention",
-        "recomputed",
+        pytest.param("recomputed", marks=pytest.mark.slow),
         pytest.param("pairs", marks=pytest.mark.slow),
         "dropout",
         "inference",

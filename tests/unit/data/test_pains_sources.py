@@ -233,6 +233,7 @@ def test_an_image_beside_texts_is_named_with_its_turn() -> None:
     [
         (2**64, "an integer of more than 64 bits; write it as text"),
         ([{"a": "b"}, {"a": [1, 2]}], "in which 'a' is a list and text; one column has one type"),
+        ([1, "b"], "in which an item is a number and text; one column has one type"),
         ([{"a": {"b": "c"}}, {"a": {"b": 0.5}}], "in which 'b' is a number and text"),
     ],
 )

@@ -293,6 +293,14 @@ def test_the_hub_out_of_reach_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -
     assert "doesn't exist" in refused("somebody/something")
 
 
+def test_the_name_of_a_format_does_not_read_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "train.txt", "a text\n")
+    monkeypatch.chdir(tmp_path)
+    assert refused("text").startswith("text: the name of a format; name the file or folder")
+
+
 def test_a_hub_data_set_publishes_its_splits(monkeypatch: pytest.MonkeyPatch) -> None:
     import datasets
 

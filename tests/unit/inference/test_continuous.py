@@ -89,8 +89,8 @@ def answered(
     return held, expected
 
 
-@pytest.mark.diagonal("answered", "room")
-@pytest.mark.parametrize("room", [Room(), Room(rows=3, tokens=600, pass_tokens=7)])
+@pytest.mark.fast_cases(1)
+@pytest.mark.parametrize("room", [Room(rows=3, tokens=600, pass_tokens=7), Room()])
 def test_whatever_is_answered_beside_it_a_text_is_the_one_it_is_alone(
     answered: tuple[Adapters, list[list[int]]], room: Room
 ) -> None:

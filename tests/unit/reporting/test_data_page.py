@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,10 @@ import pytest
 
 from brulee.data.corpus import open_corpus
 from brulee.data.encoding import Encoder
-from brulee.data.inspection import Inspection, inspect
-from brulee.data.inspection_lengths import lengths
+from brulee.data.inspection import Framing, Inspection, inspect
+from brulee.data.inspection_lengths import Cut, lengths
 from brulee.recipe import recipe_from_dict
+from brulee.reporting.data_headline import clauses
 from brulee.reporting.data_page import render, write_data_page
 from brulee.reporting.data_page_chart import histogram
 
@@ -61,6 +63,22 @@ def test_rows_of_a_mixture_are_folded_by_task_and_by_template(found) -> None:
     assert page.count('<details class="task"') == 3
     assert page.count('<details class="template"') == 3
     assert page.count('<details class="task" open>') == 1
+
+
+def test_alarms_on_framing_and_length_come_first_with_their_counts(found) -> None:
+    cut = Cut(64, rows_cut=20, tokens_lost=9, misfits=3, fewer_examples=10)
+    here = replace(found(), framing=Framing(4, 3, 2, 1), cuts=(cut,), left_out=1, measured=40)
+    said = clauses(here)
+    assert [clause.text for clause in said if clause.alarm] == [
+        "5.0% of the rows take another template in order to fit into 64 tokens",
+        "2.5% of the rows do not fit into 64 tokens: left out",
+        "2 of 4 rows read differently in training and at inference",
+        "1 of 4 rows do not end in an end-of-turn token",
+        "1 of 4 rows begin with two beginning-of-text tokens",
+    ]
+    assert "25% of the rows show fewer examples in order to fit into 64 tokens" in [
+        clause.text for clause in said
+    ]
 
 
 def test_a_page_without_rows_has_no_section_for_them(found) -> None:

@@ -67,9 +67,8 @@ class Harness(Suite):
         self._groups = []
         tasks: dict[str, HarnessTask] = {}
         for task in self._opened(read_config(self.file), data, options):
-            if task.name in tasks:
+            if task.task != tasks.setdefault(task.name, task).task:
                 raise InputError(f"{self.file}: two tasks are called {task.name}.")
-            tasks[task.name] = task
         return list(tasks.values())
 
     def aggregates(self, scored: Mapping[str, TaskScores]) -> list[Aggregate]:
@@ -93,7 +92,7 @@ class Harness(Suite):
             for member in _members(entry, config)
             for task in self._opened(member, data, options)
         ]
-        self._groups.append((group, tuple(task.name for task in found)))
+        self._groups.append((group, tuple(dict.fromkeys(task.name for task in found))))
         return found
 
 
@@ -161,8 +160,10 @@ def _members(entry: str | dict[str, Any], group: Config) -> list[Config]:
         return [Config(entry, group.source, group.folder)]
     if "include" in entry:
         base = read_config(group.folder / str(entry["include"]))
+    elif isinstance(name := entry.get("task"), str):
+        base = find_task(name, group.folder)
     else:
-        base = find_task(str(entry.get("task")), group.folder)
+        raise InputError(f"{group.source.at(('task',))}: an entry must name its task.")
     changed = {key: value for key, value in entry.items() if key != "include"}
     return [Config({**base.values, **changed}, base.source, base.folder)]
 

@@ -37,12 +37,19 @@ class Documents:
         if shots.split is not None:
             return self.split(shots.split)
         if shots.samples is not None:
-            return [
-                Document(row, f"{self.task.task}: fewshot_config.samples {i}")
-                for i, row in enumerate(shots.samples, start=1)
-            ]
+            return [self._sample(i, row) for i, row in enumerate(shots.samples, start=1)]
         split = self.task.training_split or self.task.validation_split
         return self.split(split) if split is not None else self.tested()
+
+    def _sample(self, number: int, row: dict[str, Any]) -> Document:
+        """A shot given in place. InputError if it lacks a column that the rows have."""
+        place = f"{self.task.task}: fewshot_config.samples {number}"
+        shots = self.task.shots_config
+        columns = {name for document in self.tested()[:1] for name in document.values}
+        for field in (shots.doc_to_text, shots.doc_to_target, shots.doc_to_choice):
+            if isinstance(field, str) and field in columns - row.keys():
+                raise unknown("column", field, row, place)
+        return Document(row, place)
 
     def split(self, name: str) -> list[Document]:
         """The rows of a split. Raises InputError if the data have no split of that name."""
@@ -60,6 +67,11 @@ class Documents:
             ]
         rows = open_source(self._source())
         named = SPLIT_NAMES.get(split.lower(), split)
+        if not rows.published:
+            raise InputError(
+                f"{rows.name}: no split {split!r}, and one file has no splits; name a folder of "
+                "files that are called after splits, or dataset_path json, csv or parquet."
+            )
         if named not in rows.published:
             raise unknown("split", split, rows.published, rows.name)
         return [(rows, i, rows[i]) for i in rows.published[named]]
@@ -68,6 +80,13 @@ class Documents:
         """--data, a folder next to the task file, or a data set on the Hub."""
         if self.data is not None:
             return str(self.data)
+        for name in self.task.dataset_kwargs or {}:
+            if name != "trust_remote_code":
+                raise InputError(
+                    f"{self.task.task}: dataset_kwargs.{name} is not supported with dataset_path "
+                    f"{self.task.dataset_path}; name the files with dataset_path json, csv or "
+                    "parquet, or their folder with --data."
+                )
         beside = self.folder / self.task.dataset_path
         if beside.exists():
             return str(beside)

@@ -20,6 +20,7 @@ from brulee.errors import InputError, unknown
 
 _MALFORMED: Final = (SyntaxError, ValueError, TypeError, MemoryError, RecursionError)
 _MAX_SECONDS: Final = 1.0
+_NUMBER: Final = regex.compile("0|[1-9][0-9]{0,8}")
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Document:
 def text_of(document: Document, field: str | int | None, choices: bool) -> str | int:
     """The question: a text, or the index of the correct context if `choices` are contexts."""
     found = _resolved(document, field, "doc_to_text")
-    if isinstance(found, str) and found.isdigit() and choices and field not in document.values:
+    if isinstance(found, str) and choices and field not in document.values and _is_number(found):
         return int(found)
     if not isinstance(found, str | int):
         raise InputError(f"{document.place}: doc_to_text gives {found!r}, which is not text.")
@@ -47,7 +48,7 @@ def target_of(document: Document, field: Any, choices: bool) -> Any:
     found = _resolved(document, field, "doc_to_target")
     if not isinstance(found, str) or field in document.values:
         return found
-    if found.isdigit() and choices:
+    if choices and _is_number(found):
         return int(found)
     if len(found) >= 2 and found[0] == "[" and found[-1] == "]":
         try:
@@ -96,6 +97,11 @@ def template(document: Document, text: str, name: str) -> str:
         raise unknown("column", missing, document.values, where) from None
     except FAILURES as error:
         raise InputError(f"{where} cannot be rendered: {error}.") from None
+
+
+def _is_number(text: str) -> bool:
+    """Whether a text is the index of a choice, rather than a choice such as "\u00b2" or "01"."""
+    return _NUMBER.fullmatch(text) is not None
 
 
 def _resolved(document: Document, field: Any, name: str) -> Any:

@@ -101,6 +101,7 @@ def _map(options: Mapping[str, Any], where: str) -> Filter:
     table, default = options.get("mapping_dict"), options.get("default_value")
     if not isinstance(table, dict):
         raise InputError(f"{where}: map needs a mapping_dict.")
+    default = INVALID if default is None else default  # "None" might be an answer
     return lambda replies: [str(table.get(reply, default)) for reply in replies]
 
 

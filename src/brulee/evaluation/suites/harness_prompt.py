@@ -70,9 +70,7 @@ def _example(task: TaskConfig, id_: str, document: Document, shots: tuple[str, .
 
 def _question(task: TaskConfig, document: Document) -> str:
     text = _text(task, document, task.doc_to_text)
-    prefix = prefix_of(document, task.gen_prefix)
-    parted = prefix and text and not (text[-1].isspace() or prefix[0].isspace())
-    return f"{text}{task.target_delimiter if parted else ''}{prefix}"
+    return _joined(text, task.target_delimiter, prefix_of(document, task.gen_prefix))
 
 
 def _continuations(task: TaskConfig, wanted: Wanted) -> tuple[str, ...]:
@@ -115,7 +113,10 @@ def _shot(task: TaskConfig, document: Document) -> str:
     style = task.shots_config
     text = _text(task, document, style.doc_to_text)
     with_choices = task.doc_to_choice is not None
+    prefix, delimiter = prefix_of(document, style.gen_prefix), style.target_delimiter or ""
     answer = target_of(document, style.doc_to_target, with_choices)
+    if answer is None or answer == "":  # no delimiter follows then, as in the harness
+        return _joined(text, delimiter, prefix)
     if isinstance(answer, int) and style.doc_to_choice is not None:
         choices = choices_of(document, style.doc_to_choice)
         answer = choices[_number(document, choices, answer)]
@@ -123,20 +124,22 @@ def _shot(task: TaskConfig, document: Document) -> str:
         answer = answer[0] if answer else None
     if not isinstance(answer, str):
         raise InputError(f"{document.place}: doc_to_target gives {answer!r}, which is not text.")
-    prefix = prefix_of(document, style.gen_prefix)
-    if not answer:
-        return f"{text}{prefix}"
-    parted = not prefix or (text and not (text[-1].isspace() or prefix[0].isspace()))
-    joined = f"{prefix} {answer}" if prefix and not _touching(prefix, answer) else prefix + answer
-    return f"{text}{style.target_delimiter if parted else ''}{joined}{style.fewshot_delimiter}"
+    begun = f"{text}{delimiter}"
+    if prefix:
+        begun, answer = "", _joined(text, delimiter, _joined(prefix, " ", answer))
+    return f"{begun}{answer}{style.fewshot_delimiter or ''}"
 
 
-def _touching(before: str, after: str) -> bool:
-    return before[-1].isspace() or after[0].isspace()
+def _joined(before: str, delimiter: str, after: str) -> str:
+    """Two texts, with the delimiter between them unless one is empty or has whitespace there."""
+    apart = before and after and not (before[-1].isspace() or after[0].isspace())
+    return f"{before}{delimiter if apart else ''}{after}"
 
 
 def _text(task: TaskConfig, document: Document, field: Any) -> str:
     found = text_of(document, field, task.doc_to_choice is not None)
+    if isinstance(found, int) and task.doc_to_choice is None:
+        raise InputError(f"{document.place}: doc_to_text gives the number {found}, not a text.")
     if isinstance(found, int):
         raise InputError(
             f"{document.place}: doc_to_text gives the number {found}, so that each choice has its "
@@ -154,16 +157,18 @@ def _drawn(
 ) -> list[Document]:
     """The shots for one document, never the document itself."""
     style = task.shots_config
-    if len(pool) < count:
-        raise InputError(
-            f"{task.task}: num_fewshot is {count}, but only {len(pool)} rows can be shots."
-        )
-    if style.split != task.test_split:  # the document cannot be among them
-        return list(pool[:count]) if style.sampler == "first_n" else sampler.sample(pool, count)
-    others = (other for other in pool if other.values != document.values)
+    own = style.split == task.test_split  # the document itself may be among them
+    others = (other for other in pool if not own or other.values != document.values)
     if style.sampler == "first_n":
-        return list(islice(others, count))
-    # One more is drawn, in case the document itself is among them.
-    drawn = sampler.sample(pool, min(count + 1, len(pool)))
-    left = [other for other in drawn if other.values != document.values][:count]
-    return left if len(left) == count else sampler.sample(list(others), count)
+        drawn = list(islice(others, count))
+    else:  # one more is drawn, in case the document itself is among them
+        drawn = sampler.sample(pool, min(count + own, len(pool)))
+        drawn = [other for other in drawn if not own or other.values != document.values][:count]
+        if len(drawn) < count:
+            left = list(others)
+            drawn = sampler.sample(left, min(count, len(left)))
+    if len(drawn) < count:
+        raise InputError(
+            f"{task.task}: num_fewshot is {count}, but only {len(drawn)} rows can be shots."
+        )
+    return drawn

@@ -39,6 +39,7 @@ _JOINT: Final = frozenset(
             "quantization_bit",
             "lora_target_linear",
             "lora_target_parameters",
+            "target_parameters",
             "adapter_name_or_path",
             "lora_model_dir",
             "create_new_adapter",

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from brulee.errors import InputError
-from brulee.recipe.theirs.values import listed, read
+from brulee.recipe.theirs.values import Unlike, listed, read
 
 Place = Callable[[str], str]  # a path as the recipe should name it
 
@@ -107,7 +107,11 @@ def _entries(
 ) -> Iterator[Entry]:
     if isinstance(listing := values.get("datasets"), list):
         for number, entry in enumerate(listing):
-            yield from _listed(entry, place, f"{at['datasets']}: datasets.{number}")
+            where = f"{at['datasets']}: datasets.{number}"
+            try:
+                yield from _listed(entry, place, where)
+            except Unlike as unlike:
+                raise InputError(f"{where}: {unlike}.") from None
     elif values.get("datasets") is not None:
         raise InputError(f"{at['datasets']}: datasets has to be a list of entries with a path.")
     if name := values.get("dataset_name"):
@@ -185,7 +189,7 @@ def _of_type(entry: Mapping[str, Any], remarks: list[str], where: str) -> dict[s
     """The entry's phrasing of rows."""
     kind = entry.get("type")
     if isinstance(kind, dict):
-        return {"templates": _template(kind, where)}
+        return {"templates": _template(kind, remarks, where)}
     name = str(kind or "").split(":")[0].split(".")[0]
     if name in _TYPES:
         raise InputError(
@@ -203,25 +207,31 @@ def _of_type(entry: Mapping[str, Any], remarks: list[str], where: str) -> dict[s
     return {}
 
 
-def _template(kind: Mapping[str, Any], where: str) -> dict[str, str]:
-    """The template of a custom format, with {instruction} and {input} as placeholders."""
-    names = {
-        part: str(kind.get(f"field_{part}") or part) for part in ("instruction", "input", "output")
-    }
-    both = _jinja(str(kind.get("format") or "{instruction}\n\n{input}"), names)
-    alone = _jinja(str(kind.get("no_input_format") or "{instruction}"), names)
-    reads_input = kind.get("field_input") or "{input}" in str(kind.get("format"))
-    prompt = (
-        f"{{% if {names['input']} %}}{both}{{% else %}}{alone}{{% endif %}}"
-        if reads_input
-        else (_jinja(str(kind["format"]), names) if kind.get("format") else alone)
-    )
-    if system := kind.get("system_prompt"):
-        prompt = f"{system}\n\n{prompt}"
-    if "field_system" in kind or "system_format" in kind:
+def _template(kind: Mapping[str, Any], remarks: list[str], where: str) -> dict[str, str]:
+    """The template of a custom format, with {instruction} and {input} as placeholders.
+
+    Missing formats are those of axolotl's UserDefinedDatasetConfig (0.19), except that a format
+    which reads no input is used for rows without one too.
+    """
+    if "field_system" in kind:
         raise InputError(
             f"{where}: type.field_system is not read; write data.templates for these rows."
         )
+    names = {
+        part: str(kind.get(f"field_{part}") or part) for part in ("instruction", "input", "output")
+    }
+    both = str(kind.get("format") or "{instruction} {input} ")
+    without = kind.get("no_input_format")
+    if not without and "{input}" not in both:
+        without = both
+        remarks.append('a row without input is written as "{instruction} " there')
+    prompt = alone = _jinja(str(without or "{instruction} "), names)
+    if (kind.get("field_input") or "{input}" in str(kind.get("format"))) and without != both:
+        both = _jinja(both, names)
+        prompt = f"{{% if {names['input']} %}}{both}{{% else %}}{alone}{{% endif %}}"
+    if system := kind.get("system_prompt"):
+        shape = str(kind.get("system_format") or "{system}")
+        prompt = f"{shape.replace('{system}', str(system))}{prompt}"
     return {"prompt": prompt, "completion": f"{{{{{names['output']}}}}}"}
 
 
@@ -231,7 +241,10 @@ def _jinja(text: str, names: Mapping[str, str]) -> str:
 
 def _check_turns(entry: Mapping[str, Any], where: str) -> None:
     """Raise InputError unless the keys of turns are ones that chats can have."""
-    mapped = dict(entry.get("message_property_mappings") or {})
+    given = entry.get("message_property_mappings") or {}
+    if not isinstance(given, dict):
+        raise InputError(f"{where}: message_property_mappings: {given!r} is not a mapping.")
+    mapped = dict(given)
     mapped.setdefault("role", entry.get("message_field_role") or "role")
     mapped.setdefault("content", entry.get("message_field_content") or "content")
     asked = {part: mapped[part] for part in ("role", "content")}

@@ -87,7 +87,10 @@ def _chat_template(found: Converted, flat: Mapping[str, Any]) -> None:
 
 def _variables(found: Converted, flat: Mapping[str, Any]) -> None:
     """The variables of a chat template; LLaMA-Factory has a key for one, true by default."""
-    variables = dict(flat.get("chat_template_kwargs") or {})
+    key = "chat_template_kwargs"
+    variables = {**given} if isinstance(given := flat.get(key), dict) else {}
+    if given and not variables:
+        found.leave(key, given, f"model.{key}: {given!r} is not a mapping")
     if flat.get("enable_thinking") is False:
         variables["enable_thinking"] = False
     if variables:
@@ -117,7 +120,7 @@ def method(found: Converted, flat: Mapping[str, Any], at: At) -> None:
         found.put("method.name", "lora")
         if kind == "qlora":
             found.put("model.quantise", "nf4", "needs brulee[quantised]")
-        _lora(found, flat)
+        _lora(found, flat, at)
         return
     for to in [to for to in found.values if to.startswith("method.")]:
         found.leave(
@@ -169,7 +172,7 @@ def _kind(tool: str, flat: Mapping[str, Any]) -> tuple[str, str]:
     return str(flat.get("adapter") or "full"), "adapter"
 
 
-def _lora(found: Converted, flat: Mapping[str, Any]) -> None:
+def _lora(found: Converted, flat: Mapping[str, Any], at: At) -> None:
     for to, value in found.tool.lora.items():
         if to not in found.values:
             found.put(to, value, f"{found.tool.name}'s default")
@@ -184,10 +187,10 @@ def _lora(found: Converted, flat: Mapping[str, Any]) -> None:
         why = "PEFT takes q_proj and v_proj of most models then; here every linear map is targeted"
         found.leave("lora_target_modules", None, why)
         found.put("method.target", "all-linear", "not said there")
-    parameters = listed(flat.get("lora_target_parameters") or [])
-    if parameters:
-        named = [f"parameter:{name}" for name in parameters]
-        found.put("method.target", [*_names(found.values["method.target"]), *named])
+    for key in ("lora_target_parameters", "target_parameters"):
+        if flat.get(key):
+            named = [f"parameter:{name}" for name in read(listed, flat, key, at)]
+            found.put("method.target", [*_names(found.values["method.target"]), *named])
 
 
 def _names(target: str | list[str]) -> list[str]:
@@ -197,13 +200,16 @@ def _names(target: str | list[str]) -> list[str]:
 def batch(found: Converted, flat: Mapping[str, Any], at: At) -> None:
     """Documents per step: those per device times the accumulated batches."""
     tool = found.tool
-    keys = ("per_device_train_batch_size", "micro_batch_size", "batch_size")
+    keys = ["per_device_train_batch_size", "micro_batch_size"]
+    if tool.name != "axolotl":
+        keys.append("batch_size")
+    elif flat.get("batch_size"):
+        why = "a step there is micro_batch_size x gradient_accumulation_steps, on each device"
+        found.leave("batch_size", flat["batch_size"], why)
     key = next((key for key in keys if flat.get(key) is not None), None)
     each = read(count, flat, key, at) if key else tool.per_device
     accumulated = "gradient_accumulation_steps"
     times = read(count, flat, accumulated, at) if flat.get(accumulated) else tool.accumulation
-    if tool.name == "axolotl" and key == "batch_size":  # all devices together
-        each, times = each, 1
     found.put(
         "train.batch_size",
         each * times,

@@ -20,8 +20,9 @@ def rates(found: Converted, flat: Mapping[str, Any], at: At) -> None:
     """The schedule and the optimiser with their settings, and the rate of token embeddings."""
     key = next((k for k in ("lr_scheduler_type", "lr_scheduler") if flat.get(k)), "")
     settings = flat.get(_SETTINGS) or {}
-    if flat.get(key) in _READERS and isinstance(settings, dict):
-        _schedule(found, key, flat[key], dict(settings))
+    kind = flat.get(key)
+    if isinstance(kind, str) and kind in _READERS and isinstance(settings, dict):
+        _schedule(found, key, kind, dict(settings))
     _optimizer(found, flat)
     if flat.get("embedding_lr_scale") and "train.learning_rate" in found.values:
         scale = read(number, flat, "embedding_lr_scale", at)

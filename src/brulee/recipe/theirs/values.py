@@ -42,6 +42,7 @@ PRECISIONS: Final = {
 }
 # Trackers with the same names in all tools; no tool has other ones that a recipe takes.
 TRACKERS: Final = get_args(TrackerName)
+_LARGEST: Final = 1e300
 _ROPE: Final = TypeAdapter(RopeScalingSection)
 _ROPE_KEYS: Final = RopeScaling.model_fields
 
@@ -73,11 +74,13 @@ def number(value: Any) -> float | int:
     """A number, which may be a string such as "2e-4"."""
     if isinstance(value, str):
         try:
-            return float(value)
+            value = float(value)
         except ValueError:
             raise Unlike(f"{value!r} is not a number") from None
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise Unlike(f"{value!r} is not a number")
+    if not -_LARGEST < value < _LARGEST:
+        raise Unlike("it is not a finite number")
     return value
 
 

@@ -121,6 +121,38 @@ def test_a_group_averages_its_tasks_over_items_or_over_tasks() -> None:
     assert averages["toy_group", "acc_norm"].tasks == 2
 
 
+def open_group(folder: Path, *entries: Any) -> tuple[Suite, list[SuiteTask]]:
+    open_changed(folder)
+    file = folder / "group.yaml"
+    averages = [{"metric": "exact_match"}]
+    group = {"group": "g", "task": list(entries), "aggregate_metric_list": averages}
+    file.write_text(json.dumps(group, indent=1), encoding="utf-8")
+    found = suite(str(file))
+    return found, found.open(None, found.Options())
+
+
+def test_a_task_of_several_groups_is_asked_once(tmp_path: Path) -> None:
+    inner = {"group": "inner", "task": ["toy", {**TASK, "task": "inline"}, "toy"]}
+    group, tasks = open_group(tmp_path, "toy", inner)
+    assert [task.name for task in tasks] == ["toy", "inline"]
+    (average,) = group.aggregates({task.name: scored(task, lambda _: Reply()) for task in tasks})
+    assert (average.task, average.tasks) == ("g", 2)
+
+
+@pytest.mark.parametrize(
+    ("entry", "words"),
+    [
+        ({"task": "toy", "doc_to_text": "other"}, "group.yaml: two tasks are called toy"),
+        ({"description": "D"}, "group.yaml, line 3: an entry must name its task"),
+    ],
+)
+def test_what_is_wrong_with_a_group_is_named(
+    tmp_path: Path, entry: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(InputError, match=words):
+        open_group(tmp_path, "toy", entry)
+
+
 def test_shots_can_be_set_from_outside() -> None:
     found = suite(str(FIXTURE / "choices.yaml"))
     (task,) = found.open(None, found.Options(num_fewshot=0))
@@ -203,6 +235,56 @@ def open_changed(folder: Path, **changed: Any) -> list[SuiteTask]:
         ({"doc_to_text": "{% for %}"}, "doc_to_text is not a valid template"),
         ({"num_fewshot": 5}, "num_fewshot is 5, but only 1 rows"),
         ({"doc_to_text": "1", "doc_to_choice": ["x", "y"]}, "each choice has its own context"),
+        ({"doc_to_text": 1}, "line 1: doc_to_text gives the number 1, not a text"),
+        ({"num_fewshot": 1, "fewshot_split": "test"}, "num_fewshot is 1, but only 0 rows"),
+        (
+            {
+                "num_fewshot": 1,
+                "fewshot_config": {"sampler": "first_n", "split": "test"},
+            },
+            "num_fewshot is 1, but only 0 rows",
+        ),
+        (
+            {
+                "doc_to_text": "text",
+                "num_fewshot": 1,
+                "fewshot_config": {"samples": [{"txt": "b", "label": "y"}]},
+            },
+            "toy: fewshot_config.samples 1: unknown column 'text'; did you mean 'txt'",
+        ),
+        (
+            {"dataset_path": "rows.jsonl"},
+            "dataset_kwargs.data_files is not supported with dataset_path rows.jsonl",
+        ),
+        (
+            {"dataset_path": "rows.jsonl", "dataset_kwargs": {}},
+            "rows.jsonl: no split 'test', and one file has no splits; name a folder",
+        ),
+        ({"dataset_kwargs": {"data_file": "a"}}, "did you mean 'data_files'"),
+        ({"dataset_kwargs": None}, "dataset_path json needs dataset_kwargs.data_files"),
+        ({"test_split": None}, "toy: it names neither test_split nor validation_split"),
+        ({"doc_to_target": "[]"}, "line 1: doc_to_target gives no answer"),
+        (
+            {"filter_list": [{"name": "f", "filter": [{"function": "map"}]}]},
+            "filter f: map needs a mapping_dict",
+        ),
+        (
+            {"filter_list": [{"name": "f", "filter": [{"function": "take_first", "k": 1}]}]},
+            r"unknown option of take_first 'k'.*\(none\)",
+        ),
+        (
+            {
+                "filter_list": [
+                    {"name": "f", "filter": [{"function": "regex", "regex_pattern": "("}]}
+                ]
+            },
+            r"filter f: '\(' is not a regular expression: missing \)",
+        ),
+        (
+            {"metric_list": [{"metric": "exact_match", "regexes_to_ignore": ["("]}]},
+            r"toy: '\(' is not a regular expression: missing \)",
+        ),
+        ({"include": "none.yaml"}, "none.yaml: no such file"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path: Path, changed: dict[str, Any], words: str) -> None:
@@ -212,6 +294,21 @@ def test_what_is_wrong_is_named(tmp_path: Path, changed: dict[str, Any], words: 
 
     with pytest.raises(InputError, match=words):
         asked()
+
+
+@pytest.mark.parametrize(("answer", "gold"), [("1", 1), ("\u00b2", 0), ("02", 0)])
+def test_only_the_index_of_a_choice_is_a_number(tmp_path: Path, answer: str, gold: int) -> None:
+    choices = [answer if gold == 0 else "x", "y", "z"]
+    asked = {"output_type": "multiple_choice", "doc_to_choice": choices}
+    (task,) = open_changed(tmp_path, **asked, doc_to_text=f"{answer}?", doc_to_target=answer)
+    assert task.examples()[0].about["wanted"].gold == (gold,)
+
+
+def test_a_reply_that_a_map_does_not_have_is_no_answer(tmp_path: Path) -> None:
+    mapped = {"name": "m", "filter": [{"function": "map", "mapping_dict": {"A": "None", "B": 7}}]}
+    (task,) = open_changed(tmp_path, filter_list=[mapped], doc_to_target="None")
+    assert values(task, lambda _: Reply(text="A")) == {"exact_match,m": 1.0}
+    assert values(task, lambda _: Reply(text="C")) == {"exact_match,m": 0.0}
 
 
 @pytest.mark.parametrize(
