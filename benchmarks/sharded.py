@@ -109,6 +109,11 @@ def measure(folder: Path, method: str, count: int) -> list[dict[str, Any]]:
 
 def main() -> None:
     """Measure every number of processes."""
+    import torch
+    import transformers
+
+    from brulee.pipeline.origin import machine
+
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--processes", type=int, nargs="+", default=[1, 2, 4])
     parser.add_argument("--method", default="lora")
@@ -128,7 +133,10 @@ def main() -> None:
                 rows.append({"processes": count, "rank": rank, **found})
                 print(rows[-1], flush=True)
     said = {
+        "command": "python benchmarks/sharded.py",
         "date": datetime.now(UTC).date().isoformat(),
+        "machine": machine(),
+        "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
         "model_bytes": size,
         "method": given.method,
         "rows": rows,
