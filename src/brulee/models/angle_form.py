@@ -40,6 +40,13 @@ def cosines_and_sines(given: Any) -> tuple[torch.Tensor, torch.Tensor]:
     return first, second
 
 
+def has_angles(config: Any, at: int) -> bool:
+    """Whether layer `at` is given angles: not if its type has none (Cohere Compass)."""
+    listed = getattr(config, "rope_parameters", None) or {}
+    kinds = getattr(config, "layer_types", None)
+    return not kinds or listed.get(kinds[at], listed) is not None
+
+
 def read_layout(module: Any, like_D: torch.Tensor, config: Any, at: int) -> AngleLayout:
     """The layout for layer `at`; `like` is a row of hidden states' width and dtype."""
     kind = None

@@ -27,6 +27,7 @@ from transformers import AttentionInterface, PreTrainedModel
 
 from brulee.data.batching import pack_arguments
 from brulee.models.allocator import is_exhaustion
+from brulee.models.attention_kind import attend_as_before, attention_of_parts
 from brulee.models.attention_trial import is_right, scale
 from brulee.models.rounding import widened
 from brulee.models.turns import turn
@@ -225,12 +226,12 @@ def attention_by(name: str, model: PreTrainedModel) -> Iterator[None]:
     Other threads that run the model wait (turns.py).
     """
     with turn(model):
-        before = model.config._attn_implementation
+        before = attention_of_parts(model)
         model.set_attn_implementation(name)
         try:
             yield
         finally:
-            model.set_attn_implementation(before)
+            attend_as_before(before)
 
 
 def packed(model: PreTrainedModel) -> AbstractContextManager[None]:

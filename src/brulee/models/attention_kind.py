@@ -52,10 +52,28 @@ def _has(model: PreTrainedModel, name: str) -> bool:
 def attend_as(model: PreTrainedModel, kind: str) -> None:
     """Make every part of a model use this attention."""
     # Not `set_attn_implementation`, which leaves out an encoder-decoder's stacks in 5.17.
+    for config, _ in attention_of_parts(model):
+        config._attn_implementation = kind
+
+
+def attention_of_parts(model: PreTrainedModel) -> list[tuple[Any, str]]:
+    """The configurations of a model's parts, the whole one first, each with its attention.
+
+    A tower may have another one than the model that it is in (VibeVoice ASR's takes only "eager").
+    """
+    found: dict[int, tuple[Any, str]] = {}
     for module in model.modules():
         config: Any = getattr(module, "config", None)
-        if getattr(config, "_attn_implementation", None) is not None:
-            config._attn_implementation = kind
+        kind = getattr(config, "_attn_implementation", None)
+        if kind is not None:
+            found[id(config)] = config, str(kind)
+    return list(found.values())
+
+
+def attend_as_before(parts: list[tuple[Any, str]]) -> None:
+    """Give each part the attention that it had (`attention_of_parts`)."""
+    for config, kind in parts:
+        config._attn_implementation = kind
 
 
 def _logits(model: PreTrainedModel) -> torch.Tensor:

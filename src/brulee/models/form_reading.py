@@ -15,7 +15,13 @@ from typing import Any
 
 from transformers import PreTrainedModel
 
-from brulee.models.angle_form import AngleLayout, read_layout, turns, turns_neighbours
+from brulee.models.angle_form import (
+    AngleLayout,
+    has_angles,
+    read_layout,
+    turns,
+    turns_neighbours,
+)
 from brulee.models.experts import expert_modules
 from brulee.models.fused_latent import read_latent
 from brulee.models.gate_form import read_gate
@@ -197,6 +203,7 @@ def _attending(
         return None
     if (extras.keys_from is not None) != (maps == _QUERIES_KEYS_VALUES[-1]):
         return None
+    body = body if has_angles(config, at) else replace(body, angles=None)
     said = AngleLayout() if body.angles is None else read_layout(body.angles, body.like, config, at)
     opened = ("", "") if latent else read_gate(own, maps, out, body, said.kind)
     if opened is None:

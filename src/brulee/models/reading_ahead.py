@@ -3,7 +3,8 @@
 Encoders (BERT, RoBERTa, XLM, ...) are among transformers' causal models, and attend to both sides
 unless their configuration says otherwise: transformers only warns. PaliGemma reads a prompt so.
 In transformers 5.24, ProphetNet's logits depend on how many tokens follow. Such a model would learn
-to copy an answer, and not write it as it is scored.
+to copy an answer, and not write it as it is scored. Reformer is refused as well: in training it
+takes only texts that fill all of its table of positions.
 """
 
 from __future__ import annotations
@@ -31,8 +32,13 @@ def refuse_reading_ahead(model: PreTrainedModel, name: str) -> None:
     """Raise InputError if the logits after a token depend on tokens that follow it.
 
     Of an encoder-decoder, only the decoder has to read from left to right. Also raises InputError
-    for a model that cannot read tokens alone.
+    for a model that cannot read tokens alone, and for a Reformer.
     """
+    if model.config.model_type == "reformer":
+        raise InputError(
+            f"{name}: Reformer is not supported: in training, transformers gives it only texts of "
+            "one length, the product of its axial_pos_shape, and its hashes are random."
+        )
     count = free_length(model, min(_TOKENS, unchanged_length(model) or _TOKENS))
     try:
         if count < 2 or not _reads_ahead(model, count):

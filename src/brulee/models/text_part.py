@@ -18,6 +18,7 @@ from torch import nn
 from transformers import (
     MODEL_FOR_CAUSAL_LM_MAPPING,
     MODEL_FOR_MULTIMODAL_LM_MAPPING,
+    MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING,
     AutoModelForCausalLM,
     AutoModelForMultimodalLM,
     AutoModelForSeq2SeqLM,
@@ -62,11 +63,18 @@ def reading_text(
 
 
 def classes_of(config: PretrainedConfig) -> list[Any]:
-    """The classes for a model of this configuration, the preferred one first."""
-    if config.is_encoder_decoder:
-        return [AutoModelForSeq2SeqLM]
+    """The classes for a model of this configuration, the preferred one first.
+
+    Some that read speech, but write as causal models do, are listed among the encoder-decoders
+    alone (Audio Flamingo 3), and some encoder-decoders among the multimodal ones (Florence 2).
+    """
     text = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
     whole = MODEL_FOR_MULTIMODAL_LM_MAPPING.get(type(config), None)
+    pair = MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING.get(type(config), None)
+    if config.is_encoder_decoder:
+        return [AutoModelForSeq2SeqLM if whole is None or pair else AutoModelForMultimodalLM]
+    if pair and text is whole is None:
+        return [AutoModelForSeq2SeqLM]
     if whole is None or (text is not None and whole.__name__ not in (config.architectures or ())):
         return [AutoModelForCausalLM]
     return [AutoModelForMultimodalLM, *([] if text in (None, whole) else [AutoModelForCausalLM])]
@@ -170,8 +178,10 @@ def paths_beside(model: PreTrainedModel) -> tuple[str, ...]:
 
 
 def _has_parts(model: PreTrainedModel) -> bool:
-    """Whether transformers lists the model's class as multimodal."""
+    """Whether transformers lists the model's class as multimodal, or as one of speech."""
     whole = MODEL_FOR_MULTIMODAL_LM_MAPPING.get(type(model.config), None)
+    if whole is None and not model.config.is_encoder_decoder:
+        whole = MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING.get(type(model.config), None)
     return whole is not None and isinstance(model, whole)
 
 

@@ -75,6 +75,15 @@ _YARN: dict[str, Any] = {
         "mscale_all_dim": 0.8,
     }
 }
+# Only layers with a window turn, and their angles are those of three coordinates.
+_NOPE: dict[str, Any] = {
+    "full_attention": None,
+    "sliding_attention": {
+        "rope_type": "default",
+        "rope_theta": 10000.0,
+        "mrope_section": [2, 1, 1],
+    },
+}
 _GROWING: dict[str, Any] = {
     "rope_type": "default",
     "rope_theta": 10000.0,
@@ -174,6 +183,7 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "nemotron": ("Nemotron", {}),
     "cohere": ("Cohere", {"logit_scale": 0.5}),
     "cohere2": ("Cohere2", {**_SLIDES, "logit_scale": 0.5}),
+    "cohere-compass": ("CohereCompassText", {"layer_types": _KINDS, "rope_parameters": _NOPE}),
     "apertus": ("Apertus", {}),
     "vaultgemma": ("VaultGemma", {**_SLIDES, "attn_logit_softcapping": 3.0}),
     "hyperclovax": ("HyperCLOVAX", {"residual_multiplier": 0.3, "use_post_norm": True}),

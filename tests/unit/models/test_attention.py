@@ -195,6 +195,19 @@ def test_the_models_own_attention_is_back_after_the_block_even_on_an_error(
     assert model.config._attn_implementation == before
 
 
+def test_a_tower_that_takes_only_its_own_attention_keeps_it(make_model: Make) -> None:
+    """As VibeVoice ASR's, for which transformers refuses that of the model that it is in."""
+    model = make_model("gemma3")
+    tower: Any = model.get_submodule("model.vision_tower")
+    tower._supports_sdpa = False
+    tower.config._attn_implementation = "eager"
+    with packed(model):
+        assert model.config._attn_implementation == NAME
+    assert model.config._attn_implementation == "sdpa"
+    assert model.config.text_config._attn_implementation == "sdpa"
+    assert tower.config._attn_implementation == "eager"
+
+
 @pytest.mark.parametrize("option", ["softcap", "s_aux", "position_bias"])
 def test_what_packed_attention_cannot_compute_is_refused_by_name(option: str) -> None:
     query = torch.zeros(1, 2, 3, 4)

@@ -16,6 +16,8 @@ from transformers import (
     PreTrainedModel,
     ProphetNetConfig,
     ProphetNetForConditionalGeneration,
+    ReformerConfig,
+    ReformerModelWithLMHead,
 )
 
 from brulee.errors import InputError
@@ -85,6 +87,20 @@ def test_a_decoder_whose_positions_are_mixed_is_refused() -> None:
     model = ProphetNetForConditionalGeneration(ProphetNetConfig(**_PROPHETNET)).eval()
     with pytest.raises(InputError, match=r"depend on the tokens .* from left to right can be used"):
         refuse_reading_ahead(model, "m")
+
+
+def test_a_reformer_is_refused() -> None:
+    """It reads from left to right, but its layers cannot be trained on a text of any length."""
+    sizes: dict[str, Any] = {"attention_head_size": 8, "feed_forward_size": 24, "num_hashes": 1}
+    sizes |= {"axial_pos_shape": [8, 8], "axial_pos_embds_dim": [8, 8], "num_buckets": 4}
+    sizes |= {f"{kind}_attn_chunk_length": 8 for kind in ("local", "lsh")}
+    config = ReformerConfig(**_SIZES, **sizes, attn_layers=["local", "lsh"], is_decoder=True)
+    model = ReformerModelWithLMHead(config).eval()
+    with pytest.raises(InputError, match=r"^m: Reformer is not supported: .* axial_pos_shape"):
+        refuse_reading_ahead(model, "m")
+    assert model.train()(torch.arange(64)[None]).logits.shape == (1, 64, 300)
+    with pytest.raises(ValueError, match="axial_pos_shape"):
+        model(torch.arange(32)[None])
 
 
 def test_a_decoder_that_hides_padding_passes() -> None:

@@ -24,7 +24,7 @@ from brulee.models.head import CompletionLoss
 from brulee.models.loading import Base, load_base
 from brulee.models.saving import save_whole
 from brulee.models.skeleton import depth, load_shallow, load_skeleton
-from brulee.models.text_part import _unread, beside_text
+from brulee.models.text_part import _unread, auto_class, beside_text
 from brulee.recipe import MethodSpec
 
 if TYPE_CHECKING:
@@ -198,6 +198,31 @@ def test_the_class_for_text_is_loaded_where_the_whole_does_not_read_it_alone(
     assert type(found) is transformers.Llama4ForCausalLM
     own = model.language_model(input_ids=IDS).logits
     torch.testing.assert_close(found(input_ids=IDS).logits, own)
+
+
+@pytest.mark.parametrize("kind", ["Gemma3", "AudioFlamingo3", "Florence2", "T5Gemma2"])
+def test_a_whole_is_loaded_by_a_class_that_lists_it(kind: str) -> None:
+    config = getattr(transformers, f"{kind}Config")()
+    config.architectures = [f"{kind}ForConditionalGeneration"]
+    listed = auto_class(config)._model_mapping[type(config)]
+    assert listed.__name__ == f"{kind}ForConditionalGeneration"
+
+
+def test_the_tower_of_a_model_of_speech_is_no_part_of_its_text() -> None:
+    """Although transformers lists it among the encoder-decoders alone."""
+    sizes = {"num_hidden_layers": 1, "num_attention_heads": 2, "hidden_size": 16}
+    sizes |= {"intermediate_size": 24}
+    config = transformers.AudioFlamingo3Config(
+        audio_config={**sizes, "num_mel_bins": 8, "model_type": "audioflamingo3_encoder"},
+        text_config={**sizes, "vocab_size": 300, "num_key_value_heads": 2, "model_type": "qwen2"},
+    )
+    model = auto_class(config).from_config(config).eval()
+    assert _unread(model) is None
+    outside = beside_text(model)
+    assert {name.split(".")[1] for name in outside} == {"audio_tower", "multi_modal_projector"}
+    inside = {name for name, _ in model.named_parameters()} - outside
+    assert {name.split(".")[0] for name in inside} <= {"model", "lm_head"}
+    assert {name.split(".")[1] for name in inside} == {"language_model", "weight"}
 
 
 @pytest.mark.parametrize("error", [ValueError, RuntimeError])
