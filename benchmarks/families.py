@@ -1,6 +1,6 @@
 """Model families through the fused decoder and through transformers' layers, side by side.
 
-    .venv/bin/python benchmarks/families.py [--repeats 3] [--pairs | --gpt | --hybrids]
+    .venv/bin/python benchmarks/families.py [--repeats 3] [--pairs | --gpt | --newer]
 
 Random weights in the shapes of Gemma 3 270M (vocabulary cut to 32,768) and of a small Phi 3, with
 LoRA r16 on every linear layer, in bf16, on one thread. The documents: two of about 300 tokens that
@@ -11,8 +11,8 @@ Memory is what a step adds at its peak; through layers it is measured in passes 
 training, and in passes as large as the decoder's. Writes families-cpu.json. --pairs: the shape of
 BART base with its dropout, on eight documents of 180 to 410 tokens; writes families-pairs-cpu.json.
 --gpt: the shape of GPT-2 with its dropout, in fp32; writes families-gpt-cpu.json.
---hybrids: small models with a gate on attention or layers without attention, in fp32, on eight
-documents; writes families-hybrids-cpu.json.
+--newer: small models with layers without attention, gates on attention, latent attention, shared
+keys or chunks, in fp32, on eight documents; writes families-newer-cpu.json.
 """
 
 from __future__ import annotations
@@ -44,10 +44,14 @@ from brulee.training.passes import Passes
 HERE = Path(__file__).parent
 CPU = torch.device("cpu")
 VOCABULARY, SHARED = 32_768, 24
-_HYBRID: dict[str, Any] = {
+_NEWER: dict[str, Any] = {
     "hidden_size": 512, "intermediate_size": 1536, "num_hidden_layers": 8,
     "num_attention_heads": 8, "num_key_value_heads": 2, "head_dim": 64,
     "vocab_size": VOCABULARY,
+}  # fmt: skip
+_LATENT: dict[str, Any] = {
+    "head_dim": 32, "num_key_value_heads": 8, "kv_lora_rank": 128, "qk_nope_head_dim": 64,
+    "qk_rope_head_dim": 32, "v_head_dim": 64,
 }  # fmt: skip
 SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
     "gemma-3-270m": (
@@ -92,7 +96,7 @@ SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
     "qwen3.5-small": (
         "Qwen3_5Text",
         {
-            **_HYBRID, "layer_types": (["linear_attention"] * 3 + ["full_attention"]) * 2,
+            **_NEWER, "layer_types": (["linear_attention"] * 3 + ["full_attention"]) * 2,
             "linear_key_head_dim": 64, "linear_value_head_dim": 64,
             "linear_num_key_heads": 4, "linear_num_value_heads": 8,
         },
@@ -100,15 +104,39 @@ SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
     "lfm2-small": (
         "Lfm2",
         {
-            **_HYBRID, "layer_types": (["conv"] * 3 + ["full_attention"]) * 2,
+            **_NEWER, "layer_types": (["conv"] * 3 + ["full_attention"]) * 2,
             "block_auto_adjust_ff_dim": False,
         },
     ),
     "afmoe-small": (
         "Afmoe",
         {
-            **_HYBRID, "layer_types": (["sliding_attention"] * 3 + ["full_attention"]) * 2,
+            **_NEWER, "layer_types": (["sliding_attention"] * 3 + ["full_attention"]) * 2,
             "sliding_window": 128, "num_dense_layers": 8,
+        },
+    ),
+    "deepseek3-small": (
+        "DeepseekV3",
+        {
+            **_NEWER, **_LATENT, "q_lora_rank": 256, "n_routed_experts": 16,
+            "num_experts_per_tok": 4, "moe_intermediate_size": 256, "n_shared_experts": 1,
+            "first_k_dense_replace": 1, "n_group": 4, "topk_group": 2,
+        },
+    ),
+    "minicpm3-small": ("MiniCPM3", {**_NEWER, **_LATENT, "q_lora_rank": 256}),
+    "gemma4-small": (
+        "Gemma4Text",
+        {
+            **_NEWER, "layer_types": (["sliding_attention"] * 3 + ["full_attention"]) * 2,
+            "sliding_window": 128, "global_head_dim": 128, "num_kv_shared_layers": 4,
+            "hidden_size_per_layer_input": 64, "vocab_size_per_layer_input": VOCABULARY,
+        },
+    ),
+    "llama4-small": (
+        "Llama4Text",
+        {
+            **_NEWER, "intermediate_size_mlp": 1536, "moe_layers": [], "attention_chunk_size": 128,
+            "no_rope_layers": [1, 1, 1, 0] * 2,
         },
     ),
     "gpt2": ("GPT2", {"vocab_size": VOCABULARY, "bos_token_id": 1, "eos_token_id": 2}),
@@ -131,7 +159,10 @@ CASES = (
 )
 GPT_CASES = (("gpt2", (280, 320)),)
 _UNEQUAL = (60, 400, 280, 110, 330, 200, 80, 240)
-HYBRID_CASES = tuple((shape, _UNEQUAL) for shape in ("qwen3.5-small", "lfm2-small", "afmoe-small"))
+NEWER_CASES = tuple(
+    (f"{name}-small", _UNEQUAL)
+    for name in ("qwen3.5", "lfm2", "afmoe", "deepseek3", "minicpm3", "gemma4", "llama4")
+)
 PAIR_CASES = (("bart-base", (180, 230, 300, 320, 250, 200, 410, 280)),)
 
 
@@ -141,14 +172,14 @@ def main() -> None:
     others = parser.add_mutually_exclusive_group()
     others.add_argument("--pairs", action="store_true", help="encoder-decoders instead")
     others.add_argument("--gpt", action="store_true", help="GPT-2 instead, in fp32")
-    others.add_argument("--hybrids", action="store_true", help="hybrids instead, in fp32")
+    others.add_argument("--newer", action="store_true", help="newer families instead, in fp32")
     parser.add_argument("--results", type=Path, default=HERE / "results", help="folder to write to")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     keep_freed_memory()
-    in_fp32 = arguments.gpt or arguments.hybrids
+    in_fp32 = arguments.gpt or arguments.newer
     cases, dtype = [], torch.float32 if in_fp32 else torch.bfloat16
-    others_by_name = {"gpt": GPT_CASES, "pairs": PAIR_CASES, "hybrids": HYBRID_CASES}
+    others_by_name = {"gpt": GPT_CASES, "pairs": PAIR_CASES, "newer": NEWER_CASES}
     which = next((name for name in others_by_name if getattr(arguments, name)), "")
     chosen = others_by_name.get(which, CASES)
     for shape, lengths in chosen:

@@ -63,6 +63,8 @@ def _curve(
     values_KW = getattr(attention, maps[2])(x_11D).view(-1, width)
     queries, gates = (getattr(attention, name)(x_11D).flatten() for name in (maps[0], gate))
     heads = len(queries) // (2 * width if gate == maps[0] else width)
+    if len(gates) not in (heads, heads * width, len(queries)) or heads % len(values_KW):
+        return None  # neither of each head nor of each value
     values_HW = values_KW.repeat_interleave(heads // len(values_KW), dim=0)
     for name, curve in CURVES.items():
         opened_HG = curve(gates.view(heads, -1)[:, -width:])

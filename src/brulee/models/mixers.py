@@ -57,7 +57,9 @@ def apart(spans: Sequence[Span], device: torch.device) -> Apart:
         calls.append(torch.stack([_rows(own[at], longest) for at in group]))
         begin += len(group) * longest
     # The first document that continues the common rows returns them.
-    back = [] if common is None else [torch.arange(common.read) + begins[0]]
+    back = []
+    if common is not None:
+        back += [torch.arange(common.read - common.asked, common.read) + begins[0]]
     back += [
         torch.arange(span.read - span.asked, span.read) + at
         for span, at in zip(own, begins, strict=True)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from torch import nn
 from transformers import PreTrainedModel
 
+from brulee.models.shard_layers import shard_layers
 from brulee.planning.memory import Memory
 
 
@@ -56,8 +57,7 @@ def shares_of(
         return values * (itemsize or of.element_size())
 
     apart = frozenset(id(p) for p in replicated)
-    layers = set(model._no_split_modules or ())
-    inner = [m for m in model.modules() if type(m).__name__ in layers]
+    inner = shard_layers(model)
     sizes = [
         sum(size(p.numel(), p) for p in layer.parameters() if id(p) not in apart) for layer in inner
     ]

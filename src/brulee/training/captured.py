@@ -350,8 +350,8 @@ def _unrecorded(loss: CompletionLoss, dtype: torch.dtype) -> str | None:
         return "passes through transformers' own code"
     if decoder.held.refreshes:  # a replay would not trigger writing trained values
         return "passes after each of which trained values are written"
-    if any(layer.cap is not None for layer in decoder.form.layers):
-        # No kernel caps scores, so a pass's launches depend on each document's length.
+    if any(layer.cap is not None or layer.sinks for layer in decoder.form.layers):
+        # No kernel caps scores or has sinks, so a pass's launches depend on each document's length.
         return "passes with bent attention scores"
     if any(layer.extras.chunk or layer.extras.tempered for layer in decoder.form.layers):
         return "passes in which attention depends on how long a document is"

@@ -30,6 +30,7 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 from transformers import PreTrainedModel
 
+from brulee.models.shard_layers import shard_layers
 from brulee.training.world import World
 
 T = TypeVar("T")
@@ -106,10 +107,8 @@ def shard(
     """
     mesh = init_device_mesh(world.device.type, (world.size,))
     whole, apart = Sharded(model, world), set(replicated)
-    layers = set(model._no_split_modules or ())
-    for module in list(model.modules()):
-        if type(module).__name__ in layers:
-            _shard(module, mesh, apart)
+    for layer in shard_layers(model):
+        _shard(layer, mesh, apart)
     _shard(whole, mesh, apart)
     for tensor in _unsharded(model, replicated):
         tensor.data = tensor.data.to(world.device, copy=True).contiguous()
@@ -118,8 +117,12 @@ def shard(
     return whole
 
 
-def _first(tell: Callable[[], object], *_: object) -> None:
-    """A hook before a module's own that gathers its weights."""
+def _first(tell: Callable[[], object], layer: FSDPModule, *_: object) -> None:
+    """A hook before a layer's own that gathers its weights.
+
+    A trial that failed inside the layer has left them gathered, in this process only.
+    """
+    layer.reshard()
     tell()
 
 

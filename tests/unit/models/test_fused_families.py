@@ -191,6 +191,16 @@ def test_a_twin_has_every_kind_of_layer_of_its_model(name: str) -> None:
     assert windows <= {None, WINDOW}
 
 
+@pytest.mark.parametrize("gates", [3, 16])
+def test_a_gate_of_other_sizes_is_left_to_the_model(gates: int) -> None:
+    """Neither one for each of four heads, nor for each of their 32 values."""
+    model = make_family("laguna")
+    own: Any = model.get_submodule("model.layers.0.self_attn")
+    own.g_proj = torch.nn.Linear(32, gates, bias=False)
+    own.forward = lambda x, **_: (own.o_proj(own.q_proj(x)), None)
+    assert read_form(model) is None
+
+
 # What a reader might have overlooked or taken for something else, in a model that has it.
 MISREAD: list[tuple[str, dict[str, Any]]] = [
     ("gemma", {"beyond": 0.0}),

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 from transformers import PreTrainedModel
 
+from brulee.models.shard_layers import shard_layers
 from brulee.planning.memory import Memory
 from brulee.planning.shares import in_each, shares_of
 from brulee.training.world import sharing_processes
@@ -31,6 +32,19 @@ def test_rows_are_divided_and_layers_gathered(
     assert found.gathered == size - sum(layers) + 2 * layers[0]
     half = shares_of(model, (), processes, itemsize=2)
     assert (2 * half.held, 2 * half.peak) == (found.held, found.peak)
+
+
+def test_layers_that_share_weights_are_outside_of_layers(
+    make_model: Callable[..., PreTrainedModel],
+) -> None:
+    """FSDP shards no parameter twice (Zamba 2 repeats a block)."""
+    model = make_model("llama", num_hidden_layers=3)
+    first, second, third = model.model.layers
+    assert shard_layers(model) == [first, second, third]
+    third.mlp.up_proj.weight = first.mlp.up_proj.weight
+    assert shard_layers(model) == [second]
+    size = sum(4 * p.numel() for p in model.parameters())
+    assert shares_of(model, (), 2).gathered == size
 
 
 def test_what_a_method_added_is_not_divided(make_model: Callable[..., PreTrainedModel]) -> None:

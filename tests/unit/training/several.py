@@ -8,7 +8,8 @@
 
 NAME is a folder in MODEL instead of that, T what a LoRA is put on. A count is read once instead of
 11 documents twice; a pass has two documents or as many as are given, a step four. After so many
-steps the model is looked at, past the loss that training calls.
+steps the model is looked at, past the loss that training calls, and fails before that inside a
+layer.
 
 A case trains in FOLDER/CASE, where the first process writes; the others are given a folder that
 nobody may make. What each process read goes to FOLDER/CASE-RANK.json.
@@ -16,6 +17,7 @@ nobody may make. What each process read goes to FOLDER/CASE-RANK.json.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -26,6 +28,7 @@ from pathlib import Path
 
 import torch
 from torch.distributed.tensor import DTensor
+from transformers import PreTrainedModel
 
 from brulee.data.encoded import with_prompts
 from brulee.data.encoding import Encoded
@@ -40,6 +43,7 @@ from brulee.training.trainer import Glimpse, Trainer
 from brulee.training.world import ALONE, World, joined
 
 COUNT, EPOCHS = 11, 2
+_LONGEST = 600  # seconds, after which a process that waits for another one is killed
 
 
 def documents() -> list[Encoded]:
@@ -80,8 +84,10 @@ def train(case: str, model: Path, folder: Path, world: World = ALONE) -> list[in
         return Document(f"row {i}", with_prompts(held[i % COUNT], prompts, 0))
 
     def look() -> Glimpse:
+        ids = torch.tensor([held[0].ids])
         with torch.no_grad():
-            logits = base.model(torch.tensor([held[0].ids])).logits
+            fail_within(base.model, ids)
+            logits = base.model(ids).logits
         return Glimpse({"spread": float(logits.std())}, [])
 
     attached = build_method(MethodSpec(name=method, **on)).attach(base.model)
@@ -114,6 +120,19 @@ def train(case: str, model: Path, folder: Path, world: World = ALONE) -> list[in
     return read
 
 
+def fail_within(model: PreTrainedModel, ids: torch.Tensor) -> None:
+    """Run a model and have it fail inside a layer, as it may in a trial of padding."""
+
+    def refuses(*_: object) -> None:
+        raise ValueError("no padding")
+
+    layers = next(m for m in model.modules() if isinstance(m, torch.nn.ModuleList))
+    hook = next(layers[1].children()).register_forward_pre_hook(refuses)
+    with contextlib.suppress(ValueError):
+        model(ids)
+    hook.remove()
+
+
 def become(count: int, patient: bool = False) -> None:
     """Go on as each of so many processes, named as torchrun names them.
 
@@ -129,6 +148,7 @@ def become(count: int, patient: bool = False) -> None:
         process = os.fork()
         if process == 0:
             os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+            signal.alarm(_LONGEST)
             return
         started.append(process)
     while started:

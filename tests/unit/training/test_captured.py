@@ -11,6 +11,7 @@ import itertools
 import weakref
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -23,6 +24,7 @@ from brulee.data.encoding import Encoded
 from brulee.errors import InputError
 from brulee.methods import build_method
 from brulee.models import fused_attention
+from brulee.models.fused_decoder import FusedDecoder
 from brulee.models.head import CompletionLoss
 from brulee.recipe import MethodSpec
 from brulee.training import captured
@@ -477,6 +479,23 @@ def test_layers_without_attention_are_not_recorded(
     assert loss.decoder is not None
     assert captured.captured(loss, nullcontext, torch.float32) is None
     assert said == ["passes with layers without attention are not recorded as CUDA graphs"]
+
+
+def test_attention_with_sinks_is_not_recorded(
+    make_model: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is computed one document at a time, so a replay would attend as the recording did."""
+    said: list[str] = []
+    monkeypatch.setattr(captured, "note", said.append)
+    monkeypatch.setattr(captured, "on_cuda", lambda _: _record)
+    monkeypatch.setenv("BRULEE_GRAPHS", "1")
+    loss = CompletionLoss(make_model("llama"))
+    assert isinstance(loss.decoder, FusedDecoder)
+    assert captured.captured(loss, nullcontext, torch.float32) is not None
+    *others, last = loss.decoder.form.layers
+    loss.decoder.form = replace(loss.decoder.form, layers=(*others, replace(last, sinks="sinks")))
+    assert captured.captured(loss, nullcontext, torch.float32) is None
+    assert said == ["passes with bent attention scores are not recorded as CUDA graphs"]
 
 
 def test_another_word_for_asking_is_refused(
