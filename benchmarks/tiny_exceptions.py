@@ -232,5 +232,6 @@ EXCEPTIONS: Final[dict[str, dict[str, Any]]] = {
         "layers_block_type": ["linear_attention", "hybrid"] * 2,
         **{"num_hidden_layers": 4, "n_mamba_heads": 8, "mamba_headdim": 8},
         **{"adapter_rank": 4, "mamba_ngroups": 1, "attention_head_dim": 16},
+        **{"attention_hidden_size": 64, "num_key_value_heads": 4},
     },
 }

@@ -62,5 +62,7 @@ def reason(error: Exception) -> str:
     if unknown := re.search(r"Unrecognized configuration class <class '[\w.]*?(\w+)'>", text):
         return f"it has no class for a {unknown[1]} that reads text and writes text"
     # The Hub client's further lines hold advice, and URLs that the limit would cut off.
-    lines = text.splitlines()[:1] if isinstance(error, OSError) else [text]
+    lines = [text]
+    if isinstance(error, OSError):
+        lines = [line.partition(" Checkout 'http")[0] for line in text.splitlines()[:1]]
     return " ".join(" ".join(lines).split())[:_LONGEST] or type(error).__name__

@@ -20,6 +20,7 @@ from brulee.models.decoder_start import decoder_start
 from brulee.models.loading import Base, base_digest, load_base
 from brulee.models.named import TOKENIZER, WEIGHTS, downloaded, no_such_model
 from brulee.models.precision import pick_device, pick_dtype
+from brulee.models.reading_files import reason
 from brulee.models.skeleton import load_skeleton
 from brulee.models.tokenizers import load_tokenizer
 from brulee.models.whole_files import check_safetensors
@@ -340,3 +341,10 @@ def test_code_that_comes_with_a_model_is_never_run_nor_asked_about(
         with pytest.raises(InputError, match=needed):
             read()
     assert not ran.exists()
+
+
+def test_a_reason_has_no_address_of_a_folder_on_the_hub() -> None:
+    """Which transformers gives for a folder on the disk as well."""
+    missing = "/m does not appear to have a file named spk_dict.pt."
+    failure = OSError(f"{missing} Checkout 'https://hub.test//m/tree/main' for available files.")
+    assert reason(failure) == missing
