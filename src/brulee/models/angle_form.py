@@ -47,15 +47,22 @@ def has_angles(config: Any, at: int) -> bool:
     return not kinds or listed.get(kinds[at], listed) is not None
 
 
-def read_layout(module: Any, like_D: torch.Tensor, config: Any, at: int) -> AngleLayout:
-    """The layout for layer `at`; `like` is a row of hidden states' width and dtype."""
+def read_layout(module: Any, like_D: torch.Tensor, config: Any, at: int) -> AngleLayout | None:
+    """The layout for layer `at`; `like` is a row of hidden states' width and dtype.
+
+    None if the module takes no positions of rows alone: Qwen 3.5's in transformers 5.17 takes them
+    in three grids.
+    """
     kind = None
     if "layer_type" in inspect.signature(module.forward).parameters:
         kind = str(config.layer_types[at])
     own = {} if kind is None else {"layer_type": kind}
     positions = torch.tensor([[0, 7]], device=like_D.device)
-    with torch.no_grad():
-        given = module(like_D[None, None], position_ids=positions, **own)
+    try:
+        with torch.no_grad():
+            given = module(like_D[None, None], position_ids=positions, **own)
+    except IndexError:
+        return None
     polar = isinstance(given, torch.Tensor)
     cos_2W, sin_2W = (x[0] for x in cosines_and_sines(given))
     sines_first = bool(cos_2W[0].abs().max() < sin_2W[0].abs().max())

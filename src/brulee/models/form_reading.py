@@ -205,6 +205,8 @@ def _attending(
         return None
     body = body if has_angles(config, at) else replace(body, angles=None)
     said = AngleLayout() if body.angles is None else read_layout(body.angles, body.like, config, at)
+    if said is None:
+        return None
     opened = ("", "") if latent else read_gate(own, maps, out, body, said.kind)
     if opened is None:
         return None

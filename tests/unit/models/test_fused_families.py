@@ -504,3 +504,16 @@ def test_a_window_of_thousands_is_kept_where_documents_are_longer() -> None:
         logits = model(input_ids=torch.tensor([document.ids])).logits[0, 69:99]
         expected = float(F.cross_entropy(logits, torch.tensor(document.ids[70:]), reduction="sum"))
     assert found == pytest.approx(expected, rel=1e-5)
+
+
+def test_positions_in_grids_are_left_to_the_models_layers() -> None:
+    """As those of Qwen 3.5 in transformers 5.17, whose model makes three grids of them."""
+    model = make_family("qwen3")
+    assert read_form(model) is not None
+    usual = model.model.rotary_emb.forward
+
+    def of_grids(x: torch.Tensor, position_ids: torch.Tensor) -> Any:
+        return usual(x, position_ids[:, :, None, :][0, :, 0])
+
+    model.model.rotary_emb.forward = of_grids
+    assert read_form(model) is None
