@@ -22,8 +22,9 @@ from brulee.methods.shelf import Stored, locate, made_by
 from brulee.methods.ways import Settings, Way
 from brulee.methods.whole import check_weights
 from brulee.models import languages
+from brulee.models.base_files import base_digest
 from brulee.models.bundled import bundled_folder
-from brulee.models.loading import Base, base_digest, load_base
+from brulee.models.loading import Base, load_base
 from brulee.models.rope_scaling import check_alike
 
 _FRAMING = ("chat_template", "framing_digest", "system")

@@ -19,9 +19,9 @@ from brulee.methods.lora import LoRA
 from brulee.methods.lora_experts import LoRAParameters
 from brulee.methods.lora_layer import LoRALinear
 from brulee.methods.soundness import check_sizes
+from brulee.models.base_files import base_digest
 from brulee.models.gguf_model import Written, add_matrix, finish
 from brulee.models.gguf_names import architecture_of, namer, pairs_together
-from brulee.models.loading import base_digest
 from brulee.models.skeleton import load_skeleton
 
 

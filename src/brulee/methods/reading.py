@@ -17,7 +17,7 @@ from brulee.methods.base import largest
 from brulee.methods.checkpoint import Adapter, open_adapter
 from brulee.methods.shelf import Stored, made_by
 from brulee.methods.whole import check_weights
-from brulee.models.loading import base_digest
+from brulee.models.base_files import base_digest
 from brulee.models.whole_files import check_safetensors
 
 # Methods that PEFT does not have are stored under our own types.

@@ -12,8 +12,9 @@ from brulee.errors import InputError
 from brulee.methods.adapter_files import read_record
 from brulee.methods.base import largest
 from brulee.methods.storing import write_record
+from brulee.models.base_files import base_digest
 from brulee.models.chat_templates import by_record, mode_of
-from brulee.models.loading import Base, base_digest
+from brulee.models.loading import Base
 from brulee.models.saving import save_whole
 
 

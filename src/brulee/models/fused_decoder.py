@@ -1,7 +1,7 @@
 """The forward pass of a decoder over a pack, for training, from a description of its layers.
 
 Most decoders that people tune are variations of Llama. The differences are read from the modules
-(layer_form.py) and tested: the pass has to give the same hidden states as the model itself on the
+(form_reading.py) and tested: the pass has to give the same hidden states as the model itself on the
 same documents (fused_trial.py). It is faster because it computes projections of one input together
 (fused_projection.py), a common beginning of documents once (spans.py) and the last layer only for
 learned positions, and saves nothing that the backward pass does not need. An unknown module in the

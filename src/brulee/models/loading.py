@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,12 +22,13 @@ from brulee.errors import InputError
 from brulee.models.added_tokens import NewToken, extend, give_rows
 from brulee.models.allocator import give_back_freed_memory, keep_freed_memory
 from brulee.models.attention_kind import attend_as, settle_attention
+from brulee.models.base_files import check_weights, digest_of, weight_files
 from brulee.models.bundled import NAME, bundled_folder, sha256
 from brulee.models.decoder_start import decoder_start
 from brulee.models.gguf_tokens import gguf_tokenizer
 from brulee.models.hollow import Together, hollow, structure
 from brulee.models.languages import read_languages, write_language
-from brulee.models.named import OTHER_FORMAT, WEIGHTS, downloaded, looks_like_path, no_such_model
+from brulee.models.named import WEIGHTS, downloaded, looks_like_path, no_such_model
 from brulee.models.quantised_experts import quantise_experts
 from brulee.models.quantising import keep_values, quantisation
 from brulee.models.reading_ahead import refuse_reading_ahead
@@ -221,7 +220,7 @@ def _from_folder(folder: Path, asked: _Held, name: str) -> Base:
                 "model/ if it was tuned in full."
             )
         raise InputError(f"{folder}: not a model folder: it has no config.json.")
-    weights = _weights(folder)
+    weights = weight_files(folder)
     for file in weights:
         check_safetensors(file)
     config = _read(lambda: read_config(folder), folder)
@@ -244,7 +243,7 @@ def _from_folder(folder: Path, asked: _Held, name: str) -> Base:
             ),
             folder,
         )
-        _check_weights(folder, model, info)
+        check_weights(folder, model, info)
         if stored:
             model = loaded_as_asked(model, stored, asked.dtype)
             if not stored.stays:
@@ -265,22 +264,10 @@ def _from_folder(folder: Path, asked: _Held, name: str) -> Base:
         quantise_experts(model, asked.quantise, asked.dtype, str(folder))
     tokenizer = _read(lambda: read_tokenizer(folder), folder, "its tokenizer")
     held = stored.kind if stored and stored.stays else asked.quantise
-    digest = asked.digest(lambda: _digest(weights))
+    digest = asked.digest(lambda: digest_of(weights))
     return Base(
         model, tokenizer, name, digest, kind, folder, held, rope_scaling=scaling, holds=asked.holds
     )
-
-
-def _weights(folder: Path) -> list[Path]:
-    found = sorted(folder.glob("*.safetensors"))
-    # Mistral's own format, which transformers does not read, lies beside the model.
-    weights = [file for file in found if not file.match(OTHER_FORMAT)] or found
-    if not weights:
-        raise InputError(
-            f"{folder}: no *.safetensors file with weights; only safetensors is read, never pickle "
-            "(*.bin): on the Hub, model.revision may name a conversion, refs/pr/N."
-        )
-    return weights
 
 
 def _quantising(
@@ -300,29 +287,6 @@ def _quantising(
     left = _read(lambda: left_whole(config), folder)
     how = quantisation(asked.quantise, asked.dtype, left)
     return {"quantization_config": how, "device_map": {"": asked.device}}
-
-
-def _check_weights(folder: Path, model: PreTrainedModel, info: dict[str, Any]) -> None:
-    """Raise InputError if the weights do not match config.json; transformers would only warn.
-
-    Unused weights are common (a head, a vision tower), but an unused layer means a wrong config.
-    """
-    if info["mismatched_keys"]:
-        name, found, wanted = sorted(info["mismatched_keys"])[0]
-        raise InputError(
-            f"{folder}: {name} has shape {tuple(found)}, but its config.json describes "
-            f"{tuple(wanted)}."
-        )
-    if info["missing_keys"]:
-        missing = sorted(info["missing_keys"])
-        raise InputError(f"{folder}: weights missing for {missing[0]} ({len(missing)} in all).")
-    known = {re.sub(r"\d+", "N", name) for name in model.state_dict()}
-    layers = sorted(n for n in info["unexpected_keys"] if re.sub(r"\d+", "N", n) in known)
-    if layers:
-        raise InputError(
-            f"{folder}: its weights hold {layers[0]} ({len(layers)} such in all), a layer that its "
-            "config.json does not describe."
-        )
 
 
 def _from_gguf(path: Path, asked: _Held) -> Base:
@@ -360,29 +324,9 @@ def _from_gguf(path: Path, asked: _Held) -> Base:
     )  # fmt: skip
 
 
-def base_digest(name: str, revision: str | None = None) -> str:
-    """The digest that `load_base` would give a model, computed from its files alone.
-
-    Raises InputError if there is no such model.
-    """
-    path = bundled_folder() if name == "bundled" else Path(name)
-    if path.is_file():
-        return sha256(path)
-    if not path.is_dir():
-        if looks_like_path(name):
-            raise InputError(no_such_model(path, name))
-        path = downloaded(name, revision, WEIGHTS)
-    return _digest(_weights(path))
-
-
 def _from_hub(name: str, revision: str | None, asked: _Held) -> Base:
     folder = downloaded(name, revision, WEIGHTS)
     return replace(_from_folder(folder, asked, name), revision=revision)
-
-
-def _digest(files: list[Path]) -> str:
-    parts = "\n".join(f"{file.name} {sha256(file)}" for file in files)
-    return hashlib.sha256(parts.encode()).hexdigest()
 
 
 def _read(load: Callable[[], Any], where: Path, what: str = "this model") -> Any:

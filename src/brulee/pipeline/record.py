@@ -11,7 +11,7 @@ import torch
 from brulee.data.corpus import Corpus, open_corpus
 from brulee.data.task import Task
 from brulee.methods.continuing import start_of
-from brulee.models.loading import base_digest
+from brulee.models.base_files import base_digest
 from brulee.models.tokenizers import load_encoder
 from brulee.pipeline.folder import RunFolder
 from brulee.pipeline.mix import mix, table

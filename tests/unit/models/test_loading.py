@@ -16,8 +16,9 @@ from transformers import WhisperConfig
 
 from brulee.errors import InputError
 from brulee.models import precision
+from brulee.models.base_files import base_digest
 from brulee.models.decoder_start import decoder_start
-from brulee.models.loading import Base, base_digest, load_base
+from brulee.models.loading import Base, load_base
 from brulee.models.named import TOKENIZER, WEIGHTS, downloaded, no_such_model
 from brulee.models.precision import pick_device, pick_dtype
 from brulee.models.reading_files import reason
