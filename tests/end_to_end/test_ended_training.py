@@ -125,7 +125,7 @@ def test_that_it_is_over_is_said_without_the_model(
         rows = (at.folder / changed).read_text().splitlines()
         (at.folder / changed).write_text("\n".join([*rows, rows[0]]) + "\n")
     elif changed == "model":
-        monkeypatch.setattr("brulee.models.loading.sha256", lambda _: "another")
+        monkeypatch.setattr("brulee.models.base_files.sha256", lambda _: "another")
     for arguments in (["resume", RUN], ["train", "recipe.yaml"]):
         done = brulee(*arguments)
         if changed is None:
