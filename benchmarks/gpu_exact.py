@@ -141,7 +141,7 @@ def _loops(width: int) -> Iterator[tuple[str, Callable[..., torch.Tensor], list[
 
 
 def _losses(device: torch.device) -> Found:
-    from brulee.models.head import linear_cross_entropy
+    from brulee.models.linear_cross_entropy import linear_cross_entropy
 
     found: Found = {}
     for vocabulary in (49_152, 128_256):

@@ -85,7 +85,7 @@ def side(name: str, kind: str, tokens: int, vocabulary: int) -> dict[str, Any]:
 def _loss(name: str) -> Any:
     import torch.nn.functional as F
 
-    from brulee.models.head import linear_cross_entropy
+    from brulee.models.linear_cross_entropy import linear_cross_entropy
 
     if name == "chunks":
         return linear_cross_entropy

@@ -622,6 +622,8 @@ def test_a_format_by_hand_is_written_as_axolotl_writes_it(
         (f"{LLAMA_FACTORY}chat_template_kwargs: x\n", "model.chat_template_kwargs: 'x' is not a"),
         (f"{TRL}bf16: false\n", "precision: float32"),
         (f"{TRL}fp16: true\n", "fp16: true: train.precision is auto, bfloat16 or float32"),
+        (f"{TRL}bf16: 7\n", "bf16: 7: train.precision is auto, bfloat16 or float32"),
+        (f"{TRL}fp16: [1]\n", "fp16: [1]: train.precision is auto, bfloat16 or float32"),
         (f"{TRL}lr_scheduler_type: constant\n", "warmup: 0.0  # constant there is without"),
         (f"{TRL}output_dir: out\n", "runs: out  # the run's folder is in it, called as this file"),
         (f"{TRL}target_parameters: [a.b]\n", "parameter:a.b"),

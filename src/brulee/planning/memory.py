@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 
 import torch
 
-from brulee.models.head import CHUNK_LOGITS
+from brulee.models.linear_cross_entropy import CHUNK_LOGITS
 from brulee.planning.probe import Probe
 from brulee.training.free import free_bytes
 from brulee.training.memory import current_bytes

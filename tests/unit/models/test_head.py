@@ -14,8 +14,9 @@ from brulee.data.batching import pack, pad, pad_pairs
 from brulee.data.encoding import Encoded
 from brulee.methods import build_method
 from brulee.models.attention import packed
-from brulee.models.head import CompletionLoss, Head, linear_cross_entropy
+from brulee.models.head import CompletionLoss, Head
 from brulee.models.head_rows import HeadRows
+from brulee.models.linear_cross_entropy import linear_cross_entropy
 from brulee.recipe import MethodSpec
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ DOCUMENTS = [
 @pytest.fixture(params=[1, 2 * V, 3 * V, 100 * V], ids=["row", "two rows", "uneven", "all rows"])
 def chunks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """One position a chunk (less than a row asked for), some, a short last chunk, all at once."""
-    monkeypatch.setattr("brulee.models.head.CHUNK_LOGITS", {"cpu": request.param})
+    monkeypatch.setattr("brulee.models.linear_cross_entropy.CHUNK_LOGITS", {"cpu": request.param})
 
 
 def _case(dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

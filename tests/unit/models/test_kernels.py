@@ -18,8 +18,8 @@ from brulee.models.fused_attention import attend, reading
 from brulee.models.fused_norm import rms_norm
 from brulee.models.fused_rope import rotate
 from brulee.models.fused_swiglu import gated
-from brulee.models.head import linear_cross_entropy
 from brulee.models.kernels import in_c
+from brulee.models.linear_cross_entropy import linear_cross_entropy
 from brulee.models.spans import spans_of
 
 CPU = torch.device("cpu")

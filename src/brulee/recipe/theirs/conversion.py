@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from brulee.recipe.theirs import joint
+from brulee.recipe.theirs.base import model
 from brulee.recipe.theirs.converted import Converted
 from brulee.recipe.theirs.entries import UNKNOWN
 from brulee.recipe.theirs.keys import KEYS, key_of
+from brulee.recipe.theirs.method import method
 from brulee.recipe.theirs.often import OFTEN, often
 from brulee.recipe.theirs.rates import rates
 from brulee.recipe.theirs.start import start
@@ -81,8 +83,8 @@ def convert(theirs: Mapping[str, Any], lines: Mapping[KeyPath, int], file: Path)
     for key, value in flat.items():
         if key not in _JOINT and value is not None:
             _single(found, key, value, numbers.get(key))
-    joint.model(found, flat, at)
-    joint.method(found, flat, at)
+    model(found, flat, at)
+    method(found, flat, at)
     start(found, flat)
     joint.batch(found, flat, at)
     joint.length(found, flat, at)

@@ -7,9 +7,8 @@ from typing import Any, Final
 
 from brulee.recipe.sections import WITHOUT
 from brulee.recipe.theirs.converted import Converted
-from brulee.recipe.theirs.values import Unlike, count, number, read
+from brulee.recipe.theirs.values import At, Unlike, count, number, read
 
-At = Mapping[str, str]  # a key of the tool -> "file, line N"; "" -> the file
 Settings = dict[str, Any]
 _SETTINGS = "lr_scheduler_kwargs"
 _EMBEDDING = "train.embedding_learning_rate"

@@ -13,6 +13,7 @@ from brulee.recipe.rope import RopeScaling, RopeScalingSection
 from brulee.recipe.sections import TrackerName
 
 Value = TypeVar("Value")
+At = Mapping[str, str]  # a key of the tool -> "file, line N"; "" -> the file
 
 SCHEDULES: Final = {
     "cosine": "cosine",
@@ -55,9 +56,7 @@ class Unlike(Exception):  # noqa: N818 - a value without a counterpart, which is
     """A value without a counterpart; its text ends a sentence that names the key."""
 
 
-def read(
-    how: Callable[[Any], Value], values: Mapping[str, Any], key: str, at: Mapping[str, str]
-) -> Value:
+def read(how: Callable[[Any], Value], values: Mapping[str, Any], key: str, at: At) -> Value:
     """A key's value, converted by `how`. Raises InputError naming its line for an Unlike value."""
     try:
         return how(values[key])
