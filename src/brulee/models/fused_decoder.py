@@ -13,7 +13,7 @@ width, `H` query heads, `K` key heads, `W` head width.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -22,22 +22,22 @@ from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
 from brulee.data.batching import Batch
-from brulee.models.angle_form import cosines_and_sines
 from brulee.models.attention_maps import mapped, taken
 from brulee.models.context import free_length
 from brulee.models.dropping import dropped
 from brulee.models.form_reading import read_form
 from brulee.models.fused_activation import activated
-from brulee.models.fused_attention import Reading, attend
+from brulee.models.fused_attention import attend
 from brulee.models.fused_extras import scaled, with_experts, with_words, words_of_layers
 from brulee.models.fused_latent import latent_heads, turned_heads
 from brulee.models.fused_layer_norm import normed, normed_again
-from brulee.models.fused_long import Long, in_chunks, tempered
+from brulee.models.fused_long import in_chunks, tempered
 from brulee.models.fused_projection import Again, project
 from brulee.models.fused_rope import even_first, rotate
+from brulee.models.fused_rows import STEP, Angles, Rows, rows_of
 from brulee.models.fused_swiglu import gated, gated_again
 from brulee.models.fused_trial import LONGEST, errors_of, form_is_right, hooks_are_known, only_round
-from brulee.models.held import Held
+from brulee.models.held import Held, format_of
 from brulee.models.hooks import (
     KeysAndValues,
     Prefixes,
@@ -56,36 +56,10 @@ from brulee.models.layer_parts import (
     mlp_in,
     read_body,
 )
-from brulee.models.mixers import Apart, apart, mixed
+from brulee.models.mixers import mixed
 from brulee.models.output_gate import gated_output, gated_output_again
 from brulee.models.prepared import Prepared, prepare
 from brulee.models.rounding import filled, step_of
-
-# The rows of a pack, and those of its last layer, are padded to a multiple of these (rounding.py).
-STEP, LAST_STEP = 64, 32
-
-
-_Angles = tuple[torch.Tensor, torch.Tensor]  # rotary cosines and sines, one row per token
-
-
-@dataclass(frozen=True)
-class _Rows:
-    """A layer's query rows, attention spans, rotary angles of queries and keys, and prefix.
-
-    Rotary angles are by layer type. `growth` is a factor of queries, None for 1. `kept` are another
-    layer's keys and values, `words` (Q, P) the tokens' vectors for this layer, if it reads either.
-    """
-
-    index: torch.Tensor | None  # (Q) among the T rows, None for all
-    reading: Reading
-    query_angles: dict[str | None, _Angles]
-    key_angles: dict[str | None, _Angles]
-    growth: torch.Tensor | None  # (Q, 1, 1)
-    before: KeysAndValues | None = None  # the prefix, (P, K, W)
-    apart: Apart | None = None  # for layers that are no attention
-    kept: KeysAndValues | None = None
-    words: torch.Tensor | None = None
-    long: Long = field(default_factory=Long)
 
 
 class FusedDecoder:
@@ -133,7 +107,7 @@ class FusedDecoder:
         hidden_TD = self._dropped(hidden_TD, self.form.words_drop)
         if self.form.norms_words:
             hidden_TD = self._norm(body.norm, hidden_TD).to(hidden_TD.dtype)
-        every, asked = self._rows(body, hidden_TD, prepared)
+        every, asked = rows_of(self.form, body, hidden_TD, prepared, self.held.dtype)
         before, kept = self._before(), dict[int, KeysAndValues]()
         # After the last layer with keys of its own, nothing reads any rows but the asked ones.
         turn = self.form.last_with_keys
@@ -179,52 +153,8 @@ class FusedDecoder:
         at_T = prepared.positions + self.form.places
         return hidden_TD + F.embedding(at_T, body.places.weight).to(hidden_TD.dtype), words
 
-    def _rows(self, body: Body, hidden_TD: torch.Tensor, prepared: Prepared) -> tuple[_Rows, _Rows]:
-        """The rows for all layers before the last with keys, and those for it and what follows."""
-        positions = filled(prepared.positions, step_of(hidden_TD, STEP, self.held.dtype))
-        angles = {
-            form.angles: self._angles(body, hidden_TD, positions, form)
-            for form in {form.angles: form for form in self.form.layers if form.turns}.values()
-        }
-        growth = self._growth(positions)
-        spans = prepared.every.spans, prepared.last.spans
-        apart_of: list[Apart | None] = [None, None]
-        if any(form.mixes for form in self.form.layers):
-            apart_of = [apart(each, hidden_TD.device) for each in spans]
-        every = _Rows(None, prepared.every, angles, angles, growth, apart=apart_of[0])
-        # Padded with the pack's last row; nothing reads the result.
-        index = prepared.index
-        more = -len(index) % step_of(hidden_TD, LAST_STEP, self.held.dtype)
-        index = F.pad(index, (0, more), value=len(hidden_TD) - 1) if more else index
-        late = {form.angles for form in self.form.layers[self.form.last_with_keys :] if form.turns}
-        asked = {kind: _rows_of(angles[kind], index) for kind in late}
-        of_asked = None if growth is None else taken(growth, index)
-        return every, _Rows(index, prepared.last, asked, angles, of_asked, apart=apart_of[1])
-
-    def _angles(
-        self, body: Body, hidden_TD: torch.Tensor, positions: torch.Tensor, form: LayerForm
-    ) -> _Angles:
-        assert body.angles is not None, "of layers that turn"
-        own = {} if form.angles is None else {"layer_type": form.angles}
-        given = body.angles(hidden_TD[None], position_ids=positions[None], **own)
-        cos, sin = cosines_and_sines(given)
-        cos, sin = (sin, cos) if form.sines_first else (cos, sin)
-        if form.twice or form.once:
-            step = 2 if form.twice else 1
-            cos, sin = (torch.cat([x[..., ::step]] * 2, dim=-1) for x in (cos, sin))
-        sin = -sin if form.extras.backwards else sin
-        return cos[0].to(self.held.dtype), sin[0].to(self.held.dtype)
-
-    def _growth(self, positions: torch.Tensor) -> torch.Tensor | None:
-        """What queries are multiplied by at these positions, (T, 1, 1)."""
-        if self.form.growth is None:
-            return None
-        factor, length = self.form.growth
-        growth_T = 1 + factor * torch.log1p(torch.floor(positions / length))
-        return growth_T[:, None, None].to(self.held.dtype)
-
     def _layer(
-        self, layer: Any, form: LayerForm, hidden_TD: torch.Tensor, rows: _Rows, keeps: bool
+        self, layer: Any, form: LayerForm, hidden_TD: torch.Tensor, rows: Rows, keeps: bool
     ) -> tuple[torch.Tensor, KeysAndValues | None]:
         """The layer's output, and its keys and values with the prefix, if it `keeps` them."""
         if not (self.recomputes and torch.is_grad_enabled()):
@@ -235,7 +165,7 @@ class FusedDecoder:
         return found
 
     def _through(
-        self, layer: Any, form: LayerForm, hidden_TD: torch.Tensor, rows: _Rows, keeps: bool
+        self, layer: Any, form: LayerForm, hidden_TD: torch.Tensor, rows: Rows, keeps: bool
     ) -> tuple[torch.Tensor, KeysAndValues | None]:
         mixed_QD, keys = self._attention(layer, form, hidden_TD, rows)
         mixed_QD = self._dropped(mixed_QD, form.outside_drop)
@@ -251,7 +181,7 @@ class FusedDecoder:
         return with_additions(layer, hidden_QD, stream_QD), keys if keeps else None
 
     def _attention(
-        self, layer: Any, form: LayerForm, hidden_TD: torch.Tensor, rows: _Rows
+        self, layer: Any, form: LayerForm, hidden_TD: torch.Tensor, rows: Rows
     ) -> tuple[torch.Tensor, KeysAndValues | None]:
         outer, own = getattr(layer, form.attention), attention_in(layer, form.attention)
         x_TD, again = self._read(layer, form.before_attention, hidden_TD)
@@ -282,7 +212,7 @@ class FusedDecoder:
         return with_additions(outer, taken(x_TD, rows.index), mixed_QD), (k_TKW, v_TKW)
 
     def _heads(
-        self, own: Any, form: LayerForm, x_TD: torch.Tensor, again: Again | None, rows: _Rows
+        self, own: Any, form: LayerForm, x_TD: torch.Tensor, again: Again | None, rows: Rows
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None]:
         """Queries (Q, H, W), keys (T, K, W), values (T, K, W), which may be narrower, and gates."""
         if form.latent is not None:
@@ -305,7 +235,7 @@ class FusedDecoder:
         own: Any,
         form: LayerForm,
         x: torch.Tensor,
-        angles: dict[str | None, _Angles],
+        angles: dict[str | None, Angles],
         which: int,
     ) -> torch.Tensor:
         """Queries (0) or keys (1), (T, H, W), normalised and rotated."""
@@ -404,14 +334,3 @@ def _behind(before_PHW: torch.Tensor, own_TKW: torch.Tensor) -> torch.Tensor:
 
 def _sum(x: torch.Tensor, made: torch.Tensor, form: LayerForm) -> torch.Tensor:
     return x + made if form.residual == 1.0 else torch.add(x, made, alpha=form.residual)
-
-
-def _rows_of(angles: _Angles, index: torch.Tensor) -> _Angles:
-    cos, sin = angles
-    return taken(cos, index), taken(sin, index)
-
-
-def format_of(hidden: torch.Tensor) -> torch.dtype:
-    """The dtype of the products: autocast's if it is on, else that of the hidden states."""
-    kind = hidden.device.type
-    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else hidden.dtype
