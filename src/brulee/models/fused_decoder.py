@@ -46,6 +46,7 @@ from brulee.models.hooks import (
     owners,
     with_additions,
 )
+from brulee.models.layer_factors import blended, multiplied
 from brulee.models.layer_form import DecoderForm, LayerForm
 from brulee.models.layer_parts import (
     Body,
@@ -84,7 +85,8 @@ class FusedDecoder:
         """The widths of layers' heads."""
         forms = self.form.layers
         layers = zip(self._body.layers[: len(forms)], forms, strict=True)
-        return {head_width(attention_in(layer, form.attention)) or 1 for layer, form in layers}
+        found = [attention_in(layer, form.attention) for layer, form in layers if form.attention]
+        return {head_width(attention) or 1 for attention in found}
 
     def __call__(self, batch: Batch) -> torch.Tensor:
         """The normalised last hidden state at the learned positions, (N, D)."""
@@ -124,7 +126,7 @@ class FusedDecoder:
 
     def _before(self) -> list[KeysAndValues | None]:
         """The prefix of each layer with keys of its own."""
-        own = [form.extras.keys_from is None for form in self.form.layers]
+        own = [form.has_keys for form in self.form.layers]
         found = iter(before_layers(self._prefixes, sum(own), self.held.dtype))
         return [next(found) if has_keys else None for has_keys in own]
 
@@ -167,13 +169,29 @@ class FusedDecoder:
     def _through(
         self, layer: Any, form: LayerForm, hidden_TD: torch.Tensor, rows: Rows, keeps: bool
     ) -> tuple[torch.Tensor, KeysAndValues | None]:
-        mixed_QD, keys = self._attention(layer, form, hidden_TD, rows)
-        mixed_QD = self._dropped(mixed_QD, form.outside_drop)
-        hidden_QD = taken(hidden_TD, rows.index)
-        stream_QD = _sum(hidden_QD, self._named(layer, form.after_attention, mixed_QD), form)
-        made_QD = self._mlp(layer, form, hidden_QD if form.parallel else stream_QD)
-        made_QD = self._dropped(made_QD, form.outside_drop)
-        stream_QD = _sum(stream_QD, self._named(layer, form.after_mlp, made_QD), form)
+        hidden_QD, keys, streams = taken(hidden_TD, rows.index), None, form.extras.streams
+        stream_QD = hidden_QD
+        if form.attention:
+            x_TD, again = self._read(layer, form.before_attention, hidden_TD)
+            mixed_QD, keys = self._attention(layer, form, x_TD, again, rows)
+            mixed_QD = self._dropped(mixed_QD, form.outside_drop)
+            mixed_QD = self._named(layer, form.after_attention, mixed_QD)
+            if streams is None:
+                stream_QD = _sum(hidden_QD, mixed_QD, form)
+            else:
+                normed_QD = self._wide(layer, form.before_attention, hidden_QD)
+                stream_QD = blended(normed_QD, mixed_QD, streams.attention)
+        if form.feeds:
+            read_QD = hidden_QD if form.parallel else stream_QD
+            x_QD, again = self._read(layer, form.before_mlp, read_QD)
+            made_QD = self._mlp(layer, form, read_QD, x_QD, again)
+            made_QD = self._dropped(made_QD, form.outside_drop)
+            made_QD = self._named(layer, form.after_mlp, made_QD)
+            if streams is None:
+                stream_QD = _sum(stream_QD, made_QD, form)
+            else:
+                normed_QD = self._wide(layer, form.before_mlp, read_QD)
+                stream_QD = blended(normed_QD, made_QD, streams.mlp)
         if rows.words is not None and form.extras.words:
             how = form.extras, stream_QD, rows.words, self._norm, self.held, self.recomputes
             stream_QD = with_words(layer, *how)
@@ -181,13 +199,18 @@ class FusedDecoder:
         return with_additions(layer, hidden_QD, stream_QD), keys if keeps else None
 
     def _attention(
-        self, layer: Any, form: LayerForm, hidden_TD: torch.Tensor, rows: Rows
+        self, layer: Any, form: LayerForm, x_TD: torch.Tensor, again: Again | None, rows: Rows
     ) -> tuple[torch.Tensor, KeysAndValues | None]:
         outer, own = getattr(layer, form.attention), attention_in(layer, form.attention)
-        x_TD, again = self._read(layer, form.before_attention, hidden_TD)
-        if rows.apart is not None and form.mixes:  # called as a module, with its hooks
+        factors, beside_QD = form.extras.factors, None
+        if rows.apart is not None and (form.mixes or form.extras.mixer):
+            # Called as a module, with its hooks.
+            mixer = own if form.mixes else getattr(layer, form.extras.mixer)
             rest = len(x_TD if rows.index is None else rows.index)
-            return mixed(own, x_TD, rows.apart, rest), None
+            beside_QD = mixed(mixer, x_TD, rows.apart, rest)
+            if form.mixes:
+                return beside_QD, None
+        x_TD, again = multiplied(x_TD, again, factors.reads)
         q_QHW, k_TKW, v_TKW, gate_QHG = self._heads(own, form, x_TD, again, rows)
         q_QHW = q_QHW if rows.growth is None else q_QHW * rows.growth
         v_TKW = v_TKW if form.values == 1.0 else v_TKW * form.values
@@ -201,15 +224,20 @@ class FusedDecoder:
         q_QHW = tempered(q_QHW, rows.reading, form.extras.tempered, rows.long)
         seen = in_chunks(k_TKW, v_TKW, rows.reading, form.extras.chunk, rows.long)
         mixed_QHW = attend(q_QHW, *seen, form.scale, form.window, form.cap, share, sinks_H)
-        mixed_again = None
+        mixed_again: Again | None = None
         if gate_QHG is not None:
             opened = mixed_QHW, gate_QHG, form.gated_by
             mixed_again = None if self.recomputes else gated_output_again(*opened)
             mixed_QHW = gated_output(*opened)
-        maps = [getattr(own, form.out)]
-        (mixed_QD,) = project(mixed_QHW.flatten(1), maps, self.held, mixed_again)
+        mixed_QE = mixed_QHW.flatten(1)
+        if form.extras.output_norm:
+            mixed_QE, mixed_again = self._read(own, form.extras.output_norm, mixed_QE)
+        (mixed_QD,) = project(mixed_QE, [getattr(own, form.out)], self.held, mixed_again)
         mixed_QD = self._dropped(mixed_QD, form.inside_drop)
-        return with_additions(outer, taken(x_TD, rows.index), mixed_QD), (k_TKW, v_TKW)
+        mixed_QD = with_additions(outer, taken(x_TD, rows.index), mixed_QD)
+        if beside_QD is not None:
+            mixed_QD = blended(beside_QD, mixed_QD, (factors.mixed, factors.attended))
+        return mixed_QD, (k_TKW, v_TKW)
 
     def _heads(
         self, own: Any, form: LayerForm, x_TD: torch.Tensor, again: Again | None, rows: Rows
@@ -218,13 +246,16 @@ class FusedDecoder:
         if form.latent is not None:
             how = (form.latent, heads_of(own) or 1, x_TD, again, rows.index, self.held, self._read)
             q, k, v, r = latent_heads(own, *how)
-            of_q, of_k = rows.query_angles[form.angles], rows.key_angles[form.angles]
+            angles = rows.query_angles, rows.key_angles
+            of_q, of_k = (each[form.angles] if form.turns else None for each in angles)
             return *turned_heads(q, k, r, of_q, of_k, form.neighbours), v, None
         found = mapped(own, form, x_TD, self.held, again, rows.index)
         q_QHW = self._turned(own, form, found.q, rows.query_angles, 0)
         if rows.kept is not None:
             return q_QHW, *rows.kept, found.gate
-        k_TKW = self._turned(own, form, found.k, rows.key_angles, 1)
+        times = form.extras.factors.keys
+        k = found.k if times == 1.0 else found.k * times
+        k_TKW = self._turned(own, form, k, rows.key_angles, 1)
         v_TKW = found.v.view(*k_TKW.shape[:2], -1)
         if form.extras.value_norm:
             v_TKW = self._norm(getattr(own, form.extras.value_norm), v_TKW)
@@ -249,9 +280,15 @@ class FusedDecoder:
             x_THW = rotate(x_THW, *angles[form.angles], form.neighbours)
         return self._norm(norm, x_THW) if norm is not None and form.after_angles else x_THW
 
-    def _mlp(self, layer: Any, form: LayerForm, hidden_TD: torch.Tensor) -> torch.Tensor:
-        own = mlp_in(layer, form.mlp)
-        x_TD, again = self._read(layer, form.before_mlp, hidden_TD)
+    def _mlp(
+        self,
+        layer: Any,
+        form: LayerForm,
+        hidden_TD: torch.Tensor,
+        x_TD: torch.Tensor,
+        again: Again | None,
+    ) -> torch.Tensor:
+        own, factors = mlp_in(layer, form.mlp), form.extras.factors
         if form.experts:  # called as a module, with its hooks and its own router
             made = own(x_TD[None])
             made_TD: torch.Tensor = made[0] if isinstance(made, tuple) else made
@@ -263,12 +300,16 @@ class FusedDecoder:
         inner_again: Again | None
         if form.gate:
             gate, up = halves
+            gate = gate if factors.gates == 1.0 else gate * factors.gates
             inner_TF, inner_again = gated(gate, up, form.gate), gated_again(gate, up, form.gate)
         else:
             inner_TF, inner_again = activated(getattr(own, form.act), halves[0], form.curve)
+        if form.extras.inner_norm:
+            inner_TF, inner_again = self._read(own, form.extras.inner_norm, inner_TF)
         inner_again = None if self.recomputes else inner_again
         (out_TD,) = project(inner_TF, [getattr(own, form.down)], self.held, inner_again)
         out_TD = self._dropped(out_TD, form.inside_drop)
+        out_TD = out_TD if factors.fed == 1.0 else out_TD * factors.fed
         out_TD = with_additions(added_to(layer), x_TD, out_TD)
         return with_experts(layer, hidden_TD, out_TD, self._norm) if form.extras.routed else out_TD
 
@@ -288,16 +329,21 @@ class FusedDecoder:
         own = getattr(layer, name)
         return self._norm(own, x), self._norm_again(own, x)
 
+    def _wide(self, layer: Any, name: str | None, x: torch.Tensor) -> torch.Tensor:
+        """The normalised input of attention or MLP, in the dtype of the stream."""
+        form = self.form
+        return x if name is None else normed(getattr(layer, name), x, *form.norms, x.dtype)
+
     def _named(self, layer: Any, name: str | None, x: torch.Tensor) -> torch.Tensor:
         return x if name is None else self._norm(getattr(layer, name), x)
 
     def _norm(self, own: Any, x: torch.Tensor) -> torch.Tensor:
-        return normed(own, x, self.form.beyond, self.form.centred, self.held.dtype)
+        return normed(own, x, *self.form.norms, self.held.dtype)
 
     def _norm_again(self, own: Any, x: torch.Tensor) -> Again | None:
         if self.recomputes:
             return None  # the whole layer is recomputed; this would keep its input alive
-        return normed_again(own, x, self.form.beyond, self.form.centred, self.held.dtype)
+        return normed_again(own, x, *self.form.norms, self.held.dtype)
 
 
 def fused_decoder(model: PreTrainedModel) -> FusedDecoder | None:

@@ -70,7 +70,7 @@ def rows_of(
     growth = _growth(form, positions, dtype)
     spans = prepared.every.spans, prepared.last.spans
     apart_of: list[Apart | None] = [None, None]
-    if any(one.mixes for one in form.layers):
+    if any(one.mixes or one.extras.mixer for one in form.layers):
         apart_of = [apart(each, hidden_TD.device) for each in spans]
     every = Rows(None, prepared.every, angles, angles, growth, apart=apart_of[0])
     # Padded with the pack's last row; nothing reads the result.

@@ -2,7 +2,8 @@
 
     body     token embeddings, position embeddings if any, layers, the norm after the last layer,
              the rotary embedding if any
-    layer    attention, an MLP, norms; the MLP may be two linear layers of the layer itself (OPT)
+    layer    attention, an MLP, norms; the MLP may be two linear layers of the layer itself (OPT),
+             and a layer may have only one of both (Nemotron H)
 
 Families name them differently. The parts of a body are recognised by their types (the rotary
 embedding by its name); in a layer, the attention module and the MLP are recognised by their names.
@@ -11,6 +12,7 @@ If something is mistaken for something else, the trial (fused_trial.py) notices.
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +26,10 @@ from brulee.models.text_part import body_with_inputs, text_body
 
 # Modules in the place of attention that mix tokens in another way.
 _MIXERS = ("linear_attn", "conv", "mamba")
+_WITH_STATES = ("linear_attention", "mamba")  # layer types
 _ATTENTIONS = ("self_attn", "attn", "attention", "self_attention", *_MIXERS)
+# The only sublayer of a layer, whichever it is (Nemotron H).
+_LONE = "mixer"
 _MLPS = ("mlp", "block_sparse_moe", "feed_forward", "shared_mlp")
 # The name of an MLP of all tokens, if it is not inside the module with the experts.
 _BESIDE_EXPERTS = "shared_mlp"
@@ -102,8 +107,9 @@ def layers_of(model: PreTrainedModel) -> list[Any]:
 
 
 def attention_of(layer: Any) -> str | None:
-    """The name of a layer's attention module, or of the mixer in its place."""
-    return next((name for name in _ATTENTIONS if name in children(layer)), None)
+    """The name of a layer's attention module, or of the mixer in its place; None without one."""
+    found = next((name for name in _ATTENTIONS if name in children(layer)), None)
+    return _LONE if found is None and _lone_is_told_apart(layer) else found
 
 
 def attention_in(layer: Any, name: str) -> Any:
@@ -116,13 +122,21 @@ def attention_in(layer: Any, name: str) -> Any:
 def mixes(name: str, config: Any, at: int) -> bool:
     """Whether the module of this name in layer `at` mixes tokens in another way than attention."""
     kinds = getattr(config, "layer_types", None)
-    return name in _MIXERS or bool(kinds and kinds[at] == "linear_attention")
+    return name in _MIXERS or bool(kinds and kinds[at] in _WITH_STATES)
 
 
 def mlp_of(layer: Any) -> str | None:
-    """The name of a layer's MLP; "" if the layer itself has the MLP's two linear layers."""
+    """The name of a layer's MLP; "" if the layer itself has its two linear layers, None if none."""
     found = next((name for name in _MLPS if name in children(layer)), None)
+    if found is None and _LONE in children(layer) and not _lone_is_told_apart(layer):
+        return _LONE
     return "" if found is None and children(layer) >= {*_OF_THE_LAYER} else found
+
+
+def _lone_is_told_apart(layer: Any) -> bool:
+    """Whether a layer's only sublayer keeps documents or padding apart, which an MLP need not."""
+    own = getattr(layer, _LONE, None)
+    return own is not None and "attention_mask" in inspect.signature(own.forward).parameters
 
 
 def beside_experts(layer: Any, mlp: str) -> str:
@@ -143,7 +157,8 @@ def added_to(layer: Any) -> Any:
 
 def places_of_additions(layer: Any) -> tuple[nn.Module, ...]:
     """The modules to whose outputs adapters may add."""
-    return layer, getattr(layer, attention_of(layer) or ""), added_to(layer)
+    attention = attention_of(layer)
+    return layer, *([getattr(layer, attention)] if attention else []), added_to(layer)
 
 
 def head_width(attention: Any) -> int | None:
@@ -173,11 +188,11 @@ def parts_drop(layer: Any) -> tuple[float, float] | None:
 
     None if it differs between the two.
     """
-    mlp = mlp_of(layer)
-    inside = {_largest(attention_in(layer, attention_of(layer) or ""), _OF_ATTENTION)}
+    attention, mlp = attention_of(layer), mlp_of(layer)
+    inside = {_largest(attention_in(layer, attention), _OF_ATTENTION)} if attention else set()
     if mlp:
         inside |= {_largest(getattr(layer, mlp), _OF_MLP)}
-    elif any(inside):
+    elif any(inside) and mlp is not None:
         return None
     own = {float(m.p) for m in layer.children() if isinstance(m, nn.Dropout)}
     outside = own | {*_shares(layer, _OF_LAYER)} or {0.0}

@@ -15,7 +15,13 @@ from typing import Any
 import torch
 from transformers import PretrainedConfig, PreTrainedModel
 
-from brulee.models.layer_parts import attention_in, attention_of, head_width, layers_of
+from brulee.models.layer_parts import (
+    attention_in,
+    attention_of,
+    head_width,
+    layers_of,
+    mixes,
+)
 from brulee.models.text_part import text_class
 
 WINDOW = 5  # tokens
@@ -30,7 +36,11 @@ _AS_IT_IS = {"_attn_implementation": "eager", "dtype": torch.float32}
 _COUNTS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
 _KEY_HEADS = ("num_key_value_heads", "num_kv_heads")
 _INNER = ("intermediate_size", "intermediate_size_mlp", "ffn_dim", "ffn_hidden_size", "n_inner")
-_OF_EXPERTS = ("moe_intermediate_size", "shared_expert_intermediate_size")  # widths
+_OF_EXPERTS = (  # widths
+    "moe_intermediate_size",
+    "shared_expert_intermediate_size",
+    "moe_shared_expert_intermediate_size",
+)
 _RANKS = ("q_lora_rank", "kv_lora_rank")  # of latent attention; none for queries by one map
 # Names of dropout probabilities in decoders' configurations.
 _DROPS = (
@@ -38,6 +48,10 @@ _DROPS = (
     *("dropout", "hidden_dropout", "embd_pdrop", "embedding_dropout"),
     *("resid_dropout", "embed_dropout"),
 )
+# Heads of a state space, in groups; of linear attention, those of keys and of values.
+_STATE_HEADS = 4
+_STATE_GROUPS = ("mamba_n_groups", "n_groups")
+_LINEAR_HEADS = ("linear_num_key_heads", "linear_num_value_heads")
 # Limits beyond which a document is attended to differently.
 _REACHES = ("sliding_window", "attention_chunk_size", "floor_scale", "window_size")
 _CLIPS = ("clip_qkv",)
@@ -111,7 +125,9 @@ def _shrunk(model: PreTrainedModel, layers: int, dropped: str) -> PretrainedConf
     if by_layer:
         config.per_layer_config = None
     depth = config.num_hidden_layers
-    widths = [head_width(attention_in(m, attention_of(m) or "")) for m in layers_of(model)]
+    named = [(at, m, attention_of(m)) for at, m in enumerate(layers_of(model)[:depth])]
+    attending = [(m, name) for at, m, name in named if name and not mixes(name, config, at)]
+    widths = [head_width(attention_in(m, name)) for m, name in attending]
     width = next((one for one in widths if one), None)
     if width is None:
         raise ValueError("no layer has attention")
@@ -132,6 +148,7 @@ def _shrunk(model: PreTrainedModel, layers: int, dropped: str) -> PretrainedConf
     for key, value in vars(config).items():
         if isinstance(value, list) and len(value) == depth:  # one for each layer
             changes[key] = value[:layers]
+    changes |= _of_states(config, width)
     changes |= {key: WINDOW for key in _REACHES if getattr(config, key, None)}
     changes |= {key: CLIP for key in _CLIPS if getattr(config, key, None)}
     shared = getattr(config, _SHARES, None)
@@ -148,6 +165,25 @@ def _shrunk(model: PreTrainedModel, layers: int, dropped: str) -> PretrainedConf
             if int(at) < layers
         }
     return config
+
+
+def _of_states(config: PretrainedConfig, width: int) -> dict[str, Any]:
+    """The sizes of state spaces and linear attention, which have to fit the model's width."""
+    expand = getattr(config, "mamba_expand", None) or 2
+    inner = int(expand * 2 * width)
+    groups = {key: getattr(config, key, None) or 1 for key in _STATE_GROUPS}
+    keys, values = (getattr(config, key, None) or 1 for key in _LINEAR_HEADS)
+    of_linear = zip(_LINEAR_HEADS, (2, 2 * (values // keys)), strict=True)
+    return {
+        **dict.fromkeys(("mamba_n_heads", "mamba_num_heads"), _STATE_HEADS),
+        **dict.fromkeys(("mamba_d_head", "mamba_head_dim"), inner // _STATE_HEADS),
+        "mamba_d_ssm": inner,
+        **{key: min(_STATE_HEADS // 2, count) for key, count in groups.items()},
+        **dict.fromkeys(("mamba_chunk_size", "chunk_size"), _STATE_HEADS),
+        "linear_num_heads": 2,
+        "linear_head_dim": width,
+        **dict(of_linear),
+    }
 
 
 def _change(config: PretrainedConfig, changes: dict[str, Any]) -> None:

@@ -25,6 +25,7 @@ from brulee.models import form_reading, fused_attention, fused_decoder, fused_tr
 from brulee.models.form_reading import read_form
 from brulee.models.fused_decoder import FusedDecoder
 from brulee.models.head import CompletionLoss
+from brulee.models.layer_factors import NO_FACTORS, Streams
 from brulee.models.layer_form import DecoderForm, LayerForm
 from brulee.models.twin import WINDOW, twin_of
 
@@ -201,8 +202,21 @@ def test_a_gate_of_other_sizes_is_left_to_the_model(gates: int) -> None:
     assert read_form(model) is None
 
 
+SLOWLY_MISREAD: list[tuple[str, dict[str, Any]]] = [
+    ("bitnet", {"extras": {"output_norm": ""}}),
+    ("bitnet", {"extras": {"inner_norm": ""}}),
+    ("nemotron-h", {"feeds": False}),
+    ("nemotron-h", {"curve": "gelu"}),
+    ("falcon-h1", {"extras": {"mixer": ""}}),
+    *(
+        ("falcon-h1", {"extras": {"factors": replace(NO_FACTORS, **{field: 2.0})}})
+        for field in vars(NO_FACTORS)
+    ),
+    ("minimax", {"extras": {"streams": None}}),
+    ("minimax", {"extras": {"streams": Streams()}}),
+]
 # What a reader might have overlooked or taken for something else, in a model that has it.
-MISREAD: list[tuple[str, dict[str, Any]]] = [
+MISREAD: list[Any] = [
     ("gemma", {"beyond": 0.0}),
     ("gemma", {"gate": "silu"}),
     ("gemma3", {"window": None}),
@@ -270,6 +284,8 @@ MISREAD: list[tuple[str, dict[str, Any]]] = [
     ("afmoe", {"turns": True}),
     ("lfm2", {"gate": "gelu"}),
     ("olmo-hybrid", {"before_attention": None}),
+    ("bitnet", {"gate": "silu"}),
+    *(pytest.param(*case, marks=pytest.mark.slow) for case in SLOWLY_MISREAD),
 ]
 
 
