@@ -15,6 +15,7 @@ from typing import Any
 
 from transformers import PreTrainedModel
 
+from brulee.models.alibi import read_slopes
 from brulee.models.angle_form import (
     AngleLayout,
     has_angles,
@@ -99,10 +100,12 @@ _HEAD_NORMS = (
 )
 _BY_HEAD = ("query_key_value",)
 _QUERIES_KEYS_VALUES = (
-    *(("q_proj", "k_proj", "v_proj"), ("qkv_proj",), ("c_attn",), _BY_HEAD),
+    *(("q_proj", "k_proj", "v_proj"), ("qkv_proj",), ("Wqkv",), ("c_attn",), _BY_HEAD),
     *(("q_proj", "k_proj"), ("q_proj",)),  # values are keys; keys and values are another layer's
 )
 _UNSCALED = ("local", "global")
+_SCALES = ("scaling", "softmax_scale")
+_OF_BIAS = "beta"  # what an attention multiplies the bias of scores by (the first Falcons)
 _NOWHERE = (None, None)  # norms around what a layer lacks
 _OUTPUTS = ("o_proj", "out_proj", "c_proj", "dense")
 _MULTIPLIERS = ("residual_multiplier", "residual_scale")
@@ -121,7 +124,13 @@ def read_form(model: PreTrainedModel) -> DecoderForm | None:
         for at, layer in enumerate(body.layers[: config.num_hidden_layers])
     ]
     layers = tuple(form for form in found if form is not None)
+    slopes = read_slopes(model, body) if len(layers) == len(found) else ()
+    if slopes:
+        pairs = zip(body.layers, layers, strict=False)
+        layers = tuple(_sloping(form, layer, slopes) for layer, form in pairs)
     if len(layers) < len(found) or not any(form.has_keys for form in layers):
+        return None
+    if body.first is not None and kind_of_norm(body.first) != kind:
         return None
     if any(bool(form.extras.words) != (body.words is not None) for form in layers):
         return None
@@ -131,6 +140,13 @@ def read_form(model: PreTrainedModel) -> DecoderForm | None:
     places = None if body.places is None else int(getattr(body.places, "offset", 0))
     around = scale, places, _growth(config), body.words_drop, norms_words(model, body)
     return DecoderForm(layers, *around)
+
+
+def _sloping(form: LayerForm, layer: Any, slopes: tuple[float, ...]) -> LayerForm:
+    """The form of a layer whose scores have a bias instead of rotary embeddings."""
+    times = float(getattr(attention_in(layer, form.attention), _OF_BIAS, 1.0))
+    extras = replace(form.extras, slopes=tuple(times * slope for slope in slopes))
+    return replace(form, turns=False, extras=extras)
 
 
 def _growth(config: Any) -> tuple[float, int] | None:
@@ -262,7 +278,7 @@ def _head_norms(names: set[str], keys: bool) -> tuple[str, str, bool] | None:
 def _scale(attention: Any, width: int) -> float:
     """What scores are multiplied by: GPT-Neo, whose attentions are of these types, does not."""
     usual = 1.0 if getattr(attention, "attention_type", "") in _UNSCALED else width**-0.5
-    return float(getattr(attention, "scaling", usual))
+    return next((float(getattr(attention, n)) for n in _SCALES if hasattr(attention, n)), usual)
 
 
 def _is_whole(norm: Any, width: int) -> bool:

@@ -22,19 +22,20 @@ from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
 from brulee.data.batching import Batch
-from brulee.models.attention_maps import mapped, taken
+from brulee.models.alibi import with_places
+from brulee.models.attention_maps import taken
 from brulee.models.context import free_length
 from brulee.models.dropping import dropped
 from brulee.models.form_reading import read_form
 from brulee.models.fused_activation import activated
 from brulee.models.fused_attention import attend
 from brulee.models.fused_extras import scaled, with_experts, with_words, words_of_layers
-from brulee.models.fused_latent import latent_heads, turned_heads
+from brulee.models.fused_heads import heads
 from brulee.models.fused_layer_norm import normed, normed_again
 from brulee.models.fused_long import in_chunks, tempered
 from brulee.models.fused_projection import Again, project
-from brulee.models.fused_rope import even_first, rotate
-from brulee.models.fused_rows import STEP, Angles, Rows, rows_of
+from brulee.models.fused_rope import even_first
+from brulee.models.fused_rows import STEP, Rows, rows_of
 from brulee.models.fused_swiglu import gated, gated_again
 from brulee.models.fused_trial import LONGEST, errors_of, form_is_right, hooks_are_known, only_round
 from brulee.models.held import Held, format_of
@@ -53,7 +54,6 @@ from brulee.models.layer_parts import (
     added_to,
     attention_in,
     head_width,
-    heads_of,
     mlp_in,
     read_body,
 )
@@ -107,6 +107,8 @@ class FusedDecoder:
         self.held = self.held.within(format_of(hidden_TD))
         hidden_TD = filled(hidden_TD, step_of(hidden_TD, STEP, self.held.dtype))
         hidden_TD = self._dropped(hidden_TD, self.form.words_drop)
+        if body.first is not None:
+            hidden_TD = self._wide(body, "first", hidden_TD)
         if self.form.norms_words:
             hidden_TD = self._norm(body.norm, hidden_TD).to(hidden_TD.dtype)
         every, asked = rows_of(self.form, body, hidden_TD, prepared, self.held.dtype)
@@ -172,26 +174,22 @@ class FusedDecoder:
         hidden_QD, keys, streams = taken(hidden_TD, rows.index), None, form.extras.streams
         stream_QD = hidden_QD
         if form.attention:
+            if streams is not None:
+                stream_QD = self._wide(layer, form.before_attention, hidden_QD)
             x_TD, again = self._read(layer, form.before_attention, hidden_TD)
-            mixed_QD, keys = self._attention(layer, form, x_TD, again, rows)
+            mixed_QD, keys = self._attention(layer, form, x_TD, again, rows, stream_QD)
             mixed_QD = self._dropped(mixed_QD, form.outside_drop)
             mixed_QD = self._named(layer, form.after_attention, mixed_QD)
-            if streams is None:
-                stream_QD = _sum(hidden_QD, mixed_QD, form)
-            else:
-                normed_QD = self._wide(layer, form.before_attention, hidden_QD)
-                stream_QD = blended(normed_QD, mixed_QD, streams.attention)
+            stream_QD = _sum(stream_QD, mixed_QD, form, streams.attention if streams else None)
         if form.feeds:
             read_QD = hidden_QD if form.parallel else stream_QD
             x_QD, again = self._read(layer, form.before_mlp, read_QD)
-            made_QD = self._mlp(layer, form, read_QD, x_QD, again)
+            if streams is not None:
+                stream_QD = self._wide(layer, form.before_mlp, read_QD)
+            made_QD = self._mlp(layer, form, read_QD, x_QD, again, stream_QD)
             made_QD = self._dropped(made_QD, form.outside_drop)
             made_QD = self._named(layer, form.after_mlp, made_QD)
-            if streams is None:
-                stream_QD = _sum(stream_QD, made_QD, form)
-            else:
-                normed_QD = self._wide(layer, form.before_mlp, read_QD)
-                stream_QD = blended(normed_QD, made_QD, streams.mlp)
+            stream_QD = _sum(stream_QD, made_QD, form, streams.mlp if streams else None)
         if rows.words is not None and form.extras.words:
             how = form.extras, stream_QD, rows.words, self._norm, self.held, self.recomputes
             stream_QD = with_words(layer, *how)
@@ -199,7 +197,13 @@ class FusedDecoder:
         return with_additions(layer, hidden_QD, stream_QD), keys if keeps else None
 
     def _attention(
-        self, layer: Any, form: LayerForm, x_TD: torch.Tensor, again: Again | None, rows: Rows
+        self,
+        layer: Any,
+        form: LayerForm,
+        x_TD: torch.Tensor,
+        again: Again | None,
+        rows: Rows,
+        stream_QD: torch.Tensor,
     ) -> tuple[torch.Tensor, KeysAndValues | None]:
         outer, own = getattr(layer, form.attention), attention_in(layer, form.attention)
         factors, beside_QD = form.extras.factors, None
@@ -211,7 +215,8 @@ class FusedDecoder:
             if form.mixes:
                 return beside_QD, None
         x_TD, again = multiplied(x_TD, again, factors.reads)
-        q_QHW, k_TKW, v_TKW, gate_QHG = self._heads(own, form, x_TD, again, rows)
+        by = self.held, self._norm, self._read
+        q_QHW, k_TKW, v_TKW, gate_QHG = heads(own, form, x_TD, again, rows, *by)
         q_QHW = q_QHW if rows.growth is None else q_QHW * rows.growth
         v_TKW = v_TKW if form.values == 1.0 else v_TKW * form.values
         if rows.before is not None:
@@ -219,6 +224,8 @@ class FusedDecoder:
             if form.turns and form.neighbours:
                 before_PKW = even_first(before_PKW, rows.key_angles[form.angles][0].shape[1])
             k_TKW, v_TKW = _behind(before_PKW, k_TKW), _behind(values_PKW, v_TKW)
+        if rows.places is not None:
+            q_QHW, k_TKW = with_places(q_QHW, k_TKW, form.extras.slopes, form.scale, rows.places)
         share = self._now(form.weights_drop)
         sinks_H = getattr(own, form.sinks) if form.sinks else None
         q_QHW = tempered(q_QHW, rows.reading, form.extras.tempered, rows.long)
@@ -234,51 +241,11 @@ class FusedDecoder:
             mixed_QE, mixed_again = self._read(own, form.extras.output_norm, mixed_QE)
         (mixed_QD,) = project(mixed_QE, [getattr(own, form.out)], self.held, mixed_again)
         mixed_QD = self._dropped(mixed_QD, form.inside_drop)
-        mixed_QD = with_additions(outer, taken(x_TD, rows.index), mixed_QD)
+        inside_QD = stream_QD if form.extras.sums_inside[0] else None
+        mixed_QD = with_additions(outer, taken(x_TD, rows.index), mixed_QD, inside_QD)
         if beside_QD is not None:
             mixed_QD = blended(beside_QD, mixed_QD, (factors.mixed, factors.attended))
         return mixed_QD, (k_TKW, v_TKW)
-
-    def _heads(
-        self, own: Any, form: LayerForm, x_TD: torch.Tensor, again: Again | None, rows: Rows
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None]:
-        """Queries (Q, H, W), keys (T, K, W), values (T, K, W), which may be narrower, and gates."""
-        if form.latent is not None:
-            how = (form.latent, heads_of(own) or 1, x_TD, again, rows.index, self.held, self._read)
-            q, k, v, r = latent_heads(own, *how)
-            angles = rows.query_angles, rows.key_angles
-            of_q, of_k = (each[form.angles] if form.turns else None for each in angles)
-            return *turned_heads(q, k, r, of_q, of_k, form.neighbours), v, None
-        found = mapped(own, form, x_TD, self.held, again, rows.index)
-        q_QHW = self._turned(own, form, found.q, rows.query_angles, 0)
-        if rows.kept is not None:
-            return q_QHW, *rows.kept, found.gate
-        times = form.extras.factors.keys
-        k = found.k if times == 1.0 else found.k * times
-        k_TKW = self._turned(own, form, k, rows.key_angles, 1)
-        v_TKW = found.v.view(*k_TKW.shape[:2], -1)
-        if form.extras.value_norm:
-            v_TKW = self._norm(getattr(own, form.extras.value_norm), v_TKW)
-        return q_QHW, k_TKW, v_TKW, found.gate
-
-    def _turned(
-        self,
-        own: Any,
-        form: LayerForm,
-        x: torch.Tensor,
-        angles: dict[str | None, Angles],
-        which: int,
-    ) -> torch.Tensor:
-        """Queries (0) or keys (1), (T, H, W), normalised and rotated."""
-        norm = getattr(own, form.head_norms[which]) if form.head_norms else None
-        if norm is not None and form.whole:
-            x = self._norm(norm, x)
-        x_THW = x.view(len(x), -1, head_width(own) or 1)
-        if norm is not None and not (form.whole or form.after_angles):
-            x_THW = self._norm(norm, x_THW)
-        if form.turns:
-            x_THW = rotate(x_THW, *angles[form.angles], form.neighbours)
-        return self._norm(norm, x_THW) if norm is not None and form.after_angles else x_THW
 
     def _mlp(
         self,
@@ -287,6 +254,7 @@ class FusedDecoder:
         hidden_TD: torch.Tensor,
         x_TD: torch.Tensor,
         again: Again | None,
+        stream_TD: torch.Tensor,
     ) -> torch.Tensor:
         own, factors = mlp_in(layer, form.mlp), form.extras.factors
         if form.experts:  # called as a module, with its hooks and its own router
@@ -310,7 +278,8 @@ class FusedDecoder:
         (out_TD,) = project(inner_TF, [getattr(own, form.down)], self.held, inner_again)
         out_TD = self._dropped(out_TD, form.inside_drop)
         out_TD = out_TD if factors.fed == 1.0 else out_TD * factors.fed
-        out_TD = with_additions(added_to(layer), x_TD, out_TD)
+        inside_TD = stream_TD if form.extras.sums_inside[1] else None
+        out_TD = with_additions(added_to(layer), x_TD, out_TD, inside_TD)
         return with_experts(layer, hidden_TD, out_TD, self._norm) if form.extras.routed else out_TD
 
     def _dropped(self, x: torch.Tensor, share: float) -> torch.Tensor:
@@ -378,5 +347,7 @@ def _behind(before_PHW: torch.Tensor, own_TKW: torch.Tensor) -> torch.Tensor:
     return torch.cat([before_PHW, own_TKW.repeat_interleave(times, 1) if times > 1 else own_TKW])
 
 
-def _sum(x: torch.Tensor, made: torch.Tensor, form: LayerForm) -> torch.Tensor:
-    return x + made if form.residual == 1.0 else torch.add(x, made, alpha=form.residual)
+def _sum(
+    x: torch.Tensor, made: torch.Tensor, form: LayerForm, times: tuple[float, float] | None
+) -> torch.Tensor:
+    return blended(x, made, (1.0, form.residual) if times is None else times)

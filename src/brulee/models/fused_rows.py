@@ -44,8 +44,9 @@ class Rows:
     query_angles: dict[str | None, Angles]
     key_angles: dict[str | None, Angles]
     growth: torch.Tensor | None  # (Q, 1, 1)
-    before: KeysAndValues | None = None  # the prefix, (P, K, W)
     apart: Apart | None = None  # for layers that are no attention
+    places: torch.Tensor | None = None  # (T), the keys' positions, for scores with a bias
+    before: KeysAndValues | None = None  # the prefix, (P, K, W)
     kept: KeysAndValues | None = None
     words: torch.Tensor | None = None
     long: Long = field(default_factory=Long)
@@ -72,7 +73,8 @@ def rows_of(
     apart_of: list[Apart | None] = [None, None]
     if any(one.mixes or one.extras.mixer for one in form.layers):
         apart_of = [apart(each, hidden_TD.device) for each in spans]
-    every = Rows(None, prepared.every, angles, angles, growth, apart=apart_of[0])
+    places = positions if any(one.extras.slopes for one in form.layers) else None
+    every = Rows(None, prepared.every, angles, angles, growth, apart_of[0], places)
     # Padded with the pack's last row; nothing reads the result.
     index = prepared.index
     more = -len(index) % step_of(hidden_TD, LAST_STEP, dtype)
@@ -80,7 +82,8 @@ def rows_of(
     late = {one.angles for one in form.layers[form.last_with_keys :] if one.turns}
     asked = {kind: _taken(angles[kind], index) for kind in late}
     of_asked = None if growth is None else taken(growth, index)
-    return every, Rows(index, prepared.last, asked, angles, of_asked, apart=apart_of[1])
+    last = prepared.last, asked, angles, of_asked, apart_of[1], places
+    return every, Rows(index, *last)
 
 
 def _angles(

@@ -6,6 +6,7 @@ it says of the MLP and of what follows is computed in fused_extras.py.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -22,6 +23,7 @@ _VALUE_NORMS = ("v_norm",)
 _SCALARS = ("layer_scalar",)
 _MIXERS = ("mamba",)  # beside attention
 _OUTPUT_NORMS = ("attn_sub_norm",)
+_STREAM = "residual"
 # The modules of an addition that is gated by a vector of the token for each layer.
 GATE, PROJECTION, PROJECTION_NORM = (
     "per_layer_input_gate",
@@ -49,7 +51,9 @@ class Extras:
     document only, or is `tempered` by these two constants (Llama 4; fused_long.py). A `mixer` of
     another kind reads what attention reads, and both outputs are added (Falcon H1). `output_norm`
     and `inner_norm` are norms of the inputs of attention's and of the MLP's last linear layer
-    (BitNet). `factors` and `streams` are explained in layer_factors.py.
+    (BitNet). Heads' scores fall with distance by these `slopes`, and the module of attention, or of
+    the MLP, `sums_inside` itself what the layer goes on with, so that adapters read the sum (BLOOM;
+    alibi.py). `factors` and `streams` are explained in layer_factors.py.
 
     The others are Gemma 4's. `value_norm` is the name of the norm of values, which are the keys
     before their norm if there is no linear layer for them; a layer may read the keys and values of
@@ -74,12 +78,18 @@ class Extras:
     inner_norm: str = ""
     factors: Factors = NO_FACTORS
     streams: Streams | None = None
+    slopes: tuple[float, ...] = ()
+    sums_inside: tuple[bool, bool] = (False, False)
 
     def as_in_twins(self) -> Extras:
         """The same, with the limits that twins have (twin.py)."""
         tempered = self.tempered and (float(WINDOW), self.tempered[1])
         return replace(
-            self, clip=self.clip and CLIP, chunk=self.chunk and WINDOW, tempered=tempered
+            self,
+            clip=self.clip and CLIP,
+            chunk=self.chunk and WINDOW,
+            tempered=tempered,
+            slopes=(0.0,) if self.slopes else (),
         )
 
     @property
@@ -126,7 +136,13 @@ def read_extras(layer: Any, attention: Any, mlp: Any, before: Sequence[Any]) -> 
         output_norm=next((name for name in _OUTPUT_NORMS if name in inside), ""),
         factors=read_factors(layer, attention, mlp),
         streams=read_streams(layer),
+        sums_inside=(_sums(attention), _sums(mlp)),
     )
+
+
+def _sums(module: Any) -> bool:
+    """Whether a module is given the residual stream beside its input."""
+    return module is not None and _STREAM in inspect.signature(module.forward).parameters
 
 
 def _keeps_for(one: Any, attention: Any) -> bool:

@@ -92,4 +92,5 @@ def multiplied(
 def blended(stream: torch.Tensor, made: torch.Tensor, times: tuple[float, float]) -> torch.Tensor:
     """The sum of two tensors times a factor each."""
     first, second = times
-    return torch.add(stream if first == 1.0 else stream * first, made, alpha=second)
+    stream = stream if first == 1.0 else stream * first
+    return stream + made if second == 1.0 else torch.add(stream, made, alpha=second)

@@ -1,7 +1,7 @@
 """Find the parts of a decoder among its modules, and their dropout probabilities.
 
-    body     token embeddings, position embeddings if any, layers, the norm after the last layer,
-             the rotary embedding if any
+    body     token embeddings, position embeddings if any, a norm after them if any (BLOOM),
+             layers, the norm after the last layer, the rotary embedding if any
     layer    attention, an MLP, norms; the MLP may be two linear layers of the layer itself (OPT),
              and a layer may have only one of both (Nemotron H)
 
@@ -30,13 +30,13 @@ _WITH_STATES = ("linear_attention", "mamba")  # layer types
 _ATTENTIONS = ("self_attn", "attn", "attention", "self_attention", *_MIXERS)
 # The only sublayer of a layer, whichever it is (Nemotron H).
 _LONE = "mixer"
-_MLPS = ("mlp", "block_sparse_moe", "feed_forward", "shared_mlp")
+_MLPS = ("mlp", "block_sparse_moe", "feed_forward", "shared_mlp", "ffn")
 # The name of an MLP of all tokens, if it is not inside the module with the experts.
 _BESIDE_EXPERTS = "shared_mlp"
 _OF_THE_LAYER = ("fc1", "fc2")
 _ANGLES = ("rotary_emb", "pos_emb")
 _WIDTHS = ("head_dim", "head_size", "qk_head_dim")
-_HEADS = ("num_heads", "num_attention_heads")
+_HEADS = ("num_heads", "num_attention_heads", "n_heads")
 _SINKS = ("sinks",)
 # The modules of a body that make a vector of each token for each layer.
 _WORDS_BY_LAYER = (
@@ -58,7 +58,8 @@ class Body:
     """The parts of a decoder's body; `words_drop` is the dropout of the first layer's input.
 
     `like` (D) is a row of hidden states' width, dtype and device. `words` is the module that makes
-    a vector of each token for each layer (Gemma 4), if there is one.
+    a vector of each token for each layer (Gemma 4), `first` the norm before the first layer, if
+    there is one.
     """
 
     layers: nn.ModuleList
@@ -68,6 +69,7 @@ class Body:
     words_drop: float
     like: torch.Tensor
     words: Any
+    first: nn.Module | None = None
 
 
 def body_of(model: PreTrainedModel) -> Any:
@@ -88,16 +90,20 @@ def read_body(model: PreTrainedModel) -> Body | None:
     own = [m for _, m in named if m is not words and not isinstance(m, Prefixes)]
     layers = [m for m in own if isinstance(m, nn.ModuleList)]
     norms = [m for m in own if kind_of_norm(m) is not None]
+    firsts = [m for m in norms if layers and own.index(m) < own.index(layers[0])]
+    norms = [m for m in norms if m not in firsts] if len(norms) > 1 else norms
+    firsts = [] if firsts == norms else firsts
     angles = [m for name in _ANGLES for m in own if m is getattr(body, name, None)]
     places = [m for m in own if isinstance(m, nn.Embedding)]
     drops = [m for m in own if isinstance(m, nn.Dropout)]
-    sizes = [len(found) for found in (layers, norms, angles, places, drops)]
+    sizes = [len(found) for found in (layers, norms, angles, places, drops, firsts)]
     if len(own) != sum(sizes) or sizes[:2] != [1, 1] or max(sizes) > 1:
         return None
     share = max([float(m.p) for m in drops] + _shares(body, _OF_WORDS), default=0.0)
     like_D = getattr(norms[0], "weight", None)
     like_D = words.weight[0] if like_D is None else like_D
-    return Body(layers[0], norms[0], _first(angles), _first(places), share, like_D, by_layer)
+    found = layers[0], norms[0], _first(angles), _first(places), share, like_D, by_layer
+    return Body(*found, _first(firsts))
 
 
 def layers_of(model: PreTrainedModel) -> list[Any]:

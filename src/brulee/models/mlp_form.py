@@ -25,7 +25,7 @@ _WITHOUT_GATE = (
     ("dense_h_to_4h", "dense_4h_to_h"),
 )
 _NORMS = ("ffn_sub_norm",)
-_ACTIVATIONS = ("act_fn", "activation_fn", "act", "activation")
+_ACTIVATIONS = ("act_fn", "activation_fn", "act", "activation", "gelu_impl")
 
 
 @dataclass(frozen=True)

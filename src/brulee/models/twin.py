@@ -190,6 +190,12 @@ def _change(config: PretrainedConfig, changes: dict[str, Any]) -> None:
     for key, value in changes.items():
         if hasattr(config, key):
             setattr(config, key, value)
+    inner = getattr(config, "attn_config", None)  # MPT
+    for key in _CLIPS:
+        if getattr(inner, key, None):
+            setattr(inner, key, CLIP)
+    if getattr(config, "alibi", False):
+        config._attn_implementation = "sdpa"  # "eager" adds the bias of scores twice (Falcon)
     if hasattr(config, "quantization_config"):
         del config.quantization_config
 

@@ -129,6 +129,10 @@ _GRANITE: dict[str, Any] = {
     "logits_scaling": 4.0,
     "attention_multiplier": 0.5,
 }
+_BLOOM: dict[str, Any] = dict.fromkeys(
+    ("head_dim", "intermediate_size", "num_key_value_heads"), _UNSAID
+)
+_MPT: dict[str, Any] = {**_BLOOM, "max_position_embeddings": _UNSAID, "max_seq_len": 512}
 _ONE_EACH = ["linear_attention", "mlp", "full_attention", "mlp", "linear_attention", "mlp"]
 _NEMOTRON_H: dict[str, Any] = {
     "num_hidden_layers": _UNSAID,
@@ -324,6 +328,13 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "nanochat": ("NanoChat", {"final_logit_softcapping": 5.0}),
     "bitnet": ("BitNet", {}),
+    "bloom": ("Bloom", _BLOOM),
+    "bloom-normed": ("Bloom", {**_BLOOM, "apply_residual_connection_post_layernorm": True}),
+    "mpt": ("Mpt", {**_MPT, "attn_config": {"clip_qkv": 1.5, "softmax_scale": 0.3}}),
+    "falcon-rw": (
+        "Falcon",
+        {**_FALCON, "alibi": True, "parallel_attn": False, "multi_query": False, "bias": True},
+    ),
     "nemotron-h": ("NemotronH", _NEMOTRON_H),
     "nemotron-h-moe": (
         "NemotronH",

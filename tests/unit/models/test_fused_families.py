@@ -213,6 +213,11 @@ SLOWLY_MISREAD: list[tuple[str, dict[str, Any]]] = [
         for field in vars(NO_FACTORS)
     ),
     ("minimax", {"extras": {"streams": None}}),
+    ("bloom-normed", {"extras": {"streams": None}}),
+    ("bloom", {"extras": {"slopes": (0.25, 0.0625)}}),
+    ("mpt", {"scale": 8**-0.5}),
+    ("mpt", {"extras": {"clip": None}}),
+    ("falcon-rw", {"extras": {"slopes": (0.1, 0.1)}}),
     ("minimax", {"extras": {"streams": Streams()}}),
 ]
 # What a reader might have overlooked or taken for something else, in a model that has it.
@@ -435,7 +440,7 @@ def test_dropout_that_is_overlooked_is_left_to_the_model(
     [
         ("opt", {"layerdrop": 0.1}),
         ("opt", {"do_layer_norm_before": False}),
-        ("falcon", {"alibi": True}),
+        ("bloom", {"hidden_dropout": 0.1}),
         ("falcon-in-turn", {"hidden_dropout": 0.1, "attention_dropout": 0.2}),
         ("gpt-bigcode", {"multi_query": False}),
     ],
