@@ -16,6 +16,7 @@ Shapes: `Q` queries, `T` keys, `H` query heads, `K` key heads, `W` head width, `
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Sequence
 from typing import Any
@@ -67,19 +68,35 @@ def with_places(
 
     `places` are the positions of the last keys; those before are a prefix's.
     """
-    places_T = torch.cat([torch.arange(len(k_TKW) - len(places_T)).to(places_T), places_T])
-    width, dtype = q_QHW.shape[2], q_QHW.dtype
-    step = _STEP if q_QHW.is_cuda else _STEP_IN_C if width % _STEP_IN_C == 0 else _PARTS
-    more = -(-(width + _PARTS) // step) * step - width
-    steep_H = torch.tensor(slopes, device=q_QHW.device) / scale
-    coarse_H = steep_H.to(dtype)
-    fine_H = (steep_H - coarse_H).to(dtype)
-    of_query_HE = q_QHW.new_zeros(len(steep_H), more)
-    of_query_HE[:, :_PARTS] = torch.stack([coarse_H, coarse_H, fine_H, fine_H], dim=1)
+    before_P = torch.arange(len(k_TKW) - len(places_T), device=k_TKW.device)
+    places_T = torch.cat([before_P, places_T])
+    width = q_QHW.shape[2]
+    more = wider(width, q_QHW.device) - width
+    of_query_HE = _steep(tuple(slopes), scale, more, q_QHW.dtype, q_QHW.device)
     rest_T = places_T % _HALF
     of_key_TE = k_TKW.new_zeros(len(places_T), more)
-    of_key_TE[:, :_PARTS] = torch.stack([rest_T, places_T - rest_T] * 2, dim=1).to(dtype)
+    of_key_TE[:, :_PARTS] = torch.stack([rest_T, places_T - rest_T] * 2, dim=1)
     return (
         torch.cat([q_QHW, of_query_HE.expand(len(q_QHW), -1, -1)], dim=2),
         torch.cat([k_TKW, of_key_TE[:, None].expand(-1, k_TKW.shape[1], -1)], dim=2),
     )
+
+
+def wider(width: int, device: torch.device) -> int:
+    """W + E, the width of heads with a bias."""
+    by_loops = _STEP_IN_C if width % _STEP_IN_C == 0 else _PARTS
+    step = _STEP if device.type == "cuda" else by_loops
+    return -(-(width + _PARTS) // step) * step
+
+
+@functools.lru_cache(maxsize=64)
+def _steep(
+    slopes: tuple[float, ...], scale: float, more: int, dtype: torch.dtype, device: torch.device
+) -> torch.Tensor:
+    """The values more of queries, (H, E), kept, as a copy to a GPU cannot be captured."""
+    steep_H = torch.tensor(slopes, device=device) / scale
+    coarse_H = steep_H.to(dtype)
+    fine_H = (steep_H - coarse_H).to(dtype)
+    found_HE = torch.zeros(len(slopes), more, dtype=dtype, device=device)
+    found_HE[:, :_PARTS] = torch.stack([coarse_H, coarse_H, fine_H, fine_H], dim=1)
+    return found_HE

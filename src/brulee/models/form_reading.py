@@ -16,6 +16,7 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from brulee.models.alibi import read_slopes
+from brulee.models.altup import APART, TOGETHER
 from brulee.models.angle_form import (
     AngleLayout,
     has_angles,
@@ -133,6 +134,9 @@ def read_form(model: PreTrainedModel) -> DecoderForm | None:
     if body.first is not None and kind_of_norm(body.first) != kind:
         return None
     if any(bool(form.extras.words) != (body.words is not None) for form in layers):
+        return None
+    apart = body.words is not None and children(body.words) >= {APART, TOGETHER}
+    if any(form.extras.several != apart for form in layers):
         return None
     scale = None
     if not getattr(config, "mup_enabled", False):  # Afmoe

@@ -22,14 +22,15 @@ from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
 from brulee.data.batching import Batch
-from brulee.models.alibi import with_places
+from brulee.models import altup
+from brulee.models.alibi import wider, with_places
 from brulee.models.attention_maps import taken
 from brulee.models.context import free_length
 from brulee.models.dropping import dropped
 from brulee.models.form_reading import read_form
 from brulee.models.fused_activation import activated
 from brulee.models.fused_attention import attend
-from brulee.models.fused_extras import scaled, with_experts, with_words, words_of_layers
+from brulee.models.fused_extras import scaled, sparse, with_experts, with_words, words_of_layers
 from brulee.models.fused_heads import heads
 from brulee.models.fused_layer_norm import normed, normed_again
 from brulee.models.fused_long import in_chunks, tempered
@@ -85,8 +86,12 @@ class FusedDecoder:
         """The widths of layers' heads."""
         forms = self.form.layers
         layers = zip(self._body.layers[: len(forms)], forms, strict=True)
-        found = [attention_in(layer, form.attention) for layer, form in layers if form.attention]
-        return {head_width(attention) or 1 for attention in found}
+        found = [(attention_in(x, form.attention), form) for x, form in layers if form.attention]
+        device = self.model.get_input_embeddings().weight.device
+        plain = [
+            (head_width(attention) or 1, bool(form.extras.slopes)) for attention, form in found
+        ]
+        return {wider(width, device) if sloping else width for width, sloping in plain}
 
     def __call__(self, batch: Batch) -> torch.Tensor:
         """The normalised last hidden state at the learned positions, (N, D)."""
@@ -104,6 +109,7 @@ class FusedDecoder:
         """
         body, forms = self._body, self.form.layers
         hidden_TD, words = self._begun(body, prepared)
+        hidden_TD = altup.begun(body.words, hidden_TD) if self.form.several else hidden_TD
         self.held = self.held.within(format_of(hidden_TD))
         hidden_TD = filled(hidden_TD, step_of(hidden_TD, STEP, self.held.dtype))
         hidden_TD = self._dropped(hidden_TD, self.form.words_drop)
@@ -124,7 +130,9 @@ class FusedDecoder:
             hidden_TD, made = self._layer(layer, form, hidden_TD, rows, at in self.form.kept)
             if made is not None:
                 kept[at] = made
-        return self._norm(body.norm, hidden_TD.index_select(0, prepared.learned))
+        hidden_ND = hidden_TD.index_select(0, prepared.learned)
+        hidden_ND = altup.ended(body.words, hidden_ND) if self.form.several else hidden_ND
+        return self._norm(body.norm, hidden_ND)
 
     def _before(self) -> list[KeysAndValues | None]:
         """The prefix of each layer with keys of its own."""
@@ -171,7 +179,11 @@ class FusedDecoder:
     def _through(
         self, layer: Any, form: LayerForm, hidden_TD: torch.Tensor, rows: Rows, keeps: bool
     ) -> tuple[torch.Tensor, KeysAndValues | None]:
-        hidden_QD, keys, streams = taken(hidden_TD, rows.index), None, form.extras.streams
+        given_QD, keys, streams = taken(hidden_TD, rows.index), None, form.extras.streams
+        every_TSD = hidden_TD
+        if form.extras.several:
+            every_TSD, hidden_TD = altup.predicted(layer, hidden_TD)
+        hidden_QD = taken(hidden_TD, rows.index)
         stream_QD = hidden_QD
         if form.attention:
             if streams is not None:
@@ -181,6 +193,8 @@ class FusedDecoder:
             mixed_QD = self._dropped(mixed_QD, form.outside_drop)
             mixed_QD = self._named(layer, form.after_attention, mixed_QD)
             stream_QD = _sum(stream_QD, mixed_QD, form, streams.attention if streams else None)
+            if form.extras.several:
+                stream_QD = altup.beside(layer, taken(x_TD, rows.index), stream_QD)
         if form.feeds:
             read_QD = hidden_QD if form.parallel else stream_QD
             x_QD, again = self._read(layer, form.before_mlp, read_QD)
@@ -190,11 +204,13 @@ class FusedDecoder:
             made_QD = self._dropped(made_QD, form.outside_drop)
             made_QD = self._named(layer, form.after_mlp, made_QD)
             stream_QD = _sum(stream_QD, made_QD, form, streams.mlp if streams else None)
+        if form.extras.several:
+            stream_QD = altup.corrected(layer, taken(every_TSD, rows.index), stream_QD)
         if rows.words is not None and form.extras.words:
             how = form.extras, stream_QD, rows.words, self._norm, self.held, self.recomputes
             stream_QD = with_words(layer, *how)
         stream_QD = scaled(layer, form.extras, stream_QD)
-        return with_additions(layer, hidden_QD, stream_QD), keys if keeps else None
+        return with_additions(layer, given_QD, stream_QD), keys if keeps else None
 
     def _attention(
         self,
@@ -269,6 +285,7 @@ class FusedDecoder:
         if form.gate:
             gate, up = halves
             gate = gate if factors.gates == 1.0 else gate * factors.gates
+            gate = sparse(gate, form.extras.sparsity) if form.extras.sparsity else gate
             inner_TF, inner_again = gated(gate, up, form.gate), gated_again(gate, up, form.gate)
         else:
             inner_TF, inner_again = activated(getattr(own, form.act), halves[0], form.curve)

@@ -13,6 +13,7 @@ from typing import Any
 
 from torch import nn
 
+from brulee.models.altup import ALTUP, LAUREL
 from brulee.models.angle_form import turns_backwards
 from brulee.models.fused_swiglu import activation_of
 from brulee.models.layer_factors import NO_FACTORS, Factors, Streams, read_factors, read_streams
@@ -60,7 +61,8 @@ class Extras:
     the layer `keys_from` instead of its own. Where it is `routed`, experts with a router read what
     the MLP's norm reads, and both outputs are normalised and added. `words` is the activation of a
     gate for the vector that the token has for this layer, which is added after the MLP. The layer's
-    output is multiplied by its buffer `scalar`.
+    output is multiplied by its buffer `scalar`. Gemma 3n has `several` streams of hidden states
+    (altup.py), and closes this share of an MLP's gates (`sparsity`).
     """
 
     clip: float | None = None
@@ -73,6 +75,8 @@ class Extras:
     routed: bool = False
     words: str = ""
     scalar: str = ""
+    several: bool = False
+    sparsity: float = 0.0
     mixer: str = ""
     output_norm: str = ""
     inner_norm: str = ""
@@ -95,7 +99,7 @@ class Extras:
     @property
     def of_layer(self) -> set[str]:
         """The names of modules of the layer."""
-        named = {self.mixer} - {""}
+        named = ({self.mixer} - {""}) | ({ALTUP, LAUREL} if self.several else set())
         return named | (_ROUTED if self.routed else set()) | (_BY_WORDS if self.words else set())
 
     @property
@@ -131,6 +135,8 @@ def read_extras(layer: Any, attention: Any, mlp: Any, before: Sequence[Any]) -> 
         keys_from=source,
         routed=own >= _ROUTED,
         words=gate or "",
+        several=own >= {ALTUP, LAUREL, *_BY_WORDS},
+        sparsity=float(getattr(mlp, "activation_sparsity", 0.0)),
         scalar=next((name for name in _SCALARS if name in layer._buffers), ""),
         mixer=next((n for n in _MIXERS if n in own and getattr(layer, n) is not attention), ""),
         output_norm=next((name for name in _OUTPUT_NORMS if name in inside), ""),

@@ -155,6 +155,11 @@ class DecoderForm:
         return {at for at in found if at is not None}
 
     @property
+    def several(self) -> bool:
+        """Whether there are several streams of hidden states."""
+        return self.layers[0].extras.several
+
+    @property
     def norms(self) -> tuple[float, bool]:
         """What is added to norms' weights to get gains, and whether they subtract the mean."""
         return self.layers[0].beyond, self.layers[0].centred

@@ -20,6 +20,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from brulee.models.altup import APART, TOGETHER
 from brulee.models.fused_layer_norm import eps_of, width_of
 from brulee.models.hooks import Prefixes
 from brulee.models.text_part import body_with_inputs, text_body
@@ -85,7 +86,7 @@ def read_body(model: PreTrainedModel) -> Body | None:
         return None  # layers are skipped at random
     words = model.get_input_embeddings()
     by_layer = body if children(body) >= {*_WORDS_BY_LAYER} else None
-    without = {*_WORDS_BY_LAYER} if by_layer is not None else set()
+    without = {*_WORDS_BY_LAYER, APART, TOGETHER} if by_layer is not None else set()
     named = [(name, m) for name, m in body.named_children() if name not in without]
     own = [m for _, m in named if m is not words and not isinstance(m, Prefixes)]
     layers = [m for m in own if isinstance(m, nn.ModuleList)]

@@ -129,6 +129,19 @@ _GRANITE: dict[str, Any] = {
     "logits_scaling": 4.0,
     "attention_multiplier": 0.5,
 }
+_GEMMA3N: dict[str, Any] = {
+    "sliding_window": 5,
+    "num_hidden_layers": 5,
+    "layer_types": [*_KINDS, *_KINDS[1:]],
+    "num_kv_shared_layers": 2,
+    "hidden_size_per_layer_input": 16,
+    "vocab_size_per_layer_input": 300,
+    "laurel_rank": 6,
+    "altup_num_inputs": 3,
+    "altup_active_idx": 1,
+    "activation_sparsity_pattern": [0.8, 0.8, 0.0, 0.0, 0.0],
+    "final_logit_softcapping": 5.0,
+}
 _BLOOM: dict[str, Any] = dict.fromkeys(
     ("head_dim", "intermediate_size", "num_key_value_heads"), _UNSAID
 )
@@ -328,6 +341,7 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "nanochat": ("NanoChat", {"final_logit_softcapping": 5.0}),
     "bitnet": ("BitNet", {}),
+    "gemma3n": ("Gemma3nText", _GEMMA3N),
     "bloom": ("Bloom", _BLOOM),
     "bloom-normed": ("Bloom", {**_BLOOM, "apply_residual_connection_post_layernorm": True}),
     "mpt": ("Mpt", {**_MPT, "attn_config": {"clip_qkv": 1.5, "softmax_scale": 0.3}}),

@@ -144,7 +144,14 @@ def test_without_loops_in_c_and_in_small_products(
 
 
 @pytest.mark.parametrize(
-    "name", ["gemma3", "phi3", "glm4", "gemma4", "deepseek2", "qwen3.5", "laguna"]
+    "name",
+    [
+        *("gemma3", "phi3", "glm4", "gemma4", "deepseek2", "qwen3.5", "laguna"),
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("gemma3n", "nemotron-h", "falcon-h1", "minimax", "bitnet", "bloom")
+        ),
+    ],
 )
 def test_what_is_computed_again_is_the_same_to_the_bit(name: str) -> None:
     loss = CompletionLoss(_tuned(name, METHODS[0]))
@@ -218,6 +225,8 @@ SLOWLY_MISREAD: list[tuple[str, dict[str, Any]]] = [
     ("mpt", {"scale": 8**-0.5}),
     ("mpt", {"extras": {"clip": None}}),
     ("falcon-rw", {"extras": {"slopes": (0.1, 0.1)}}),
+    ("gemma3n", {"extras": {"sparsity": 0.0}}),
+    ("gemma3n", {"extras": {"words": "silu"}}),
     ("minimax", {"extras": {"streams": Streams()}}),
 ]
 # What a reader might have overlooked or taken for something else, in a model that has it.
