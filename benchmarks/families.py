@@ -13,7 +13,7 @@ BART base with its dropout, on eight documents of 180 to 410 tokens; writes fami
 --gpt: the shape of GPT-2 with its dropout, in fp32; writes families-gpt-cpu.json.
 --newer: small models with layers without attention, gates on attention, latent attention, shared
 keys or chunks, in fp32, on eight documents; writes families-newer-cpu.json. --hybrids: the same of
-layers of one sublayer or of two mixers side by side, lightning attention, ALiBi and norms inside;
+layers of one sublayer or of two mixers side by side, lightning attention, ALiBi, several streams;
 writes families-hybrids-cpu.json.
 """
 
@@ -165,6 +165,15 @@ SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
     "bitnet-small": ("BitNet", _NEWER),
+    "gemma3n-small": (
+        "Gemma3nText",
+        {
+            **_NEWER, "layer_types": (["sliding_attention"] * 3 + ["full_attention"]) * 2,
+            "sliding_window": 128, "num_kv_shared_layers": 4, "hidden_size_per_layer_input": 64,
+            "vocab_size_per_layer_input": VOCABULARY, "laurel_rank": 32,
+            "activation_sparsity_pattern": [0.95] * 4 + [0.0] * 4,
+        },
+    ),
     "bloom-small": ("Bloom", {**_WHOLE_HEADS, "n_layer": 8, "n_head": 8}),
     "mpt-small": ("Mpt", {**_WHOLE_HEADS, "n_layers": 8, "n_heads": 8}),
     "falcon-rw-small": (
@@ -200,7 +209,10 @@ NEWER_CASES = tuple(
 )
 HYBRID_CASES = tuple(
     (f"{name}-small", _UNEQUAL)
-    for name in ("nemotron-h", "falcon-h1", "minimax", "bitnet", "bloom", "mpt", "falcon-rw")
+    for name in (
+        *("bloom", "mpt", "falcon-rw", "gemma3n", "bitnet"),
+        *("minimax", "falcon-h1", "nemotron-h"),
+    )
 )
 PAIR_CASES = (("bart-base", (180, 230, 300, 320, 250, 200, 410, 280)),)
 

@@ -28,16 +28,15 @@ from brulee.models.attention_maps import taken
 from brulee.models.context import free_length
 from brulee.models.dropping import dropped
 from brulee.models.form_reading import read_form
-from brulee.models.fused_activation import activated
 from brulee.models.fused_attention import attend
-from brulee.models.fused_extras import scaled, sparse, with_experts, with_words, words_of_layers
+from brulee.models.fused_extras import scaled, with_words, words_of_layers
+from brulee.models.fused_feed_forward import feed_forward
 from brulee.models.fused_heads import heads
 from brulee.models.fused_layer_norm import normed, normed_again
 from brulee.models.fused_long import in_chunks, tempered
 from brulee.models.fused_projection import Again, project
 from brulee.models.fused_rope import even_first
 from brulee.models.fused_rows import STEP, Rows, rows_of
-from brulee.models.fused_swiglu import gated, gated_again
 from brulee.models.fused_trial import LONGEST, errors_of, form_is_right, hooks_are_known, only_round
 from brulee.models.held import Held, format_of
 from brulee.models.hooks import (
@@ -52,10 +51,8 @@ from brulee.models.layer_factors import blended, multiplied
 from brulee.models.layer_form import DecoderForm, LayerForm
 from brulee.models.layer_parts import (
     Body,
-    added_to,
     attention_in,
     head_width,
-    mlp_in,
     read_body,
 )
 from brulee.models.mixers import mixed
@@ -183,12 +180,12 @@ class FusedDecoder:
         every_TSD = hidden_TD
         if form.extras.several:
             every_TSD, hidden_TD = altup.predicted(layer, hidden_TD)
-        hidden_QD = taken(hidden_TD, rows.index)
+        hidden_QD = taken(hidden_TD, rows.index) if form.extras.several else given_QD
         stream_QD = hidden_QD
         if form.attention:
+            x_TD, again = self._read(layer, form.before_attention, hidden_TD)
             if streams is not None:
                 stream_QD = self._wide(layer, form.before_attention, hidden_QD)
-            x_TD, again = self._read(layer, form.before_attention, hidden_TD)
             mixed_QD, keys = self._attention(layer, form, x_TD, again, rows, stream_QD)
             mixed_QD = self._dropped(mixed_QD, form.outside_drop)
             mixed_QD = self._named(layer, form.after_attention, mixed_QD)
@@ -200,7 +197,9 @@ class FusedDecoder:
             x_QD, again = self._read(layer, form.before_mlp, read_QD)
             if streams is not None:
                 stream_QD = self._wide(layer, form.before_mlp, read_QD)
-            made_QD = self._mlp(layer, form, read_QD, x_QD, again, stream_QD)
+            share, by = self._now(form.inside_drop), (self.held, self._norm, self._read)
+            given = x_QD, again, stream_QD, share, self.recomputes
+            made_QD = feed_forward(layer, form, read_QD, *given, *by)
             made_QD = self._dropped(made_QD, form.outside_drop)
             made_QD = self._named(layer, form.after_mlp, made_QD)
             stream_QD = _sum(stream_QD, made_QD, form, streams.mlp if streams else None)
@@ -262,42 +261,6 @@ class FusedDecoder:
         if beside_QD is not None:
             mixed_QD = blended(beside_QD, mixed_QD, (factors.mixed, factors.attended))
         return mixed_QD, (k_TKW, v_TKW)
-
-    def _mlp(
-        self,
-        layer: Any,
-        form: LayerForm,
-        hidden_TD: torch.Tensor,
-        x_TD: torch.Tensor,
-        again: Again | None,
-        stream_TD: torch.Tensor,
-    ) -> torch.Tensor:
-        own, factors = mlp_in(layer, form.mlp), form.extras.factors
-        if form.experts:  # called as a module, with its hooks and its own router
-            made = own(x_TD[None])
-            made_TD: torch.Tensor = made[0] if isinstance(made, tuple) else made
-            made_TD = made_TD.view_as(x_TD)
-            return made_TD + getattr(layer, form.beside)(x_TD) if form.beside else made_TD
-        halves = project(x_TD, [getattr(own, name) for name in form.gate_maps], self.held, again)
-        if form.gate and len(halves) == 1:  # made contiguous once, not in each function
-            halves = tuple(half.contiguous() for half in halves[0].chunk(2, dim=1))
-        inner_again: Again | None
-        if form.gate:
-            gate, up = halves
-            gate = gate if factors.gates == 1.0 else gate * factors.gates
-            gate = sparse(gate, form.extras.sparsity) if form.extras.sparsity else gate
-            inner_TF, inner_again = gated(gate, up, form.gate), gated_again(gate, up, form.gate)
-        else:
-            inner_TF, inner_again = activated(getattr(own, form.act), halves[0], form.curve)
-        if form.extras.inner_norm:
-            inner_TF, inner_again = self._read(own, form.extras.inner_norm, inner_TF)
-        inner_again = None if self.recomputes else inner_again
-        (out_TD,) = project(inner_TF, [getattr(own, form.down)], self.held, inner_again)
-        out_TD = self._dropped(out_TD, form.inside_drop)
-        out_TD = out_TD if factors.fed == 1.0 else out_TD * factors.fed
-        inside_TD = stream_TD if form.extras.sums_inside[1] else None
-        out_TD = with_additions(added_to(layer), x_TD, out_TD, inside_TD)
-        return with_experts(layer, hidden_TD, out_TD, self._norm) if form.extras.routed else out_TD
 
     def _dropped(self, x: torch.Tensor, share: float) -> torch.Tensor:
         return dropped(x, self._now(share))

@@ -6,12 +6,12 @@ width; `G` gates of a head, W or 1.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 
 from brulee.models.attention_maps import mapped
+from brulee.models.fused_extras import Norm
 from brulee.models.fused_latent import Read, latent_heads, turned_heads
 from brulee.models.fused_projection import Again
 from brulee.models.fused_rope import rotate
@@ -19,8 +19,6 @@ from brulee.models.fused_rows import Angles, Rows
 from brulee.models.held import Held
 from brulee.models.layer_form import LayerForm
 from brulee.models.layer_parts import head_width, heads_of
-
-Norm = Callable[[Any, torch.Tensor], torch.Tensor]
 
 
 def heads(
