@@ -15,13 +15,7 @@ from typing import Any
 import torch
 from transformers import PretrainedConfig, PreTrainedModel
 
-from brulee.models.layer_parts import (
-    attention_in,
-    attention_of,
-    head_width,
-    layers_of,
-    mixes,
-)
+from brulee.models.layer_parts import attention_in, attention_of, head_width, layers_of, mixes
 from brulee.models.text_part import text_class
 
 WINDOW = 5  # tokens
@@ -125,10 +119,7 @@ def _shrunk(model: PreTrainedModel, layers: int, dropped: str) -> PretrainedConf
     if by_layer:
         config.per_layer_config = None
     depth = config.num_hidden_layers
-    named = [(at, m, attention_of(m)) for at, m in enumerate(layers_of(model)[:depth])]
-    attending = [(m, name) for at, m, name in named if name and not mixes(name, config, at)]
-    widths = [head_width(attention_in(m, name)) for m, name in attending]
-    width = next((one for one in widths if one), None)
+    width = _width(model, config)
     if width is None:
         raise ValueError("no layer has attention")
     keys = [getattr(config, name) for name in _KEY_HEADS if hasattr(config, name)]
@@ -184,6 +175,15 @@ def _of_states(config: PretrainedConfig, width: int) -> dict[str, Any]:
         "linear_head_dim": width,
         **dict(of_linear),
     }
+
+
+def _width(model: PreTrainedModel, config: PretrainedConfig) -> int | None:
+    """The width of heads in the first layer that has attention; None without any."""
+    for at, layer in enumerate(layers_of(model)[: config.num_hidden_layers]):
+        name = attention_of(layer)
+        if name and not mixes(name, config, at):
+            return head_width(attention_in(layer, name))
+    return None
 
 
 def _change(config: PretrainedConfig, changes: dict[str, Any]) -> None:
