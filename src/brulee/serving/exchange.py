@@ -345,7 +345,8 @@ class Exchange:
         seed = secrets.randbits(63) if asked.seed is None else asked.seed
         top_p = 1.0 if asked.top_p is None else asked.top_p
         usual = most, asked.temperature or 0.0, top_p, seed, asked.stops()
-        sampling = Sampling(*usual, form=self._form, **asked.choice())
+        biases = asked.biases(self._serving.worker.held.tokens)
+        sampling = Sampling(*usual, form=self._form, biases=biases, **asked.choice())
         strip = self.shape.kind == "chat"
         scoring = self._likeliest, reads_back
         return [
