@@ -143,8 +143,9 @@ class Store:
 
     def _retire(self, version: Version) -> None:
         with self._turn:
+            # One that was removed while its next version was loaded has been let go.
+            over = version.current and version.pins == 0
             version.current = False
-            over = version.pins == 0
         if over:
             self._let_go(version)
 

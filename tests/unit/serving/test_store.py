@@ -176,6 +176,16 @@ def test_unloading_waits_for_its_requests_and_refuses_new_ones(serve: Serve) -> 
     assert len(server.held.names) == 1
 
 
+def test_a_version_is_let_go_once(serve: Serve, adapters: Path) -> None:
+    """It was unloaded while its next version was loaded, and is served again."""
+    store = (server := serve("lora")).serving.store
+    before = store.versions[0]
+    store.remove("lora")
+    store.add("lora", adapters / "lora", 2)
+    store._retire(before)
+    assert server.text("lora", TEXT, max_tokens=3)
+
+
 def test_unloading_does_not_wait_for_who_reads_nothing(serve: Serve) -> None:
     server = serve("lora", loading=True)
     body = {"model": "lora", "prompt": TEXT, "max_tokens": 30, "stream": True, "echo": True}
