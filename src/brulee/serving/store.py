@@ -189,7 +189,10 @@ class Store:
                 f"adapter {name!r} is already served; unload it, or set load_inplace: true."
             )
         if before is None and count >= self._limits.adapters:
-            raise InputError(f"{count} adapters are served, of at most {self._limits.adapters}.")
+            raise InputError(
+                f"adapter {name!r} is one too many: {count} adapters are served, of at most "
+                f"{self._limits.adapters} (--max-adapters)."
+            )
         return before
 
     def _check_draining(self, key: str) -> None:
