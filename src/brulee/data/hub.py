@@ -23,24 +23,28 @@ def open_hub(name: str, limit: int | None = None, split: str | None = None) -> F
     data set or split.
     """
     loaded = _load(name)
+    chosen: list[tuple[str, str | None, Any]]
     if split is None:
-        known = {SPLIT_NAMES.get(str(published)): data for published, data in loaded.items()}
-        chosen = [(s, known[s]) for s in SPLIT_ORDER if s in known]
+        named = {str(published): SPLIT_NAMES.get(str(published).lower()) for published in loaded}
+        chosen = [(p, own, loaded[p]) for own in SPLIT_ORDER for p in named if named[p] == own]
         if not chosen:
-            raise InputError(f"{name}: no split is named train, but {', '.join(loaded)}.")
+            raise InputError(
+                f"{name}: no split is named train, validation or test, but {', '.join(loaded)}; "
+                "an entry of a dataset_info.json can name one with split."
+            )
     elif split in loaded:
-        chosen = [(split, loaded[split])]
+        chosen = [(split, None, loaded[split])]
     else:
         raise unknown("split", split, map(str, loaded), name)
-    tables = [_plain(data, limit) for _, data in chosen]
-    labels = [f"{name} ({published})" for published, _ in chosen]
+    tables = [_plain(data, limit) for _, _, data in chosen]
+    labels = [f"{name} ({published})" for published, _, _ in chosen]
     for table, label in zip(tables, labels, strict=True):
         check_table(table, label)
     parts = [
-        RowRange(label, table.num_rows, None, published if split is None else None)
-        for label, table, (published, _) in zip(labels, tables, chosen, strict=True)
+        RowRange(label, table.num_rows, None, own)
+        for label, table, (_, own, _) in zip(labels, tables, chosen, strict=True)
     ]
-    digests = {label: str(d._fingerprint) for label, (_, d) in zip(labels, chosen, strict=True)}
+    digests = {label: str(d._fingerprint) for label, (_, _, d) in zip(labels, chosen, strict=True)}
     return Found(join_tables(tables, labels), parts, digests)
 
 

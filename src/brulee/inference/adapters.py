@@ -72,6 +72,11 @@ class Adapters:
         """The adapters that cannot share a pass with others, and why."""
         return dict(self.engine.apart)
 
+    @property
+    def tokens(self) -> int:
+        """How many tokens the model has; ids are from 0 on."""
+        return int(self.base.model.get_input_embeddings().weight.shape[0])
+
     def add(self, name: str, target: str | os.PathLike[str]) -> None:
         """Add an adapter: a run, or an adapter's folder.
 
@@ -204,8 +209,7 @@ class Adapters:
 
         `place` names the text in the message.
         """
-        encoder = self._of(name).encoder
-        known = self.base.model.get_input_embeddings().weight.shape[0]
+        encoder, known = self._of(name).encoder, self.tokens
         for at, token in enumerate(ids):
             if not 0 <= token < known:
                 raise InputError(

@@ -13,6 +13,7 @@ from typing import Protocol
 import torch
 
 from brulee.errors import BruleeError, NotNumbersError
+from brulee.inference.biases import Biases
 from brulee.inference.guesses import Guesses, shared_out
 from brulee.inference.json_form import FormError, Walk
 from brulee.inference.penalties import penalise
@@ -90,6 +91,7 @@ class Live:
     stream: torch.Generator
     guesses: Guesses
     walk: Walk | None = None
+    biases: Biases | None = None
     ids: list[int] = field(default_factory=list)
     ended: bool = False
     cut: bool = False
@@ -110,7 +112,8 @@ class Live:
         stream = generators(sampling, [order.stream])[0]
         walk = None if sampling.form is None else sampling.form.begin()
         guesses = Guesses(order.prompt if several else ())
-        return cls(order, sampling, stopped, stream, guesses, walk, likeliest=likeliest)
+        biases = Biases.of(sampling.biases)
+        return cls(order, sampling, stopped, stream, guesses, walk, biases, likeliest=likeliest)
 
     def next(self, most: int) -> list[int]:
         """At most `most` guessed next tokens, with room left for the token after them."""
@@ -226,8 +229,11 @@ def _chosen(live: Sequence[Live], logits_NV: torch.Tensor, at: Sequence[int]) ->
     for own in alike.values():
         places = torch.tensor([at[i] for i in own], device=logits_NV.device)
         streams = [live[i].stream for i in own]
-        logits_BV = logits_NV[places]  # a copy, which is changed below
+        # A copy, which is changed below: in bfloat16 a small change of a large logit would be lost.
+        logits_BV = logits_NV[places].float()
         for place, i in enumerate(own):
+            if (biases := live[i].biases) is not None:
+                biases.add_to(logits_BV[place])
             if live[i].sampling.penalises:
                 penalise(logits_BV[place], live[i].sampling, live[i].order.before, live[i].ids)
             if (walk := live[i].walk) is not None:

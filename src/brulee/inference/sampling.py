@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
-from typing import Final, TypedDict
+from typing import Any, Final, TypedDict
 
 import torch
 
 from brulee.errors import InputError
+from brulee.inference.biases import MOST
 from brulee.inference.json_form import Form
 
 NO_TOKEN: Final = -1  # chosen where the model's logits are NaN
@@ -36,8 +37,9 @@ class Sampling:
     picks the completion with the highest log-probability / tokens ** length_penalty. `form`
     constrains every completion. Sampled are the `top_k` likeliest tokens (0: all), then those of
     `top_p`, then those at least `min_p` times as likely as the likeliest (Nguyen et al. 2024). The
-    penalties are those of penalties.py. Raises InputError naming an invalid number, and for beam
-    search with a form or a penalty.
+    penalties are those of penalties.py. `biases` are token ids, each once, with what is added to
+    their logits before all else. Raises InputError naming an invalid number, and for beam search
+    with a form, a penalty or a bias.
     """
 
     max_new_tokens: int = 96
@@ -54,6 +56,7 @@ class Sampling:
     repetition_penalty: float = field(default=1.0, repr=False)
     frequency_penalty: float = field(default=0.0, repr=False)
     presence_penalty: float = field(default=0.0, repr=False)
+    biases: tuple[tuple[int, float], ...] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
         for name, least in (("max_new_tokens", 1), ("beams", 1), ("top_k", 0)):
@@ -82,8 +85,15 @@ class Sampling:
                     f"{name} = {given!r} is not valid: it should be between -2 and 2; 0 changes "
                     "nothing."
                 )
-        if self.beams > 1 and (self.form is not None or self.penalises):
-            beside = "a JSON schema" if self.form is not None else "a penalty on repetition"
+        for token, bias in self.biases:
+            if token < 0 or not -MOST <= bias <= MOST:
+                raise InputError(
+                    f"a bias of {bias!r} on token {token!r} is not valid: tokens are numbered from "
+                    f"0, and biases are between {-MOST:g} and {MOST:g}."
+                )
+        if self.beams > 1 and (self.form is not None or self.penalises or self.biases):
+            other = "a penalty on repetition" if self.penalises else "a bias on tokens"
+            beside = "a JSON schema" if self.form is not None else other
             raise InputError(f"beams = {self.beams!r} is not valid with {beside}; leave it out.")
 
     @property
@@ -93,7 +103,7 @@ class Sampling:
         return any(penalties)
 
     @property
-    def further(self) -> dict[str, float]:
+    def further(self) -> dict[str, Any]:
         """The settings that are not in the repr and are not the defaults; of `form`, nothing."""
         hidden = (one for one in fields(self) if not one.repr and one.name != "form")
         found = {one.name: getattr(self, one.name) for one in hidden}

@@ -1,7 +1,7 @@
 """Log-probabilities of chosen tokens, and of the likeliest ones in their place.
 
-They are the model's own: a log-softmax of its logits, before temperature, penalties, and whatever a
-schema hides (as vLLM gives them by default, and as `likelihood.py` scores texts).
+They are the model's own: a log-softmax of its logits, before temperature, biases, penalties, and
+whatever a schema hides (as vLLM gives them by default, and as `likelihood.py` scores texts).
 
 Shapes: `N` tokens, `K` likeliest, `V` vocabulary.
 """

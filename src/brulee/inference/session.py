@@ -158,6 +158,7 @@ class Session:
 
     def _pieces(self, messages: list[dict[str, str]], sampling: Sampling) -> Iterator[str]:
         text = self._conversation(messages)
+        _check_characters(text, "the chat")
         ids: list[int] = []
         shown = answer = ""
         for token in self.engine.stream(self.encoder.encode_text(text), sampling):
@@ -185,7 +186,7 @@ def _told(more: Told, think: Callable[[str], object] | None) -> Iterator[str]:
 
 
 def check_texts(prompts: Sequence[str]) -> None:
-    """Raise InputError for a string instead of a list, or for a prompt that is not a string."""
+    """Raise InputError for a string instead of a list, or for a prompt that is not a text."""
     if isinstance(prompts, str):
         raise InputError("prompts must be a list of texts, not one text; write [prompt].")
     for number, prompt in enumerate(prompts, start=1):
@@ -194,6 +195,13 @@ def check_texts(prompts: Sequence[str]) -> None:
                 f"prompt {number} is {prompt!r}, of type {type(prompt).__name__}; "
                 "it must be a text."
             )
+        _check_characters(prompt, f"prompt {number}")
+
+
+def _check_characters(text: str, what: str) -> None:
+    """Raise InputError for what no tokenizer takes, such as an argument that is not in UTF-8."""
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise InputError(f"{what} contains a lone surrogate, which is not a character.")
 
 
 @waiting("Loading the model")

@@ -215,7 +215,7 @@ def open_adapter(folder: Path) -> Adapter:
         hint = f" ({other[0]} is not read: only safetensors is)" if other else ""
         raise InputError(f"{folder}: it has no {WEIGHTS}{hint}.")
     record = read_record(folder)
-    if record and not ("tensors_digest" in record and "digest" in record.get("base", {})):
+    if record and not (record.get("tensors_digest") and "digest" in record.get("base", {})):
         raise InputError(
             f"{folder / OURS}: it lacks tensors_digest or its base's digest, which are needed to "
             "detect damage or a wrong base."

@@ -1,6 +1,7 @@
 """One request, from its values to its answers: on the event loop, while the worker computes.
 
-In every case, the request's version is released and its unfinished answers are cancelled.
+In every case, the request's version is released, at the latest once its answers are computed (a
+client may take as long as it likes to read them), and unfinished answers are cancelled.
 """
 
 from __future__ import annotations
@@ -86,7 +87,10 @@ class Exchange:
         self._began = time.monotonic()
         self._heard: asyncio.Queue[tuple[int, Heard] | None] = asyncio.Queue()
         self._answers: list[Answer] = []
+        self._computing = 0
+        self._watching: asyncio.Task[None] | None = None
         self._prompt_tokens = 0
+        self._trained = 0
         self._spared: dict[int, int] = {}
         self._listening: list[Listening] = []
         self._thinking: list[Thinking] = []
@@ -114,7 +118,7 @@ class Exchange:
             def hear(index: int) -> Callable[[Heard], None]:
                 def told(heard: Heard) -> None:
                     with suppress(RuntimeError):  # the loop has ended
-                        loop.call_soon_threadsafe(self._heard.put_nowait, (index, heard))
+                        loop.call_soon_threadsafe(self._hear, index, heard)
 
                 return told
 
@@ -126,15 +130,17 @@ class Exchange:
             raise ApiError(429, f"too many requests: {error}; try again.", None, "busy") from None
         except DeadError:
             raise ApiError(503, _DEAD) from None
+        self._computing = len(self._answers)
         self._prompt_tokens = sum(map(len, prompts))
         self._serving.metrics.count("prompt_tokens_total", self._prompt_tokens, model=self._model)
-        watch = asyncio.create_task(self._watch(receive))
-        self._kept.callback(watch.cancel)
+        self._watching = asyncio.create_task(self._watch(receive))
 
     def close(self) -> None:
         """Release the version and cancel unfinished answers."""
         self._serving.worker.cancel(self._answers)
         self._kept.close()
+        if self._watching is not None:
+            self._watching.cancel()
 
     async def whole(self) -> dict[str, object]:
         """The JSON of the complete answer. Raises GoneError, and ApiError for failures."""
@@ -194,12 +200,13 @@ class Exchange:
     def _encoded(self) -> list[list[int]]:
         """Token ids of the prompts. Raises ApiError for one much too long, and as `_formed`."""
         found, sizes, held = [], self._sizes, self._serving.worker.held
+        self._trained = held.trained_ids(self._adapter)
         for question in self._questions:
             if held.asked.more_than(question.texts, sizes.room):
                 raise sizes.too_long(f"more than {sizes.room}")
             found.append(question.encode(self._adapter))
             if self._asked.echoes:
-                own = found[-1][held.trained_ids(self._adapter) :]
+                own = found[-1][self._trained :]
                 text = held.asked.decoded(own) if question.echo is None else question.echo
                 self._echoed.append(text)
             self._listen(question)
@@ -249,6 +256,14 @@ class Exchange:
                 Listening(form, question.tools, question.one) for _ in range(self._asked.n or 1)
             ]
 
+    def _hear(self, index: int, heard: Heard) -> None:
+        """Queue news of an answer; after the last answer's, nothing needs the version any more."""
+        self._heard.put_nowait((index, heard))
+        if heard.finish is not None or heard.failed is not None:
+            self._computing -= 1
+            if not self._computing:
+                self._kept.close()
+
     async def _all(self) -> AsyncIterator[tuple[int, Heard]]:
         """Events of the answers until all are finished."""
         metrics, left, first = self._serving.metrics, len(self._answers), True
@@ -286,8 +301,7 @@ class Exchange:
         if self._echoed:
             echo = self._echoed[index // (self._asked.n or 1)]
             if index not in self._spared:
-                begun = self._serving.worker.held.trained_ids(self._adapter)
-                logprobs.add(heard.prompt_scores[begun:], echo)
+                logprobs.add(heard.prompt_scores[self._trained :], echo)
                 heard = replace(heard, piece=echo + heard.piece)
             heard = replace(heard, whole=echo + heard.whole)
         logprobs.add(heard.scores)
@@ -345,7 +359,8 @@ class Exchange:
         seed = secrets.randbits(63) if asked.seed is None else asked.seed
         top_p = 1.0 if asked.top_p is None else asked.top_p
         usual = most, asked.temperature or 0.0, top_p, seed, asked.stops()
-        sampling = Sampling(*usual, form=self._form, **asked.choice())
+        biases = asked.biases(self._serving.worker.held.tokens)
+        sampling = Sampling(*usual, form=self._form, biases=biases, **asked.choice())
         strip = self.shape.kind == "chat"
         scoring = self._likeliest, reads_back
         return [

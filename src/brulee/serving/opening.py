@@ -69,10 +69,8 @@ def called(source: str) -> str:
 def _own(target: str, adapters: Mapping[str, str]) -> tuple[str, Path | None]:
     """The name and folder of a target that is an adapter; None as folder if it is not."""
     folder = Path(target)
-    run = (folder / "recipe.yaml").is_file() and not _is_tuned_whole(target)
-    if not run and not (folder / CONFIG).is_file() and not (folder / "adapter" / CONFIG).is_file():
-        return "", None
-    if _is_tuned_whole(target):
+    marks = folder / "recipe.yaml", folder / CONFIG, folder / "adapter" / CONFIG
+    if _is_tuned_whole(target) or not any(mark.is_file() for mark in marks):
         return "", None
     found = locate_adapter(target)
     whole = found.parent if found.name == "adapter" else found

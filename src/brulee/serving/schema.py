@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal, Self, TypeVar
 
@@ -9,13 +10,13 @@ from pydantic import BaseModel, Field, ValidationError, field_validator, model_v
 
 from brulee.data.tool_calls import parsed
 from brulee.errors import InputError, nearest
+from brulee.inference.biases import MOST
 from brulee.inference.sampling import Choice
 from brulee.recipe.base import Strict
 from brulee.serving.failures import ApiError
 
 # Keys that are ignored with one of these values, since many clients send them.
 _NEUTRAL: Final[Mapping[str, tuple[Any, ...]]] = {
-    "logit_bias": ({}, None),
     "top_logprobs": (0, None),
     "tool_choice": ("auto", "none", None),
     "parallel_tool_calls": (True, False, None),
@@ -35,11 +36,13 @@ _NEUTRAL: Final[Mapping[str, tuple[Any, ...]]] = {
     "service_tier": ("auto", "default", None),
     "store": (False, None),
 }
+_ID: Final = re.compile(r"0|[1-9][0-9]{0,17}")
 # Keys that describe a request and do not affect the answer.
 _ABOUT: Final = {"metadata", "prompt_cache_key"}
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 Tokens = Annotated[int, Field(ge=1)]
+Bias = Annotated[float, Field(ge=-MOST, le=MOST)]
 Likeliest = Annotated[int, Field(ge=0, le=20)]
 Loaded = Annotated[str, Field(min_length=1, max_length=512)]
 
@@ -65,6 +68,7 @@ class Common(Strict):
     top_k: Annotated[int, Field(ge=-1)] | None = None  # this one and the next two are vLLM's
     min_p: Annotated[float, Field(ge=0.0, le=1.0)] | None = None
     repetition_penalty: Annotated[float, Field(gt=0.0)] | None = None
+    logit_bias: dict[str, Bias] | None = None
     seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
     n: Annotated[int, Field(ge=1)] | None = None
     stop: Any = None
@@ -106,6 +110,20 @@ class Common(Strict):
         if self.presence_penalty is not None:
             given["presence_penalty"] = self.presence_penalty
         return given
+
+    def biases(self, known: int) -> tuple[tuple[int, float], ...]:
+        """Biases by token id. Raises ApiError for an id that is none of the `known` tokens."""
+        found = []
+        for token, bias in (self.logit_bias or {}).items():
+            if not _ID.fullmatch(token) or int(token) >= known:
+                raise ApiError(
+                    400,
+                    f"logit_bias: {_shown(token)} is no token of this model, which has {known:,} "
+                    '(ids from "0" on).',
+                    "logit_bias",
+                )
+            found.append((int(token), bias))
+        return tuple(found)
 
     def stops(self) -> tuple[str, ...]:
         """The stop texts. Raises ApiError for an invalid list."""

@@ -143,8 +143,9 @@ class Store:
 
     def _retire(self, version: Version) -> None:
         with self._turn:
+            # One that was removed while its next version was loaded has been let go.
+            over = version.current and version.pins == 0
             version.current = False
-            over = version.pins == 0
         if over:
             self._let_go(version)
 
@@ -188,7 +189,10 @@ class Store:
                 f"adapter {name!r} is already served; unload it, or set load_inplace: true."
             )
         if before is None and count >= self._limits.adapters:
-            raise InputError(f"{count} adapters are served, of at most {self._limits.adapters}.")
+            raise InputError(
+                f"adapter {name!r} is one too many: {count} adapters are served, of at most "
+                f"{self._limits.adapters} (--max-adapters)."
+            )
         return before
 
     def _check_draining(self, key: str) -> None:

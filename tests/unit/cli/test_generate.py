@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from brulee.cli.streams import open_streams
+
 
 def test_prompt_gives_its_completion_alone(brulee, session) -> None:
     done = brulee("generate", "runs/x", "--prompt", "hello")
@@ -66,15 +68,19 @@ def test_interrupt_while_reading_stdin_is_no_traceback(brulee, session, monkeypa
     assert (done.code, done.err) == (2, "interrupted\n")
 
 
+@pytest.mark.parametrize("how", [("utf-8",), ("ascii", "surrogateescape")])
+@pytest.mark.parametrize("command", ["generate", "chat"])
 def test_bytes_on_stdin_that_are_no_text_are_refused(
-    session, monkeypatch, capsys: pytest.CaptureFixture[str]
+    session, monkeypatch, capsys: pytest.CaptureFixture[str], command: str, how: tuple[str, ...]
 ) -> None:
     from brulee.cli.main import build_app
 
-    stdin = io.TextIOWrapper(io.BytesIO(b"a\xff"), encoding="utf-8")
+    # The second is what Python makes of it where the locale is C, POSIX or C.UTF-8.
+    stdin = io.TextIOWrapper(io.BytesIO(b"a\xff"), *how)
     monkeypatch.setattr(sys, "stdin", stdin)
+    open_streams()
     with pytest.raises(SystemExit) as left:
-        build_app()(["generate", "bundled"])
+        build_app()([command, "bundled"])
     assert left.value.code == 2
     assert capsys.readouterr().err == "error: the text on stdin is not UTF-8.\n"
 

@@ -309,15 +309,18 @@ def test_a_hub_data_set_publishes_its_splits(monkeypatch: pytest.MonkeyPatch) ->
     def load(*args: object) -> object:
         asked.append(args)
         part = datasets.Dataset.from_dict({"a": [1, 2, 3]})
-        return datasets.DatasetDict({"test": part.select([2]), "train": part.select([0, 1])})
+        parts = {"test": part.select([2]), "Train": part.select([0, 1]), "x": part}
+        parts |= {"dev": part.select([1]), "validation": part.select([2])}
+        return datasets.DatasetDict(dict.fromkeys(["x"], part) if args[1] is None else parts)
 
     monkeypatch.setattr("brulee.data.hub._reachable", lambda _: True)
     monkeypatch.setattr(datasets, "load_dataset", load)
     rows = open_source("somebody/something:small")
     assert asked == [("somebody/something", "small")]
-    assert [row["a"] for row in rows] == [1, 2, 3]
-    assert rows.published == {"train": [0, 1], "test": [2]}
-    assert rows.place(2) == "somebody/something:small (test), row 1"
+    assert [row["a"] for row in rows] == [1, 2, 2, 3, 3]
+    assert rows.published == {"train": [0, 1], "validation": [2, 3], "test": [4]}
+    assert rows.place(2) == "somebody/something:small (dev), row 1"
+    assert "no split is named train, validation or test, but x;" in refused("somebody/something")
 
 
 def test_an_entry_of_a_dataset_info_opens_with_its_columns_and_limit(tmp_path: Path) -> None:

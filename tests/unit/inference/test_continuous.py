@@ -52,6 +52,7 @@ def _jobs(held: Adapters, names: list[str | None], count: int, seed: int = 0) ->
             top_k=draw.choice([0, 0, 7]),
             repetition_penalty=draw.choice([1.0, 1.0, 1.3]),
             presence_penalty=draw.choice([0.0, 0.0, 0.7]),
+            biases=((41, 0.3), (70, -100.0)) if number % 3 == 1 else (),
         )
         ids = held._of(name).encode(text, "a prompt")
         jobs.append(Job(Request(name, ids), sampling))

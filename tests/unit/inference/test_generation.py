@@ -13,6 +13,7 @@ import torch
 from brulee.errors import InputError, NotNumbersError
 from brulee.inference.completion import StopTexts
 from brulee.inference.engine import Engine
+from brulee.inference.generation import Live, Order, follow
 from brulee.inference.sampling import Sampling
 
 if TYPE_CHECKING:
@@ -192,6 +193,46 @@ def test_tokens_that_are_written_are_penalised_by_their_number(make_model: Make)
     assert found == expected != plain
 
 
+@pytest.mark.parametrize("name", ["llama", "t5"])
+def test_biases_are_added_before_penalties(make_model: Make, name: str) -> None:
+    """As in OpenAI's API; of a token that the model reads and does not write, to nothing."""
+    model, prompt = make_model(name, seed=1), [5, 6, 7, 8]
+    biases = {11: -100.0, 30: 0.25, 40: -1.5, 10**6: 100.0}
+    sampling = Sampling(12, repetition_penalty=1.3, biases=tuple(biases.items()))
+    (found,) = _engine(model, stop=()).generate([prompt], sampling)
+    expected: list[int] = []
+    for _ in range(12):
+        given = {"input_ids": torch.tensor([[*prompt, *expected]])}
+        known = {*prompt, *expected}
+        if model.config.is_encoder_decoder:
+            given = {"input_ids": torch.tensor([prompt])}
+            given["decoder_input_ids"] = torch.tensor([[0, *expected]])
+            known = {0, *expected}
+        with torch.no_grad():
+            logits = model(**given).logits[0, -1]
+        for token in (11, 30, 40):
+            logits[token] += biases[token]
+        for token in known:
+            logits[token] *= 1.3 if logits[token] < 0 else 1 / 1.3
+        expected.append(int(logits.argmax()))
+    assert found == expected
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"biases": ((8, 0.05),)}, {"presence_penalty": 0.05}, {"repetition_penalty": 1.002}],
+    ids=lambda given: next(iter(given)),
+)
+def test_a_small_change_of_a_large_logit_counts_in_bfloat16(given: dict[str, Any]) -> None:
+    logits = torch.zeros(1, 16, dtype=torch.bfloat16)
+    logits[0, [7, 8]] = 20.0  # the next number below is 19.875
+    order = Order(0, 9, [7], 0, (), before=[7])
+    row = Live.begun(order, Sampling(9, **given), lambda _: False, False)
+    row.ids = [7]
+    follow([row], [[]], logits)
+    assert row.ids == [7, 8]
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [
@@ -200,6 +241,9 @@ def test_tokens_that_are_written_are_penalised_by_their_number(make_model: Make)
         ({"repetition_penalty": 0.0}, "repetition_penalty = 0.0 is not valid"),
         ({"presence_penalty": 3.0}, "presence_penalty = 3.0 is not valid"),
         ({"beams": 2, "repetition_penalty": 1.1}, "beams = 2 is not valid with a penalty"),
+        ({"biases": ((3, 101.0),)}, "a bias of 101.0 on token 3 is not valid"),
+        ({"biases": ((-1, 1.0),)}, "a bias of 1.0 on token -1 is not valid"),
+        ({"beams": 2, "biases": ((3, 1.0),)}, "beams = 2 is not valid with a bias"),
     ],
 )
 def test_what_no_choice_is_made_by_is_refused(given: dict[str, Any], said: str) -> None:

@@ -69,6 +69,13 @@ def test_an_empty_raw_prompt_is_refused(plain: Session) -> None:
         plain.complete(["Hi", ""], NEW, raw=True)
 
 
+def test_a_text_that_no_tokenizer_takes_is_refused(plain: Session) -> None:
+    with pytest.raises(InputError, match="prompt 2 contains a lone surrogate"):
+        plain.complete(["Hi", "a\udcff"], NEW)
+    with pytest.raises(InputError, match="the chat contains a lone surrogate"):
+        list(plain.chat_stream([{"role": "user", "content": "a\udcff"}]))
+
+
 def test_a_prompt_that_cannot_be_answered_is_named_by_its_place(plain: Session) -> None:
     places = ["p.txt, line 8: a prompt", "p.txt, line 9: a prompt"]
     with pytest.raises(InputError, match=r"p\.txt, line 9: a prompt is empty"):

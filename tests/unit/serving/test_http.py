@@ -175,6 +175,18 @@ USER = [{"role": "user", "content": "a"}]
             "than",
         ),
         ({"model": "tiny", "messages": USER, "top_k": 1.5}, "top_k", "valid integer"),
+        ({"model": "tiny", "messages": USER, "logit_bias": {"9": 101}}, "logit_bias.9", "to 100"),
+        ({"model": "tiny", "messages": USER, "logit_bias": {"9": None}}, "logit_bias.9", "number"),
+        (
+            {"model": "tiny", "messages": USER, "logit_bias": {"99999": 1}},
+            "logit_bias",
+            "'99999' is no token of this model",
+        ),
+        (
+            {"model": "tiny", "messages": USER, "logit_bias": {"09": 1}},
+            "logit_bias",
+            "'09' is no token of this model",
+        ),
         (
             {"model": "tiny", "messages": USER, "response_format": {"type": "yaml"}},
             "response_format.type",
@@ -269,6 +281,7 @@ def test_other_types_and_long_bodies_are_not_read(serve: Serve) -> None:
         {"repetition_penalty": 5.0},
         {"presence_penalty": -2.0},
         {"frequency_penalty": -2.0},
+        {"logit_bias": {"9": 100}},
         {"temperature": 2.0, "seed": 1, "top_k": 2},
         {"temperature": 2.0, "seed": 1, "min_p": 0.9},
     ],
@@ -279,9 +292,30 @@ def test_a_request_says_how_tokens_are_chosen(served: Serve, more: dict[str, Any
     *others, own = more
     plain = server.text("tiny", TEXT, max_tokens=20, **{key: more[key] for key in others})
     assert server.text("tiny", TEXT, max_tokens=20, **more) != plain
-    nothing = {"top_k": -1, "min_p": 0, "repetition_penalty": 1.0}
+    nothing = {"top_k": -1, "min_p": 0, "repetition_penalty": 1.0, "logit_bias": {}}
     off = {**{key: more[key] for key in others}, own: nothing.get(own, 0)}
     assert server.text("tiny", TEXT, max_tokens=20, **off) == plain
+
+
+@pytest.mark.parametrize("path", ["completions", "chat/completions"])
+def test_a_biased_token_is_written_in_every_answer(served: Serve, path: str) -> None:
+    server = served("lora")
+    token = next(i for i in range(60, 400) if server.held.asked.decoded([i]).isalpha())
+    text = server.held.asked.decoded([token])
+    asked = {"prompt": [TEXT, "a"]} if path == "completions" else {"messages": USER}
+    body = {"model": "lora", "max_tokens": 3, "n": 2, "temperature": 1, "logprobs": True, **asked}
+    body |= {"logprobs": 0} if path == "completions" else {}
+    answer = server.post(path, **body, logit_bias={str(token): 100})
+    choices = answer.json()["choices"]
+    told = [one["text"] if "text" in one else one["message"]["content"] for one in choices]
+    assert told == [server.held.asked.decoded([token] * 3)] * (4 if "prompt" in asked else 2)
+    scores = choices[0]["logprobs"]
+    first = scores["token_logprobs"][0] if "tokens" in scores else scores["content"][0]["logprob"]
+    assert first < -1  # the model's own, as without a bias
+    events = _events(server.post(path, **body, logit_bias={str(token): 100}, stream=True))
+    parts = [one["choices"][0] for one in events if one["choices"]]
+    said = "".join(one.get("text") or one.get("delta", {}).get("content") or "" for one in parts)
+    assert said.count(text) == 3 * len(told)
 
 
 def test_keys_that_many_clients_send_change_nothing(served: Serve) -> None:
@@ -290,7 +324,7 @@ def test_keys_that_many_clients_send_change_nothing(served: Serve) -> None:
     more = {
         "user": "me", "presence_penalty": 0, "frequency_penalty": 0.0, "logprobs": False,
         "response_format": {"type": "text"}, "n": 1, "stop": None, "temperature": 0,
-        "metadata": {"a": "b"}, "tool_choice": "auto", "top_p": 1, "logit_bias": {},
+        "metadata": {"a": "b"}, "tool_choice": "auto", "top_p": 1, "logit_bias": None,
     }  # fmt: skip
     assert server.text("tiny", TEXT, max_tokens=5, **more) == plain
     parts = [{"type": "text", "text": TEXT[:9]}, {"type": "text", "text": TEXT[9:]}]

@@ -32,7 +32,7 @@ CHAT: dict[str, Any] = {
     "stop": ["z"],
     "stream": False,
     "stream_options": {"include_usage": True},
-    "logit_bias": {},
+    "logit_bias": {"5": 1, "70": -2.5},
     "logprobs": True,
     "top_logprobs": 2,
 }

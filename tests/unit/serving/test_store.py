@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import json
 import os
@@ -173,6 +174,58 @@ def test_unloading_waits_for_its_requests_and_refuses_new_ones(serve: Serve) -> 
         assert long.result().json()["choices"] == alone
         assert unloaded.result().status_code == 200
     assert len(server.held.names) == 1
+
+
+def test_a_version_is_let_go_once(serve: Serve, adapters: Path) -> None:
+    """It was unloaded while its next version was loaded, and is served again."""
+    store = (server := serve("lora")).serving.store
+    before = store.versions[0]
+    store.remove("lora")
+    store.add("lora", adapters / "lora", 2)
+    store._retire(before)
+    assert server.text("lora", TEXT, max_tokens=3)
+
+
+def test_unloading_does_not_wait_for_who_reads_nothing(serve: Serve) -> None:
+    server = serve("lora", loading=True)
+    body = {"model": "lora", "prompt": TEXT, "max_tokens": 30, "stream": True, "echo": True}
+    sent: list[Any] = []
+
+    async def ask() -> None:
+        reading, begun = asyncio.Event(), asyncio.Event()
+        coming = [{"type": "http.request", "body": json.dumps(body).encode(), "more_body": False}]
+
+        async def receive() -> Any:
+            if not coming:
+                await asyncio.Event().wait()
+            return coming.pop()
+
+        async def send(message: Any) -> None:
+            sent.append(message.get("body", b""))
+            if sent[-1]:
+                begun.set()
+                await reading.wait()
+
+        headers = [(b"content-type", b"application/json"), (b"host", b"localhost")]
+        scope = {
+            "type": "http", "method": "POST", "path": "/v1/completions", "headers": headers,
+            "query_string": b"", "root_path": "", "http_version": "1.1", "scheme": "http",
+        }  # fmt: skip
+        asked = asyncio.create_task(server.client.app(scope, receive, send))
+        await begun.wait()
+        unload = asyncio.to_thread(server.post, "unload_lora_adapter", lora_name="lora")
+        try:
+            answer = await asyncio.wait_for(unload, 20)
+        finally:
+            reading.set()
+        assert answer.status_code == 200, answer.text
+        assert server.held.names == []
+        await asked
+
+    asyncio.run(ask())
+    assert sent[-2] == b"data: [DONE]\n\n"
+    events = [json.loads(one.removeprefix(b"data: ")) for one in sent[1:-2]]
+    assert "".join(one["choices"][0]["text"] for one in events).startswith(TEXT)
 
 
 def test_a_name_that_gets_another_version_answers_each_request_with_its_own(
