@@ -1,6 +1,6 @@
 """Model families through the fused decoder and through transformers' layers, side by side.
 
-    .venv/bin/python benchmarks/families.py [--repeats 3] [--pairs | --gpt | --newer]
+    .venv/bin/python benchmarks/families.py [--repeats 3] [--pairs | --gpt | --newer | --hybrids]
 
 Random weights in the shapes of Gemma 3 270M (vocabulary cut to 32,768) and of a small Phi 3, with
 LoRA r16 on every linear layer, in bf16, on one thread. The documents: two of about 300 tokens that
@@ -12,7 +12,9 @@ training, and in passes as large as the decoder's. Writes families-cpu.json. --p
 BART base with its dropout, on eight documents of 180 to 410 tokens; writes families-pairs-cpu.json.
 --gpt: the shape of GPT-2 with its dropout, in fp32; writes families-gpt-cpu.json.
 --newer: small models with layers without attention, gates on attention, latent attention, shared
-keys or chunks, in fp32, on eight documents; writes families-newer-cpu.json.
+keys or chunks, in fp32, on eight documents; writes families-newer-cpu.json. --hybrids: the same of
+layers of one sublayer or of two mixers side by side, lightning attention, ALiBi, several streams;
+writes families-hybrids-cpu.json.
 """
 
 from __future__ import annotations
@@ -49,6 +51,7 @@ _NEWER: dict[str, Any] = {
     "num_attention_heads": 8, "num_key_value_heads": 2, "head_dim": 64,
     "vocab_size": VOCABULARY,
 }  # fmt: skip
+_WHOLE_HEADS: dict[str, Any] = {"hidden_size": 512, "vocab_size": VOCABULARY}
 _LATENT: dict[str, Any] = {
     "head_dim": 32, "num_key_value_heads": 8, "kv_lora_rank": 128, "qk_nope_head_dim": 64,
     "qk_rope_head_dim": 32, "v_head_dim": 64,
@@ -139,6 +142,47 @@ SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
             "no_rope_layers": [1, 1, 1, 0] * 2,
         },
     ),
+    "nemotron-h-small": (
+        "NemotronH",
+        {
+            **{key: value for key, value in _NEWER.items() if key != "num_hidden_layers"},
+            "layers_block_type": (["linear_attention", "mlp"] * 3 + ["full_attention", "mlp"]) * 2,
+            "mamba_num_heads": 16, "mamba_head_dim": 64, "ssm_state_size": 64, "n_groups": 2,
+        },
+    ),
+    "falcon-h1-small": (
+        "FalconH1",
+        {
+            **_NEWER, "mamba_d_ssm": 512, "mamba_n_heads": 8, "mamba_d_head": 64,
+            "mamba_d_state": 64, "mamba_chunk_size": 128,
+        },
+    ),
+    "minimax-small": (
+        "MiniMax",
+        {
+            **_NEWER, "layer_types": (["linear_attention"] * 3 + ["full_attention"]) * 2,
+            "num_local_experts": 8, "num_experts_per_tok": 2, "intermediate_size": 512,
+        },
+    ),
+    "bitnet-small": ("BitNet", _NEWER),
+    "gemma3n-small": (
+        "Gemma3nText",
+        {
+            **_NEWER, "layer_types": (["sliding_attention"] * 3 + ["full_attention"]) * 2,
+            "sliding_window": 128, "num_kv_shared_layers": 4, "hidden_size_per_layer_input": 64,
+            "vocab_size_per_layer_input": VOCABULARY, "laurel_rank": 32,
+            "activation_sparsity_pattern": [0.95] * 4 + [0.0] * 4,
+        },
+    ),
+    "bloom-small": ("Bloom", {**_WHOLE_HEADS, "n_layer": 8, "n_head": 8}),
+    "mpt-small": ("Mpt", {**_WHOLE_HEADS, "n_layers": 8, "n_heads": 8}),
+    "falcon-rw-small": (
+        "Falcon",
+        {
+            **_WHOLE_HEADS, "num_hidden_layers": 8, "num_attention_heads": 8, "alibi": True,
+            "parallel_attn": False, "multi_query": False, "bias": True,
+        },
+    ),
     "gpt2": ("GPT2", {"vocab_size": VOCABULARY, "bos_token_id": 1, "eos_token_id": 2}),
     "bart-base": (
         "Bart",
@@ -163,6 +207,13 @@ NEWER_CASES = tuple(
     (f"{name}-small", _UNEQUAL)
     for name in ("qwen3.5", "lfm2", "afmoe", "deepseek3", "minicpm3", "gemma4", "llama4")
 )
+HYBRID_CASES = tuple(
+    (f"{name}-small", _UNEQUAL)
+    for name in (
+        *("bloom", "mpt", "falcon-rw", "gemma3n", "bitnet"),
+        *("minimax", "falcon-h1", "nemotron-h"),
+    )
+)
 PAIR_CASES = (("bart-base", (180, 230, 300, 320, 250, 200, 410, 280)),)
 
 
@@ -173,13 +224,17 @@ def main() -> None:
     others.add_argument("--pairs", action="store_true", help="encoder-decoders instead")
     others.add_argument("--gpt", action="store_true", help="GPT-2 instead, in fp32")
     others.add_argument("--newer", action="store_true", help="newer families instead, in fp32")
+    others.add_argument("--hybrids", action="store_true", help="hybrids and ALiBi, in fp32")
     parser.add_argument("--results", type=Path, default=HERE / "results", help="folder to write to")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     keep_freed_memory()
-    in_fp32 = arguments.gpt or arguments.newer
+    in_fp32 = arguments.gpt or arguments.newer or arguments.hybrids
     cases, dtype = [], torch.float32 if in_fp32 else torch.bfloat16
-    others_by_name = {"gpt": GPT_CASES, "pairs": PAIR_CASES, "newer": NEWER_CASES}
+    others_by_name = {
+        **{"gpt": GPT_CASES, "pairs": PAIR_CASES},
+        **{"newer": NEWER_CASES, "hybrids": HYBRID_CASES},
+    }
     which = next((name for name in others_by_name if getattr(arguments, name)), "")
     chosen = others_by_name.get(which, CASES)
     for shape, lengths in chosen:

@@ -15,6 +15,8 @@ from typing import Any
 
 from transformers import PreTrainedModel
 
+from brulee.models.alibi import read_slopes
+from brulee.models.altup import APART, TOGETHER
 from brulee.models.angle_form import (
     AngleLayout,
     has_angles,
@@ -77,6 +79,8 @@ _NORMS: dict[frozenset[str], tuple[str | None, str | None, str | None, str | Non
         ("self_attn_layer_norm", None, "final_layer_norm", None),
         ("ln_attn", None, "ln_mlp", None),
         ("operator_norm", None, "ffn_norm", None),
+        ("norm", None, "norm", None),
+        ("norm_1", None, "norm_2", None),
         ("input_layernorm", None, "pre_ff_layernorm", None),
         (
             "input_layernorm",
@@ -97,10 +101,13 @@ _HEAD_NORMS = (
 )
 _BY_HEAD = ("query_key_value",)
 _QUERIES_KEYS_VALUES = (
-    *(("q_proj", "k_proj", "v_proj"), ("qkv_proj",), ("c_attn",), _BY_HEAD),
+    *(("q_proj", "k_proj", "v_proj"), ("qkv_proj",), ("Wqkv",), ("c_attn",), _BY_HEAD),
     *(("q_proj", "k_proj"), ("q_proj",)),  # values are keys; keys and values are another layer's
 )
 _UNSCALED = ("local", "global")
+_SCALES = ("scaling", "softmax_scale")
+_OF_BIAS = "beta"  # what an attention multiplies the bias of scores by (the first Falcons)
+_NOWHERE = (None, None)  # norms around what a layer lacks
 _OUTPUTS = ("o_proj", "out_proj", "c_proj", "dense")
 _MULTIPLIERS = ("residual_multiplier", "residual_scale")
 # In a configuration's rotary parameters.
@@ -118,9 +125,18 @@ def read_form(model: PreTrainedModel) -> DecoderForm | None:
         for at, layer in enumerate(body.layers[: config.num_hidden_layers])
     ]
     layers = tuple(form for form in found if form is not None)
-    if len(layers) < len(found) or not layers:
+    slopes = read_slopes(model, body) if len(layers) == len(found) else ()
+    if slopes:
+        pairs = zip(body.layers, layers, strict=False)
+        layers = tuple(_sloping(form, layer, slopes) for layer, form in pairs)
+    if len(layers) < len(found) or not any(form.has_keys for form in layers):
+        return None
+    if body.first is not None and kind_of_norm(body.first) != kind:
         return None
     if any(bool(form.extras.words) != (body.words is not None) for form in layers):
+        return None
+    apart = body.words is not None and children(body.words) >= {APART, TOGETHER}
+    if any(form.extras.several != apart for form in layers):
         return None
     scale = None
     if not getattr(config, "mup_enabled", False):  # Afmoe
@@ -128,6 +144,13 @@ def read_form(model: PreTrainedModel) -> DecoderForm | None:
     places = None if body.places is None else int(getattr(body.places, "offset", 0))
     around = scale, places, _growth(config), body.words_drop, norms_words(model, body)
     return DecoderForm(layers, *around)
+
+
+def _sloping(form: LayerForm, layer: Any, slopes: tuple[float, ...]) -> LayerForm:
+    """The form of a layer whose scores have a bias instead of rotary embeddings."""
+    times = float(getattr(attention_in(layer, form.attention), _OF_BIAS, 1.0))
+    extras = replace(form.extras, slopes=tuple(times * slope for slope in slopes))
+    return replace(form, turns=False, extras=extras)
 
 
 def _growth(config: Any) -> tuple[float, int] | None:
@@ -140,26 +163,27 @@ def _growth(config: Any) -> tuple[float, int] | None:
 def _layer(
     layer: Any, body: Body, config: Any, kind: tuple[float, bool] | None, at: int
 ) -> LayerForm | None:
-    attention, mlp, drops = attention_of(layer), mlp_of(layer), None
-    if attention is not None and mlp is not None:
-        drops = parts_drop(layer)
-    if attention is None or mlp is None or drops is None:
+    attention, mlp, drops = attention_of(layer) or "", mlp_of(layer), parts_drop(layer)
+    if drops is None or (mlp is None and not attention):
         return None
-    inside = mlp_in(layer, mlp)
-    experts = bool(expert_modules(inside))
-    inner = Inner((), "") if experts else read_inner(inside)
+    inside = None if mlp is None else mlp_in(layer, mlp)
+    experts = inside is not None and bool(expert_modules(inside))
+    inner = Inner((), "") if experts or inside is None else read_inner(inside)
     if inner is None:
         return None
-    beside = beside_experts(layer, mlp) if experts else ""
+    beside = beside_experts(layer, mlp or "") if experts else ""
     before = [getattr(each, attention, None) for each in [*body.layers][:at]]
-    extras = read_extras(layer, attention_in(layer, attention), before)
+    own = attention_in(layer, attention) if attention else None
+    extras = read_extras(layer, own, inside, before)
     if extras is None:
         return None
-    own = {mlp, beside} if mlp else {*inner.maps, inner.down, inner.act}
-    names = _names(layer, attention, own | extras.of_layer)
-    norms = (*(names or ()), *extras.norms)
-    if names is None or any(kind_of_norm(getattr(layer, n)) != kind for n in norms if n):
+    named = {mlp or "", beside} if mlp != "" else {*inner.maps, inner.down, inner.act}
+    names = _names(layer, attention, named | extras.of_layer)
+    norms = [getattr(layer, name) for name in (*(names or ()), *extras.norms) if name]
+    norms += [getattr(inside, inner.norm)] if inner.norm else []
+    if names is None or any(kind_of_norm(norm) != kind for norm in norms):
         return None
+    names = (*(names[:2] if attention else _NOWHERE), *(_NOWHERE if mlp is None else names[2:]))
     found = LayerForm(
         *names,
         attention_maps=(),
@@ -169,7 +193,8 @@ def _layer(
         turns=False,
         residual=_multiplier(layer),
         beyond=kind[0] if kind else 0.0,
-        mlp=mlp,
+        mlp=mlp or "",
+        feeds=mlp is not None,
         experts=experts,
         beside=beside,
         down=inner.down,
@@ -177,13 +202,14 @@ def _layer(
         centred=kind is not None and kind[1],
         parallel=_side_by_side(layer, names),
         attention=attention,
-        mixes=mixes(attention, config, at),
+        mixes=bool(attention) and mixes(attention, config, at),
         curve=inner.curve,
         inside_drop=drops[0],
         outside_drop=drops[1],
-        extras=extras,
+        extras=replace(extras, inner_norm=inner.norm),
     )
-    return found if found.mixes else _attending(found, layer, body, config, kind, at)
+    attends = attention and not found.mixes
+    return _attending(found, layer, body, config, kind, at) if attends else found
 
 
 def _attending(
@@ -211,19 +237,16 @@ def _attending(
     if opened is None:
         return None
     inner_norms = latent.norms if latent else ()
-    others = (
-        children(own) - dropouts(own) - {*maps, *inner_norms, out, opened[0], extras.value_norm}
-    )
+    norms = [*inner_norms, extras.value_norm, extras.output_norm]
+    others = children(own) - dropouts(own) - {*maps, *norms, out, opened[0]}
     heads = _head_norms(others, extras.keys_from is None)
     if others and heads is None:
         return None
     head_norms = heads[:2] if heads else None
-    norms = (*(head_norms or ()), *inner_norms, extras.value_norm)
+    norms += head_norms or ()
     if any(kind_of_norm(getattr(own, name)) != kind for name in norms if name):
         return None
     turned = body.angles is not None and turns(own, body.angles, body.like, said.kind)
-    if latent is not None and not turned:
-        return None
     return replace(
         found,
         attention_maps=maps,
@@ -259,7 +282,7 @@ def _head_norms(names: set[str], keys: bool) -> tuple[str, str, bool] | None:
 def _scale(attention: Any, width: int) -> float:
     """What scores are multiplied by: GPT-Neo, whose attentions are of these types, does not."""
     usual = 1.0 if getattr(attention, "attention_type", "") in _UNSCALED else width**-0.5
-    return float(getattr(attention, "scaling", usual))
+    return next((float(getattr(attention, n)) for n in _SCALES if hasattr(attention, n)), usual)
 
 
 def _is_whole(norm: Any, width: int) -> bool:

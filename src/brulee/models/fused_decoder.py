@@ -13,7 +13,7 @@ width, `H` query heads, `K` key heads, `W` head width.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -22,22 +22,23 @@ from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
 from brulee.data.batching import Batch
-from brulee.models.angle_form import cosines_and_sines
-from brulee.models.attention_maps import mapped, taken
+from brulee.models import altup
+from brulee.models.alibi import wider, with_places
+from brulee.models.attention_maps import taken
 from brulee.models.context import free_length
 from brulee.models.dropping import dropped
 from brulee.models.form_reading import read_form
-from brulee.models.fused_activation import activated
-from brulee.models.fused_attention import Reading, attend
-from brulee.models.fused_extras import scaled, with_experts, with_words, words_of_layers
-from brulee.models.fused_latent import latent_heads, turned_heads
+from brulee.models.fused_attention import attend
+from brulee.models.fused_extras import scaled, with_words, words_of_layers
+from brulee.models.fused_feed_forward import feed_forward
+from brulee.models.fused_heads import heads
 from brulee.models.fused_layer_norm import normed, normed_again
-from brulee.models.fused_long import Long, in_chunks, tempered
+from brulee.models.fused_long import in_chunks, tempered
 from brulee.models.fused_projection import Again, project
-from brulee.models.fused_rope import even_first, rotate
-from brulee.models.fused_swiglu import gated, gated_again
+from brulee.models.fused_rope import even_first
+from brulee.models.fused_rows import STEP, Rows, rows_of
 from brulee.models.fused_trial import LONGEST, errors_of, form_is_right, hooks_are_known, only_round
-from brulee.models.held import Held
+from brulee.models.held import Held, format_of
 from brulee.models.hooks import (
     KeysAndValues,
     Prefixes,
@@ -46,46 +47,18 @@ from brulee.models.hooks import (
     owners,
     with_additions,
 )
+from brulee.models.layer_factors import blended, multiplied
 from brulee.models.layer_form import DecoderForm, LayerForm
 from brulee.models.layer_parts import (
     Body,
-    added_to,
     attention_in,
     head_width,
-    heads_of,
-    mlp_in,
     read_body,
 )
-from brulee.models.mixers import Apart, apart, mixed
+from brulee.models.mixers import mixed
 from brulee.models.output_gate import gated_output, gated_output_again
 from brulee.models.prepared import Prepared, prepare
 from brulee.models.rounding import filled, step_of
-
-# The rows of a pack, and those of its last layer, are padded to a multiple of these (rounding.py).
-STEP, LAST_STEP = 64, 32
-
-
-_Angles = tuple[torch.Tensor, torch.Tensor]  # rotary cosines and sines, one row per token
-
-
-@dataclass(frozen=True)
-class _Rows:
-    """A layer's query rows, attention spans, rotary angles of queries and keys, and prefix.
-
-    Rotary angles are by layer type. `growth` is a factor of queries, None for 1. `kept` are another
-    layer's keys and values, `words` (Q, P) the tokens' vectors for this layer, if it reads either.
-    """
-
-    index: torch.Tensor | None  # (Q) among the T rows, None for all
-    reading: Reading
-    query_angles: dict[str | None, _Angles]
-    key_angles: dict[str | None, _Angles]
-    growth: torch.Tensor | None  # (Q, 1, 1)
-    before: KeysAndValues | None = None  # the prefix, (P, K, W)
-    apart: Apart | None = None  # for layers that are no attention
-    kept: KeysAndValues | None = None
-    words: torch.Tensor | None = None
-    long: Long = field(default_factory=Long)
 
 
 class FusedDecoder:
@@ -110,7 +83,12 @@ class FusedDecoder:
         """The widths of layers' heads."""
         forms = self.form.layers
         layers = zip(self._body.layers[: len(forms)], forms, strict=True)
-        return {head_width(attention_in(layer, form.attention)) or 1 for layer, form in layers}
+        found = [(attention_in(x, form.attention), form) for x, form in layers if form.attention]
+        device = self.model.get_input_embeddings().weight.device
+        plain = [
+            (head_width(attention) or 1, bool(form.extras.slopes)) for attention, form in found
+        ]
+        return {wider(width, device) if sloping else width for width, sloping in plain}
 
     def __call__(self, batch: Batch) -> torch.Tensor:
         """The normalised last hidden state at the learned positions, (N, D)."""
@@ -128,12 +106,15 @@ class FusedDecoder:
         """
         body, forms = self._body, self.form.layers
         hidden_TD, words = self._begun(body, prepared)
+        hidden_TD = altup.begun(body.words, hidden_TD) if self.form.several else hidden_TD
         self.held = self.held.within(format_of(hidden_TD))
         hidden_TD = filled(hidden_TD, step_of(hidden_TD, STEP, self.held.dtype))
         hidden_TD = self._dropped(hidden_TD, self.form.words_drop)
+        if body.first is not None:
+            hidden_TD = self._wide(body, "first", hidden_TD)
         if self.form.norms_words:
             hidden_TD = self._norm(body.norm, hidden_TD).to(hidden_TD.dtype)
-        every, asked = self._rows(body, hidden_TD, prepared)
+        every, asked = rows_of(self.form, body, hidden_TD, prepared, self.held.dtype)
         before, kept = self._before(), dict[int, KeysAndValues]()
         # After the last layer with keys of its own, nothing reads any rows but the asked ones.
         turn = self.form.last_with_keys
@@ -146,11 +127,13 @@ class FusedDecoder:
             hidden_TD, made = self._layer(layer, form, hidden_TD, rows, at in self.form.kept)
             if made is not None:
                 kept[at] = made
-        return self._norm(body.norm, hidden_TD.index_select(0, prepared.learned))
+        hidden_ND = hidden_TD.index_select(0, prepared.learned)
+        hidden_ND = altup.ended(body.words, hidden_ND) if self.form.several else hidden_ND
+        return self._norm(body.norm, hidden_ND)
 
     def _before(self) -> list[KeysAndValues | None]:
         """The prefix of each layer with keys of its own."""
-        own = [form.extras.keys_from is None for form in self.form.layers]
+        own = [form.has_keys for form in self.form.layers]
         found = iter(before_layers(self._prefixes, sum(own), self.held.dtype))
         return [next(found) if has_keys else None for has_keys in own]
 
@@ -179,52 +162,8 @@ class FusedDecoder:
         at_T = prepared.positions + self.form.places
         return hidden_TD + F.embedding(at_T, body.places.weight).to(hidden_TD.dtype), words
 
-    def _rows(self, body: Body, hidden_TD: torch.Tensor, prepared: Prepared) -> tuple[_Rows, _Rows]:
-        """The rows for all layers before the last with keys, and those for it and what follows."""
-        positions = filled(prepared.positions, step_of(hidden_TD, STEP, self.held.dtype))
-        angles = {
-            form.angles: self._angles(body, hidden_TD, positions, form)
-            for form in {form.angles: form for form in self.form.layers if form.turns}.values()
-        }
-        growth = self._growth(positions)
-        spans = prepared.every.spans, prepared.last.spans
-        apart_of: list[Apart | None] = [None, None]
-        if any(form.mixes for form in self.form.layers):
-            apart_of = [apart(each, hidden_TD.device) for each in spans]
-        every = _Rows(None, prepared.every, angles, angles, growth, apart=apart_of[0])
-        # Padded with the pack's last row; nothing reads the result.
-        index = prepared.index
-        more = -len(index) % step_of(hidden_TD, LAST_STEP, self.held.dtype)
-        index = F.pad(index, (0, more), value=len(hidden_TD) - 1) if more else index
-        late = {form.angles for form in self.form.layers[self.form.last_with_keys :] if form.turns}
-        asked = {kind: _rows_of(angles[kind], index) for kind in late}
-        of_asked = None if growth is None else taken(growth, index)
-        return every, _Rows(index, prepared.last, asked, angles, of_asked, apart=apart_of[1])
-
-    def _angles(
-        self, body: Body, hidden_TD: torch.Tensor, positions: torch.Tensor, form: LayerForm
-    ) -> _Angles:
-        assert body.angles is not None, "of layers that turn"
-        own = {} if form.angles is None else {"layer_type": form.angles}
-        given = body.angles(hidden_TD[None], position_ids=positions[None], **own)
-        cos, sin = cosines_and_sines(given)
-        cos, sin = (sin, cos) if form.sines_first else (cos, sin)
-        if form.twice or form.once:
-            step = 2 if form.twice else 1
-            cos, sin = (torch.cat([x[..., ::step]] * 2, dim=-1) for x in (cos, sin))
-        sin = -sin if form.extras.backwards else sin
-        return cos[0].to(self.held.dtype), sin[0].to(self.held.dtype)
-
-    def _growth(self, positions: torch.Tensor) -> torch.Tensor | None:
-        """What queries are multiplied by at these positions, (T, 1, 1)."""
-        if self.form.growth is None:
-            return None
-        factor, length = self.form.growth
-        growth_T = 1 + factor * torch.log1p(torch.floor(positions / length))
-        return growth_T[:, None, None].to(self.held.dtype)
-
     def _layer(
-        self, layer: Any, form: LayerForm, hidden_TD: torch.Tensor, rows: _Rows, keeps: bool
+        self, layer: Any, form: LayerForm, hidden_TD: torch.Tensor, rows: Rows, keeps: bool
     ) -> tuple[torch.Tensor, KeysAndValues | None]:
         """The layer's output, and its keys and values with the prefix, if it `keeps` them."""
         if not (self.recomputes and torch.is_grad_enabled()):
@@ -235,30 +174,64 @@ class FusedDecoder:
         return found
 
     def _through(
-        self, layer: Any, form: LayerForm, hidden_TD: torch.Tensor, rows: _Rows, keeps: bool
+        self, layer: Any, form: LayerForm, hidden_TD: torch.Tensor, rows: Rows, keeps: bool
     ) -> tuple[torch.Tensor, KeysAndValues | None]:
-        mixed_QD, keys = self._attention(layer, form, hidden_TD, rows)
-        mixed_QD = self._dropped(mixed_QD, form.outside_drop)
-        hidden_QD = taken(hidden_TD, rows.index)
-        stream_QD = _sum(hidden_QD, self._named(layer, form.after_attention, mixed_QD), form)
-        made_QD = self._mlp(layer, form, hidden_QD if form.parallel else stream_QD)
-        made_QD = self._dropped(made_QD, form.outside_drop)
-        stream_QD = _sum(stream_QD, self._named(layer, form.after_mlp, made_QD), form)
+        given_QD, keys, streams = taken(hidden_TD, rows.index), None, form.extras.streams
+        every_TSD = hidden_TD
+        if form.extras.several:
+            every_TSD, hidden_TD = altup.predicted(layer, hidden_TD)
+        hidden_QD = taken(hidden_TD, rows.index) if form.extras.several else given_QD
+        stream_QD = hidden_QD
+        if form.attention:
+            x_TD, again = self._read(layer, form.before_attention, hidden_TD)
+            if streams is not None:
+                stream_QD = self._wide(layer, form.before_attention, hidden_QD)
+            mixed_QD, keys = self._attention(layer, form, x_TD, again, rows, stream_QD)
+            mixed_QD = self._dropped(mixed_QD, form.outside_drop)
+            mixed_QD = self._named(layer, form.after_attention, mixed_QD)
+            stream_QD = _sum(stream_QD, mixed_QD, form, streams.attention if streams else None)
+            if form.extras.several:
+                stream_QD = altup.beside(layer, taken(x_TD, rows.index), stream_QD)
+        if form.feeds:
+            read_QD = hidden_QD if form.parallel else stream_QD
+            x_QD, again = self._read(layer, form.before_mlp, read_QD)
+            if streams is not None:
+                stream_QD = self._wide(layer, form.before_mlp, read_QD)
+            share, by = self._now(form.inside_drop), (self.held, self._norm, self._read)
+            given = x_QD, again, stream_QD, share, self.recomputes
+            made_QD = feed_forward(layer, form, read_QD, *given, *by)
+            made_QD = self._dropped(made_QD, form.outside_drop)
+            made_QD = self._named(layer, form.after_mlp, made_QD)
+            stream_QD = _sum(stream_QD, made_QD, form, streams.mlp if streams else None)
+        if form.extras.several:
+            stream_QD = altup.corrected(layer, taken(every_TSD, rows.index), stream_QD)
         if rows.words is not None and form.extras.words:
             how = form.extras, stream_QD, rows.words, self._norm, self.held, self.recomputes
             stream_QD = with_words(layer, *how)
         stream_QD = scaled(layer, form.extras, stream_QD)
-        return with_additions(layer, hidden_QD, stream_QD), keys if keeps else None
+        return with_additions(layer, given_QD, stream_QD), keys if keeps else None
 
     def _attention(
-        self, layer: Any, form: LayerForm, hidden_TD: torch.Tensor, rows: _Rows
+        self,
+        layer: Any,
+        form: LayerForm,
+        x_TD: torch.Tensor,
+        again: Again | None,
+        rows: Rows,
+        stream_QD: torch.Tensor,
     ) -> tuple[torch.Tensor, KeysAndValues | None]:
         outer, own = getattr(layer, form.attention), attention_in(layer, form.attention)
-        x_TD, again = self._read(layer, form.before_attention, hidden_TD)
-        if rows.apart is not None and form.mixes:  # called as a module, with its hooks
+        factors, beside_QD = form.extras.factors, None
+        if rows.apart is not None and (form.mixes or form.extras.mixer):
+            # Called as a module, with its hooks.
+            mixer = own if form.mixes else getattr(layer, form.extras.mixer)
             rest = len(x_TD if rows.index is None else rows.index)
-            return mixed(own, x_TD, rows.apart, rest), None
-        q_QHW, k_TKW, v_TKW, gate_QHG = self._heads(own, form, x_TD, again, rows)
+            beside_QD = mixed(mixer, x_TD, rows.apart, rest)
+            if form.mixes:
+                return beside_QD, None
+        x_TD, again = multiplied(x_TD, again, factors.reads)
+        by = self.held, self._norm, self._read
+        q_QHW, k_TKW, v_TKW, gate_QHG = heads(own, form, x_TD, again, rows, *by)
         q_QHW = q_QHW if rows.growth is None else q_QHW * rows.growth
         v_TKW = v_TKW if form.values == 1.0 else v_TKW * form.values
         if rows.before is not None:
@@ -266,81 +239,28 @@ class FusedDecoder:
             if form.turns and form.neighbours:
                 before_PKW = even_first(before_PKW, rows.key_angles[form.angles][0].shape[1])
             k_TKW, v_TKW = _behind(before_PKW, k_TKW), _behind(values_PKW, v_TKW)
+        if rows.places is not None:
+            q_QHW, k_TKW = with_places(q_QHW, k_TKW, form.extras.slopes, form.scale, rows.places)
         share = self._now(form.weights_drop)
         sinks_H = getattr(own, form.sinks) if form.sinks else None
         q_QHW = tempered(q_QHW, rows.reading, form.extras.tempered, rows.long)
         seen = in_chunks(k_TKW, v_TKW, rows.reading, form.extras.chunk, rows.long)
         mixed_QHW = attend(q_QHW, *seen, form.scale, form.window, form.cap, share, sinks_H)
-        mixed_again = None
+        mixed_again: Again | None = None
         if gate_QHG is not None:
             opened = mixed_QHW, gate_QHG, form.gated_by
             mixed_again = None if self.recomputes else gated_output_again(*opened)
             mixed_QHW = gated_output(*opened)
-        maps = [getattr(own, form.out)]
-        (mixed_QD,) = project(mixed_QHW.flatten(1), maps, self.held, mixed_again)
+        mixed_QE = mixed_QHW.flatten(1)
+        if form.extras.output_norm:
+            mixed_QE, mixed_again = self._read(own, form.extras.output_norm, mixed_QE)
+        (mixed_QD,) = project(mixed_QE, [getattr(own, form.out)], self.held, mixed_again)
         mixed_QD = self._dropped(mixed_QD, form.inside_drop)
-        return with_additions(outer, taken(x_TD, rows.index), mixed_QD), (k_TKW, v_TKW)
-
-    def _heads(
-        self, own: Any, form: LayerForm, x_TD: torch.Tensor, again: Again | None, rows: _Rows
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None]:
-        """Queries (Q, H, W), keys (T, K, W), values (T, K, W), which may be narrower, and gates."""
-        if form.latent is not None:
-            how = (form.latent, heads_of(own) or 1, x_TD, again, rows.index, self.held, self._read)
-            q, k, v, r = latent_heads(own, *how)
-            of_q, of_k = rows.query_angles[form.angles], rows.key_angles[form.angles]
-            return *turned_heads(q, k, r, of_q, of_k, form.neighbours), v, None
-        found = mapped(own, form, x_TD, self.held, again, rows.index)
-        q_QHW = self._turned(own, form, found.q, rows.query_angles, 0)
-        if rows.kept is not None:
-            return q_QHW, *rows.kept, found.gate
-        k_TKW = self._turned(own, form, found.k, rows.key_angles, 1)
-        v_TKW = found.v.view(*k_TKW.shape[:2], -1)
-        if form.extras.value_norm:
-            v_TKW = self._norm(getattr(own, form.extras.value_norm), v_TKW)
-        return q_QHW, k_TKW, v_TKW, found.gate
-
-    def _turned(
-        self,
-        own: Any,
-        form: LayerForm,
-        x: torch.Tensor,
-        angles: dict[str | None, _Angles],
-        which: int,
-    ) -> torch.Tensor:
-        """Queries (0) or keys (1), (T, H, W), normalised and rotated."""
-        norm = getattr(own, form.head_norms[which]) if form.head_norms else None
-        if norm is not None and form.whole:
-            x = self._norm(norm, x)
-        x_THW = x.view(len(x), -1, head_width(own) or 1)
-        if norm is not None and not (form.whole or form.after_angles):
-            x_THW = self._norm(norm, x_THW)
-        if form.turns:
-            x_THW = rotate(x_THW, *angles[form.angles], form.neighbours)
-        return self._norm(norm, x_THW) if norm is not None and form.after_angles else x_THW
-
-    def _mlp(self, layer: Any, form: LayerForm, hidden_TD: torch.Tensor) -> torch.Tensor:
-        own = mlp_in(layer, form.mlp)
-        x_TD, again = self._read(layer, form.before_mlp, hidden_TD)
-        if form.experts:  # called as a module, with its hooks and its own router
-            made = own(x_TD[None])
-            made_TD: torch.Tensor = made[0] if isinstance(made, tuple) else made
-            made_TD = made_TD.view_as(x_TD)
-            return made_TD + getattr(layer, form.beside)(x_TD) if form.beside else made_TD
-        halves = project(x_TD, [getattr(own, name) for name in form.gate_maps], self.held, again)
-        if form.gate and len(halves) == 1:  # made contiguous once, not in each function
-            halves = tuple(half.contiguous() for half in halves[0].chunk(2, dim=1))
-        inner_again: Again | None
-        if form.gate:
-            gate, up = halves
-            inner_TF, inner_again = gated(gate, up, form.gate), gated_again(gate, up, form.gate)
-        else:
-            inner_TF, inner_again = activated(getattr(own, form.act), halves[0], form.curve)
-        inner_again = None if self.recomputes else inner_again
-        (out_TD,) = project(inner_TF, [getattr(own, form.down)], self.held, inner_again)
-        out_TD = self._dropped(out_TD, form.inside_drop)
-        out_TD = with_additions(added_to(layer), x_TD, out_TD)
-        return with_experts(layer, hidden_TD, out_TD, self._norm) if form.extras.routed else out_TD
+        inside_QD = stream_QD if form.extras.sums_inside[0] else None
+        mixed_QD = with_additions(outer, taken(x_TD, rows.index), mixed_QD, inside_QD)
+        if beside_QD is not None:
+            mixed_QD = blended(beside_QD, mixed_QD, (factors.mixed, factors.attended))
+        return mixed_QD, (k_TKW, v_TKW)
 
     def _dropped(self, x: torch.Tensor, share: float) -> torch.Tensor:
         return dropped(x, self._now(share))
@@ -358,16 +278,21 @@ class FusedDecoder:
         own = getattr(layer, name)
         return self._norm(own, x), self._norm_again(own, x)
 
+    def _wide(self, layer: Any, name: str | None, x: torch.Tensor) -> torch.Tensor:
+        """The normalised input of attention or MLP, in the dtype of the stream."""
+        form = self.form
+        return x if name is None else normed(getattr(layer, name), x, *form.norms, x.dtype)
+
     def _named(self, layer: Any, name: str | None, x: torch.Tensor) -> torch.Tensor:
         return x if name is None else self._norm(getattr(layer, name), x)
 
     def _norm(self, own: Any, x: torch.Tensor) -> torch.Tensor:
-        return normed(own, x, self.form.beyond, self.form.centred, self.held.dtype)
+        return normed(own, x, *self.form.norms, self.held.dtype)
 
     def _norm_again(self, own: Any, x: torch.Tensor) -> Again | None:
         if self.recomputes:
             return None  # the whole layer is recomputed; this would keep its input alive
-        return normed_again(own, x, self.form.beyond, self.form.centred, self.held.dtype)
+        return normed_again(own, x, *self.form.norms, self.held.dtype)
 
 
 def fused_decoder(model: PreTrainedModel) -> FusedDecoder | None:
@@ -402,16 +327,7 @@ def _behind(before_PHW: torch.Tensor, own_TKW: torch.Tensor) -> torch.Tensor:
     return torch.cat([before_PHW, own_TKW.repeat_interleave(times, 1) if times > 1 else own_TKW])
 
 
-def _sum(x: torch.Tensor, made: torch.Tensor, form: LayerForm) -> torch.Tensor:
-    return x + made if form.residual == 1.0 else torch.add(x, made, alpha=form.residual)
-
-
-def _rows_of(angles: _Angles, index: torch.Tensor) -> _Angles:
-    cos, sin = angles
-    return taken(cos, index), taken(sin, index)
-
-
-def format_of(hidden: torch.Tensor) -> torch.dtype:
-    """The dtype of the products: autocast's if it is on, else that of the hidden states."""
-    kind = hidden.device.type
-    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else hidden.dtype
+def _sum(
+    x: torch.Tensor, made: torch.Tensor, form: LayerForm, times: tuple[float, float] | None
+) -> torch.Tensor:
+    return blended(x, made, (1.0, form.residual) if times is None else times)

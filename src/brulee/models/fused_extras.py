@@ -8,12 +8,16 @@ Shapes: `T` rows, `D` width, `L` layers, `P` width of a token's vector for a lay
 
 from __future__ import annotations
 
+import inspect
+import statistics
 from collections.abc import Callable
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 
 from brulee.models import layer_extras as names
+from brulee.models.altup import read_by_words, with_others
 from brulee.models.fused_projection import project
 from brulee.models.fused_swiglu import gated, gated_again
 from brulee.models.held import Held
@@ -47,13 +51,25 @@ def with_words(
     held: Held,
     recomputes: bool,
 ) -> torch.Tensor:
-    """The stream after the MLP, plus what a token's vector for this layer adds."""
-    (gate_TP,) = project(stream_TD, [getattr(layer, names.GATE)], held)
+    """The stream after the MLP, or several, plus what a token's vector for this layer adds."""
+    read_TD = read_by_words(layer, stream_TD) if extras.several else stream_TD
+    (gate_TP,) = project(read_TD, [getattr(layer, names.GATE)], held)
     words_TP = words_TP.to(gate_TP.dtype)
     again = None if recomputes else gated_again(gate_TP, words_TP, extras.words)
     by_word_TP = gated(gate_TP, words_TP, extras.words)
     (made_TD,) = project(by_word_TP, [getattr(layer, names.PROJECTION)], held, again)
-    return stream_TD + norm(getattr(layer, names.PROJECTION_NORM), made_TD)
+    more_TD = norm(getattr(layer, names.PROJECTION_NORM), made_TD)
+    return with_others(stream_TD, more_TD) if extras.several else stream_TD + more_TD
+
+
+def sparse(gate_TF: torch.Tensor, share: float) -> torch.Tensor:
+    """Gates above the value that this share of a normal distribution is below, the others zero.
+
+    You et al. 2025, "Spark Transformer": mean and deviation are those of each row.
+    """
+    bound = statistics.NormalDist().inv_cdf(share)
+    deviation_T1 = gate_TF.std(-1, keepdim=True, unbiased=False)
+    return F.relu(gate_TF - (gate_TF.mean(-1, keepdim=True) + deviation_T1 * bound))
 
 
 def scaled(layer: Any, extras: Extras, stream_TD: torch.Tensor) -> torch.Tensor:
@@ -71,7 +87,9 @@ def words_of_layers(
 
     Padded as the rows of a pack are, to a multiple of `step`.
     """
-    own = body.get_per_layer_inputs(ids_T[None], embedded_TD[None])
+    given = (ids_T[None], embedded_TD[None])
+    takes = len(inspect.signature(body.get_per_layer_inputs).parameters)  # one in Gemma 3n
+    own = body.get_per_layer_inputs(*given[:takes])
     found_TLP: torch.Tensor = body.project_per_layer_inputs(embedded_TD[None], own)[0]
     # In one copy, whose gradient is put together once.
     return filled(found_TLP, step).transpose(0, 1).contiguous().unbind(0)

@@ -105,12 +105,17 @@ def turned_heads(
     q_QHW: torch.Tensor,
     k_THS: torch.Tensor,
     r_T1R: torch.Tensor,
-    of_q: Angles,
-    of_k: Angles,
+    of_q: Angles | None,
+    of_k: Angles | None,
     neighbours: bool,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Queries (Q, H, W) and keys (T, H, W) whose last R values of every head are rotated."""
+    """Queries (Q, H, W) and keys (T, H, W) whose last R values of every head are rotated.
+
+    Without angles, they are only put together (Kimi Linear).
+    """
     still, turned = k_THS.shape[2], r_T1R.shape[2]
+    if of_q is None or of_k is None:
+        return q_QHW, torch.cat([k_THS, r_T1R.expand(-1, k_THS.shape[1], -1)], dim=2)
     still_QHS, turned_QHR = q_QHW.split_with_sizes([still, turned], dim=2)
     q_QHW = torch.cat([still_QHS, rotate(turned_QHR, *of_q, neighbours)], dim=2)
     r_THR = rotate(r_T1R, *of_k, neighbours).expand(-1, k_THS.shape[1], -1)

@@ -30,11 +30,11 @@ from brulee.models.biased_attention import (
 )
 from brulee.models.dropping import dropped
 from brulee.models.fused_activation import activated
-from brulee.models.fused_decoder import STEP, format_of
 from brulee.models.fused_layer_norm import normed, normed_again
 from brulee.models.fused_projection import Again, project
+from brulee.models.fused_rows import STEP
 from brulee.models.fused_swiglu import gated, gated_again
-from brulee.models.held import Held
+from brulee.models.held import Held, format_of
 from brulee.models.hooks import (
     KeysAndValues,
     Prefixes,

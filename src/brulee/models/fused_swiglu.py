@@ -1,7 +1,7 @@
 """The gated activation of an MLP, silu(gate) * up, saving only its inputs for the backward pass.
 
-Or gelu(gate) * up, with gelu's tanh approximation (Hendrycks and Gimpel 2016). Shazeer 2020, "GLU
-Variants Improve Transformer".
+Or gelu(gate) * up, with gelu's tanh approximation (Hendrycks and Gimpel 2016), or relu(gate)^2 * up
+(So et al. 2021, "Primer"). Shazeer 2020, "GLU Variants Improve Transformer".
 
 Shapes: `T` tokens, `F` the MLP's inner width.
 """
@@ -17,7 +17,8 @@ from torch import nn
 
 from brulee.models.kernels import kernel
 
-_LOOPS = {"silu": "swiglu", "gelu": "geglu"}
+_LOOPS = {"silu": "swiglu", "gelu": "geglu"}  # the names of loops in C
+_CURVES = (*_LOOPS, "relu2")
 
 
 class _Gated(torch.autograd.Function):
@@ -31,7 +32,7 @@ class _Gated(torch.autograd.Function):
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         gate_TF, up_TF = ctx.saved_tensors
         d_y = grads[0]
-        run = kernel(f"{_LOOPS[ctx.by]}_backward", gate_TF)
+        run = kernel(f"{_LOOPS[ctx.by]}_backward", gate_TF) if ctx.by in _LOOPS else None
         if run is None:
             d_up = _activated(gate_TF, ctx.by).mul_(d_y)
             return _through_activation(d_y * up_TF, gate_TF, ctx.by), d_up, None
@@ -42,7 +43,7 @@ class _Gated(torch.autograd.Function):
 
 
 def _gated(gate_TF: torch.Tensor, up_TF: torch.Tensor, by: str) -> torch.Tensor:
-    run = kernel(f"{_LOOPS[by]}_forward", gate_TF)
+    run = kernel(f"{_LOOPS[by]}_forward", gate_TF) if by in _LOOPS else None
     if run is None:
         return _activated(gate_TF, by).mul_(up_TF)
     y_TF = torch.empty_like(gate_TF)
@@ -51,11 +52,15 @@ def _gated(gate_TF: torch.Tensor, up_TF: torch.Tensor, by: str) -> torch.Tensor:
 
 
 def _activated(gate_TF: torch.Tensor, by: str) -> torch.Tensor:
+    if by == "relu2":
+        return F.relu(gate_TF).square_()
     return F.silu(gate_TF) if by == "silu" else F.gelu(gate_TF, approximate="tanh")
 
 
 def _through_activation(d_y: torch.Tensor, gate_TF: torch.Tensor, by: str) -> torch.Tensor:
     own: torch.Tensor
+    if by == "relu2":
+        return d_y.mul_(F.relu(gate_TF)).mul_(2)
     if by == "silu":
         own = torch.ops.aten.silu_backward(d_y, gate_TF)
     else:
@@ -64,17 +69,17 @@ def _through_activation(d_y: torch.Tensor, gate_TF: torch.Tensor, by: str) -> to
 
 
 def activation_of(module: nn.Module) -> str | None:
-    """`silu` or `gelu` if the module computes that, else None."""
+    """`silu`, `gelu` or `relu2` if the module computes that, else None."""
     at = torch.linspace(-4, 4, 9)
     if list(module.parameters()):
         return None
     # Up to rounding: the tanh form of gelu is written in several ways; the exact gelu is 1e-4 off.
-    close = (by for by in _LOOPS if torch.allclose(module(at), _activated(at, by), atol=1e-6))
+    close = (by for by in _CURVES if torch.allclose(module(at), _activated(at, by), atol=1e-6))
     return next(close, None)
 
 
 def gated(gate_TF: torch.Tensor, up_TF: torch.Tensor, by: str = "silu") -> torch.Tensor:
-    """silu(gate) * up or, with `by` "gelu", gelu(gate) * up, (T, F)."""
+    """silu(gate) * up, or that of another activation of `activation_of`, (T, F)."""
     apply: Callable[..., torch.Tensor] = _Gated.apply  # torch leaves it untyped
     return apply(gate_TF.contiguous(), up_TF.contiguous(), by)
 

@@ -26,6 +26,7 @@ from brulee.models.prepared import Prepared
 from brulee.models.text_part import body_with_inputs
 
 _TRIED = 4  # tokens on which a head is tested
+_TIMES = ("logit_scale", "lm_head_multiplier")  # what configurations say of the logits' factor
 
 
 @dataclass(frozen=True)
@@ -175,7 +176,8 @@ def _head_of(model: PreTrainedModel) -> Head | None:
     if type(parted(head)[0]) is not nn.Linear or body_with_inputs(model) is model:
         return None
     config = model.config.get_text_config()
-    times = float(getattr(config, "logit_scale", None) or 1.0)  # Cohere
+    said = (getattr(config, name, None) for name in _TIMES)
+    times = next((float(one) for one in said if one and isinstance(one, float | int)), 1.0)
     over = float(getattr(config, "logits_scaling", None) or 1.0) / times
     if over != 1.0 and head.bias is not None:
         return None  # the model divides the bias too; `Head` does not

@@ -73,3 +73,9 @@ class Held:
         # Keep a reference to the original, so that no other tensor can get its id.
         self._copies[id(original)] = (original, copy)
         return copy
+
+
+def format_of(hidden: torch.Tensor) -> torch.dtype:
+    """The dtype of the products: autocast's if it is on, else that of the hidden states."""
+    kind = hidden.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else hidden.dtype

@@ -82,13 +82,20 @@ def additions(module: nn.Module) -> list[Adds]:
     return [hook for hook in hooks if isinstance(hook, Adds)]
 
 
-def with_additions(module: nn.Module, x: torch.Tensor, h: torch.Tensor) -> torch.Tensor:
-    """The output h (..., D) of a module with input x (..., D), plus all branches added to it."""
+def with_additions(
+    module: nn.Module, x: torch.Tensor, h: torch.Tensor, stream: torch.Tensor | None = None
+) -> torch.Tensor:
+    """The output h (..., D) of a module with input x (..., D), plus all branches added to it.
+
+    Where the module adds the residual `stream` itself, so that branches read the sum (BLOOM), the
+    result is still without it.
+    """
     if not module._forward_hooks:
         return h
+    h = h if stream is None else stream + h
     for hook in additions(module):
         h = hook.added(x, h)
-    return h
+    return h if stream is None else h - stream
 
 
 def owners(

@@ -9,6 +9,8 @@ where N3 may be N1
 
     y = x + attention(N1(x)) + mlp(N3(x))
 
+or with only one of both.
+
 Everything else that differs between families is a field of `LayerForm`, and the decoder computes
 from these fields; no family is recognised by its name (form_reading.py).
 """
@@ -36,7 +38,8 @@ class LayerForm:
     soft cap of scores, `sinks` the name of the heads' sinks (fused_attention.py), `values` what
     values are multiplied by. The map `gated`, which may be that of the queries, gives a gate of
     attention's output, opened by the function `gated_by` (output_gate.py). Where a layer `mixes`,
-    tokens are mixed by another module in the place of `attention`, which is called (mixers.py).
+    tokens are mixed by another module in the place of `attention`, which is called (mixers.py). A
+    layer may have no `attention` (""), or no MLP (`feeds`).
 
     `gate` is the activation of a gated MLP, "" without a gate: then `curve` is the activation, or
     "" if the module `act` has to be called. `mlp` "" means that the layer itself has the MLP's
@@ -85,10 +88,16 @@ class LayerForm:
     gated: str = ""
     gated_by: str = ""
     mixes: bool = False
+    feeds: bool = True
     weights_drop: float = 0.0
     inside_drop: float = 0.0
     outside_drop: float = 0.0
     extras: Extras = USUAL
+
+    @property
+    def has_keys(self) -> bool:
+        """Whether the layer computes something of its own that is read from other rows."""
+        return bool(self.attention) and self.extras.keys_from is None
 
     @property
     def drops(self) -> bool:
@@ -137,7 +146,7 @@ class DecoderForm:
     @property
     def last_with_keys(self) -> int:
         """The last layer that has keys and values of its own."""
-        return max(at for at, one in enumerate(self.layers) if one.extras.keys_from is None)
+        return max(at for at, one in enumerate(self.layers) if one.has_keys)
 
     @property
     def kept(self) -> set[int]:
@@ -146,11 +155,11 @@ class DecoderForm:
         return {at for at in found if at is not None}
 
     @property
-    def beyond(self) -> float:
-        """What is added to the norms' weights to get their gains."""
-        return self.layers[0].beyond
+    def several(self) -> bool:
+        """Whether there are several streams of hidden states."""
+        return self.layers[0].extras.several
 
     @property
-    def centred(self) -> bool:
-        """Whether norms subtract the mean."""
-        return self.layers[0].centred
+    def norms(self) -> tuple[float, bool]:
+        """What is added to norms' weights to get gains, and whether they subtract the mean."""
+        return self.layers[0].beyond, self.layers[0].centred

@@ -1,8 +1,9 @@
 """Find the parts of a decoder among its modules, and their dropout probabilities.
 
-    body     token embeddings, position embeddings if any, layers, the norm after the last layer,
-             the rotary embedding if any
-    layer    attention, an MLP, norms; the MLP may be two linear layers of the layer itself (OPT)
+    body     token embeddings, position embeddings if any, a norm after them if any (BLOOM),
+             layers, the norm after the last layer, the rotary embedding if any
+    layer    attention, an MLP, norms; the MLP may be two linear layers of the layer itself (OPT),
+             and a layer may have only one of both (Nemotron H)
 
 Families name them differently. The parts of a body are recognised by their types (the rotary
 embedding by its name); in a layer, the attention module and the MLP are recognised by their names.
@@ -11,6 +12,7 @@ If something is mistaken for something else, the trial (fused_trial.py) notices.
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,20 +20,24 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from brulee.models.altup import APART, TOGETHER
 from brulee.models.fused_layer_norm import eps_of, width_of
 from brulee.models.hooks import Prefixes
 from brulee.models.text_part import body_with_inputs, text_body
 
 # Modules in the place of attention that mix tokens in another way.
 _MIXERS = ("linear_attn", "conv", "mamba")
+_WITH_STATES = ("linear_attention", "mamba")  # layer types
 _ATTENTIONS = ("self_attn", "attn", "attention", "self_attention", *_MIXERS)
-_MLPS = ("mlp", "block_sparse_moe", "feed_forward", "shared_mlp")
+# The only sublayer of a layer, whichever it is (Nemotron H).
+_LONE = "mixer"
+_MLPS = ("mlp", "block_sparse_moe", "feed_forward", "shared_mlp", "ffn")
 # The name of an MLP of all tokens, if it is not inside the module with the experts.
 _BESIDE_EXPERTS = "shared_mlp"
 _OF_THE_LAYER = ("fc1", "fc2")
 _ANGLES = ("rotary_emb", "pos_emb")
 _WIDTHS = ("head_dim", "head_size", "qk_head_dim")
-_HEADS = ("num_heads", "num_attention_heads")
+_HEADS = ("num_heads", "num_attention_heads", "n_heads")
 _SINKS = ("sinks",)
 # The modules of a body that make a vector of each token for each layer.
 _WORDS_BY_LAYER = (
@@ -53,7 +59,8 @@ class Body:
     """The parts of a decoder's body; `words_drop` is the dropout of the first layer's input.
 
     `like` (D) is a row of hidden states' width, dtype and device. `words` is the module that makes
-    a vector of each token for each layer (Gemma 4), if there is one.
+    a vector of each token for each layer (Gemma 4), `first` the norm before the first layer, if
+    there is one.
     """
 
     layers: nn.ModuleList
@@ -63,6 +70,7 @@ class Body:
     words_drop: float
     like: torch.Tensor
     words: Any
+    first: nn.Module | None = None
 
 
 def body_of(model: PreTrainedModel) -> Any:
@@ -78,21 +86,25 @@ def read_body(model: PreTrainedModel) -> Body | None:
         return None  # layers are skipped at random
     words = model.get_input_embeddings()
     by_layer = body if children(body) >= {*_WORDS_BY_LAYER} else None
-    without = {*_WORDS_BY_LAYER} if by_layer is not None else set()
+    without = {*_WORDS_BY_LAYER, APART, TOGETHER} if by_layer is not None else set()
     named = [(name, m) for name, m in body.named_children() if name not in without]
     own = [m for _, m in named if m is not words and not isinstance(m, Prefixes)]
     layers = [m for m in own if isinstance(m, nn.ModuleList)]
     norms = [m for m in own if kind_of_norm(m) is not None]
+    firsts = [m for m in norms if layers and own.index(m) < own.index(layers[0])]
+    norms = [m for m in norms if m not in firsts] if len(norms) > 1 else norms
+    firsts = [] if firsts == norms else firsts
     angles = [m for name in _ANGLES for m in own if m is getattr(body, name, None)]
     places = [m for m in own if isinstance(m, nn.Embedding)]
     drops = [m for m in own if isinstance(m, nn.Dropout)]
-    sizes = [len(found) for found in (layers, norms, angles, places, drops)]
+    sizes = [len(found) for found in (layers, norms, angles, places, drops, firsts)]
     if len(own) != sum(sizes) or sizes[:2] != [1, 1] or max(sizes) > 1:
         return None
     share = max([float(m.p) for m in drops] + _shares(body, _OF_WORDS), default=0.0)
     like_D = getattr(norms[0], "weight", None)
     like_D = words.weight[0] if like_D is None else like_D
-    return Body(layers[0], norms[0], _first(angles), _first(places), share, like_D, by_layer)
+    found = layers[0], norms[0], _first(angles), _first(places), share, like_D, by_layer
+    return Body(*found, _first(firsts))
 
 
 def layers_of(model: PreTrainedModel) -> list[Any]:
@@ -102,8 +114,9 @@ def layers_of(model: PreTrainedModel) -> list[Any]:
 
 
 def attention_of(layer: Any) -> str | None:
-    """The name of a layer's attention module, or of the mixer in its place."""
-    return next((name for name in _ATTENTIONS if name in children(layer)), None)
+    """The name of a layer's attention module, or of the mixer in its place; None without one."""
+    found = next((name for name in _ATTENTIONS if name in children(layer)), None)
+    return _LONE if found is None and _lone_is_told_apart(layer) else found
 
 
 def attention_in(layer: Any, name: str) -> Any:
@@ -116,13 +129,21 @@ def attention_in(layer: Any, name: str) -> Any:
 def mixes(name: str, config: Any, at: int) -> bool:
     """Whether the module of this name in layer `at` mixes tokens in another way than attention."""
     kinds = getattr(config, "layer_types", None)
-    return name in _MIXERS or bool(kinds and kinds[at] == "linear_attention")
+    return name in _MIXERS or bool(kinds and kinds[at] in _WITH_STATES)
 
 
 def mlp_of(layer: Any) -> str | None:
-    """The name of a layer's MLP; "" if the layer itself has the MLP's two linear layers."""
+    """The name of a layer's MLP; "" if the layer itself has its two linear layers, None if none."""
     found = next((name for name in _MLPS if name in children(layer)), None)
+    if found is None and _LONE in children(layer) and not _lone_is_told_apart(layer):
+        return _LONE
     return "" if found is None and children(layer) >= {*_OF_THE_LAYER} else found
+
+
+def _lone_is_told_apart(layer: Any) -> bool:
+    """Whether a layer's only sublayer keeps documents or padding apart, which an MLP need not."""
+    own = getattr(layer, _LONE, None)
+    return own is not None and "attention_mask" in inspect.signature(own.forward).parameters
 
 
 def beside_experts(layer: Any, mlp: str) -> str:
@@ -143,7 +164,8 @@ def added_to(layer: Any) -> Any:
 
 def places_of_additions(layer: Any) -> tuple[nn.Module, ...]:
     """The modules to whose outputs adapters may add."""
-    return layer, getattr(layer, attention_of(layer) or ""), added_to(layer)
+    attention = attention_of(layer)
+    return layer, *([getattr(layer, attention)] if attention else []), added_to(layer)
 
 
 def head_width(attention: Any) -> int | None:
@@ -173,11 +195,11 @@ def parts_drop(layer: Any) -> tuple[float, float] | None:
 
     None if it differs between the two.
     """
-    mlp = mlp_of(layer)
-    inside = {_largest(attention_in(layer, attention_of(layer) or ""), _OF_ATTENTION)}
+    attention, mlp = attention_of(layer), mlp_of(layer)
+    inside = {_largest(attention_in(layer, attention), _OF_ATTENTION)} if attention else set()
     if mlp:
         inside |= {_largest(getattr(layer, mlp), _OF_MLP)}
-    elif any(inside):
+    elif any(inside) and mlp is not None:
         return None
     own = {float(m.p) for m in layer.children() if isinstance(m, nn.Dropout)}
     outside = own | {*_shares(layer, _OF_LAYER)} or {0.0}

@@ -30,7 +30,11 @@ _AS_IT_IS = {"_attn_implementation": "eager", "dtype": torch.float32}
 _COUNTS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
 _KEY_HEADS = ("num_key_value_heads", "num_kv_heads")
 _INNER = ("intermediate_size", "intermediate_size_mlp", "ffn_dim", "ffn_hidden_size", "n_inner")
-_OF_EXPERTS = ("moe_intermediate_size", "shared_expert_intermediate_size")  # widths
+_OF_EXPERTS = (  # widths
+    "moe_intermediate_size",
+    "shared_expert_intermediate_size",
+    "moe_shared_expert_intermediate_size",
+)
 _RANKS = ("q_lora_rank", "kv_lora_rank")  # of latent attention; none for queries by one map
 # Names of dropout probabilities in decoders' configurations.
 _DROPS = (
@@ -38,10 +42,13 @@ _DROPS = (
     *("dropout", "hidden_dropout", "embd_pdrop", "embedding_dropout"),
     *("resid_dropout", "embed_dropout"),
 )
+# Heads of a state space, in groups; of linear attention, those of keys and of values.
+_STATE_HEADS = 4
+_STATE_GROUPS = ("mamba_n_groups", "n_groups")
+_LINEAR_HEADS = ("linear_num_key_heads", "linear_num_value_heads")
 # Limits beyond which a document is attended to differently.
 _REACHES = ("sliding_window", "attention_chunk_size", "floor_scale", "window_size")
 _CLIPS = ("clip_qkv",)
-_OF_MAMBA = ("mamba_expand", "mamba_n_groups")
 _SHARES = "num_kv_shared_layers"
 
 
@@ -132,6 +139,7 @@ def _shrunk(model: PreTrainedModel, layers: int, dropped: str) -> PretrainedConf
     for key, value in vars(config).items():
         if isinstance(value, list) and len(value) == depth:  # one for each layer
             changes[key] = value[:layers]
+    changes |= _of_states(config, width)
     changes |= {key: WINDOW for key in _REACHES if getattr(config, key, None)}
     changes |= {key: CLIP for key in _CLIPS if getattr(config, key, None)}
     shared = getattr(config, _SHARES, None)
@@ -140,10 +148,6 @@ def _shrunk(model: PreTrainedModel, layers: int, dropped: str) -> PretrainedConf
     counts = {key: getattr(config, key, None) for key in _COUNTS}
     changes |= {key: min(_EXPERTS, count) for key, count in counts.items() if count}
     changes |= {key: min(rank, width) for key in _RANKS if (rank := getattr(config, key, None))}
-    expand, groups = (getattr(config, key, None) for key in _OF_MAMBA)
-    if expand and groups:  # two heads as well, which together are as wide as the expanded stream
-        changes |= {"mamba_n_heads": 2, "mamba_d_head": int(expand * width)}
-        changes["mamba_n_groups"] = min(groups, 2)
     _change(config, changes)
     if by_layer:
         config.per_layer_config = {
@@ -154,11 +158,30 @@ def _shrunk(model: PreTrainedModel, layers: int, dropped: str) -> PretrainedConf
     return config
 
 
+def _of_states(config: PretrainedConfig, width: int) -> dict[str, Any]:
+    """The sizes of state spaces and linear attention, which have to fit the model's width."""
+    expand = getattr(config, "mamba_expand", None) or 2
+    inner = int(expand * 2 * width)
+    groups = {key: getattr(config, key, None) or 1 for key in _STATE_GROUPS}
+    keys, values = (getattr(config, key, None) or 1 for key in _LINEAR_HEADS)
+    of_linear = zip(_LINEAR_HEADS, (2, 2 * (values // keys)), strict=True)
+    return {
+        **dict.fromkeys(("mamba_n_heads", "mamba_num_heads"), _STATE_HEADS),
+        **dict.fromkeys(("mamba_d_head", "mamba_head_dim"), inner // _STATE_HEADS),
+        "mamba_d_ssm": inner,
+        **{key: min(_STATE_HEADS // 2, count) for key, count in groups.items()},
+        **dict.fromkeys(("mamba_chunk_size", "chunk_size"), _STATE_HEADS),
+        "linear_num_heads": 2,
+        "linear_head_dim": width,
+        **dict(of_linear),
+    }
+
+
 def _width(model: PreTrainedModel, config: PretrainedConfig) -> int | None:
     """The width of heads in the first layer that has attention; None without any."""
-    for at, layer in enumerate(layers_of(model)):
-        name = attention_of(layer) or ""
-        if not mixes(name, config, at):
+    for at, layer in enumerate(layers_of(model)[: config.num_hidden_layers]):
+        name = attention_of(layer)
+        if name and not mixes(name, config, at):
             return head_width(attention_in(layer, name))
     return None
 
@@ -167,6 +190,12 @@ def _change(config: PretrainedConfig, changes: dict[str, Any]) -> None:
     for key, value in changes.items():
         if hasattr(config, key):
             setattr(config, key, value)
+    inner = getattr(config, "attn_config", None)  # MPT
+    for key in _CLIPS:
+        if getattr(inner, key, None):
+            setattr(inner, key, CLIP)
+    if getattr(config, "alibi", False):
+        config._attn_implementation = "sdpa"  # "eager" adds the bias of scores twice (Falcon)
     if hasattr(config, "quantization_config"):
         del config.quantization_config
 

@@ -355,7 +355,7 @@ def _unrecorded(loss: CompletionLoss, dtype: torch.dtype) -> str | None:
         return "passes with bent attention scores"
     if any(layer.extras.chunk or layer.extras.tempered for layer in decoder.form.layers):
         return "passes in which attention depends on how long a document is"
-    if any(layer.mixes for layer in decoder.form.layers):
+    if any(layer.mixes or layer.extras.mixer for layer in decoder.form.layers):
         # Their calls depend on each document's length.
         return "passes with layers without attention"
     if decoder.form.drops:

@@ -130,6 +130,45 @@ _GRANITE: dict[str, Any] = {
     "logits_scaling": 4.0,
     "attention_multiplier": 0.5,
 }
+_GEMMA3N: dict[str, Any] = {
+    "sliding_window": 5,
+    "num_hidden_layers": 5,
+    "layer_types": [*_KINDS, *_KINDS[1:]],
+    "num_kv_shared_layers": 2,
+    "hidden_size_per_layer_input": 16,
+    "vocab_size_per_layer_input": 300,
+    "laurel_rank": 6,
+    "altup_num_inputs": 3,
+    "altup_active_idx": 1,
+    "activation_sparsity_pattern": [0.8, 0.8, 0.0, 0.0, 0.0],
+    "final_logit_softcapping": 5.0,
+}
+_BLOOM: dict[str, Any] = dict.fromkeys(
+    ("head_dim", "intermediate_size", "num_key_value_heads"), _UNSAID
+)
+_MPT: dict[str, Any] = {**_BLOOM, "max_position_embeddings": _UNSAID, "max_seq_len": 512}
+_ONE_EACH = ["linear_attention", "mlp", "full_attention", "mlp", "linear_attention", "mlp"]
+_NEMOTRON_H: dict[str, Any] = {
+    "num_hidden_layers": _UNSAID,
+    "layers_block_type": _ONE_EACH,
+    "mamba_num_heads": 4,
+    "mamba_head_dim": 16,
+    "ssm_state_size": 8,
+    "n_groups": 2,
+    "mamba_chunk_size": 8,
+}
+# Each factor another, so that one in the place of another shows.
+_FACTORS: dict[str, Any] = {
+    "embedding_multiplier": 5.0,
+    "lm_head_multiplier": 0.3,
+    "key_multiplier": 0.6,
+    "attention_in_multiplier": 0.8,
+    "attention_out_multiplier": 0.7,
+    "ssm_in_multiplier": 0.9,
+    "ssm_out_multiplier": 0.5,
+    "mlp_multipliers": [0.75, 0.4],
+    "ssm_multipliers": [0.9, 0.8, 0.7, 1.1, 1.2],
+}
 # A kind of configuration, and what differs from its defaults.
 FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "llama": ("Llama", {}),
@@ -302,12 +341,56 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
     "nanochat": ("NanoChat", {"final_logit_softcapping": 5.0}),
+    "bitnet": ("BitNet", {}),
+    "gemma3n": ("Gemma3nText", _GEMMA3N),
+    "bloom": ("Bloom", _BLOOM),
+    "bloom-normed": ("Bloom", {**_BLOOM, "apply_residual_connection_post_layernorm": True}),
+    "mpt": ("Mpt", {**_MPT, "attn_config": {"clip_qkv": 1.5, "softmax_scale": 0.3}}),
+    "falcon-rw": (
+        "Falcon",
+        {**_FALCON, "alibi": True, "parallel_attn": False, "multi_query": False, "bias": True},
+    ),
+    "nemotron-h": ("NemotronH", _NEMOTRON_H),
+    "nemotron-h-moe": (
+        "NemotronH",
+        {
+            **_NEMOTRON_H,
+            **{"layers_block_type": ["linear_attention", "moe", "full_attention", "moe"]},
+            **{"n_routed_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16},
+            "moe_shared_expert_intermediate_size": 16,
+        },
+    ),
+    "falcon-h1": ("FalconH1", {**_MAMBA, **_FACTORS, "mamba_d_ssm": 48}),
+    "minimax": (
+        "MiniMax",
+        {
+            "initializer_range": 0.15,
+            "layer_types": ["linear_attention", "full_attention", "linear_attention"],
+            "block_size": 4,
+            "num_local_experts": 4,
+            "num_experts_per_tok": 2,
+            **{"full_attn_alpha_factor": 1.3, "full_attn_beta_factor": 0.6},
+            **{"linear_attn_alpha_factor": 0.8, "linear_attn_beta_factor": 1.2},
+            **{"mlp_alpha_factor": 1.1, "mlp_beta_factor": 0.7},
+        },
+    ),
+    "kimi-linear": (
+        "KimiLinear",
+        {
+            **_LATENT,
+            **{"q_lora_rank": None, "layer_types": _DELTA["layer_types"]},
+            **{"mlp_layer_types": ["dense", "dense", "sparse"], "initializer_range": 0.15},
+            **{"num_local_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16},
+            **{"n_group": 1, "topk_group": 1, "linear_num_heads": 2, "linear_head_dim": 8},
+        },
+    ),
 }
 
 LATENT = ("deepseek2", "deepseek3", "minicpm3")
 _WITH_STATES = (
     *("qwen3.5", "qwen3-next", "qwen3.5-moe", "lfm2", "lfm2-moe"),
     *("granite-hybrid", "granite-hybrid-moe", "bamba", "jamba", "olmo-hybrid"),
+    *("nemotron-h", "nemotron-h-moe", "falcon-h1", "minimax", "kimi-linear"),
 )
 # What a method's refusal says, by family and method.
 REFUSED = {

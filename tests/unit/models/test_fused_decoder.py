@@ -152,10 +152,10 @@ def test_long_documents_go_to_the_kernels_for_them(
         )
 
 
-@pytest.mark.parametrize("kind", ["Bloom", "Mpt"])
+@pytest.mark.parametrize("kind", ["Mamba", "XGLM"])
 def test_what_is_not_known_to_be_the_same_is_left_alone(kind: str) -> None:
     sizes = {"vocab_size": 300, "num_attention_heads": 4, "num_hidden_layers": 2}
-    own = {"Mpt": {"d_model": 32}}
+    own = {"XGLM": {"d_model": 32}}
     sizes |= own.get(kind, {"hidden_size": 32})
     config = getattr(transformers, f"{kind}Config")(**sizes)
     assert fused_decoder(transformers.AutoModelForCausalLM.from_config(config).eval()) is None

@@ -25,6 +25,7 @@ from brulee.models import form_reading, fused_attention, fused_decoder, fused_tr
 from brulee.models.form_reading import read_form
 from brulee.models.fused_decoder import FusedDecoder
 from brulee.models.head import CompletionLoss
+from brulee.models.layer_factors import NO_FACTORS, Streams
 from brulee.models.layer_form import DecoderForm, LayerForm
 from brulee.models.twin import WINDOW, twin_of
 
@@ -144,7 +145,14 @@ def test_without_loops_in_c_and_in_small_products(
 
 
 @pytest.mark.parametrize(
-    "name", ["gemma3", "phi3", "glm4", "gemma4", "deepseek2", "qwen3.5", "laguna"]
+    "name",
+    [
+        *("gemma3", "phi3", "glm4", "gemma4", "deepseek2", "qwen3.5", "laguna"),
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("gemma3n", "nemotron-h", "falcon-h1", "minimax", "bitnet", "bloom")
+        ),
+    ],
 )
 def test_what_is_computed_again_is_the_same_to_the_bit(name: str) -> None:
     loss = CompletionLoss(_tuned(name, METHODS[0]))
@@ -202,8 +210,28 @@ def test_a_gate_of_other_sizes_is_left_to_the_model(gates: int) -> None:
     assert read_form(model) is None
 
 
+SLOWLY_MISREAD: list[tuple[str, dict[str, Any]]] = [
+    ("bitnet", {"extras": {"output_norm": ""}}),
+    ("bitnet", {"extras": {"inner_norm": ""}}),
+    ("nemotron-h", {"feeds": False}),
+    ("nemotron-h", {"curve": "gelu"}),
+    ("falcon-h1", {"extras": {"mixer": ""}}),
+    *(
+        ("falcon-h1", {"extras": {"factors": replace(NO_FACTORS, **{field: 2.0})}})
+        for field in vars(NO_FACTORS)
+    ),
+    ("minimax", {"extras": {"streams": None}}),
+    ("bloom-normed", {"extras": {"streams": None}}),
+    ("bloom", {"extras": {"slopes": (0.25, 0.0625)}}),
+    ("mpt", {"scale": 8**-0.5}),
+    ("mpt", {"extras": {"clip": None}}),
+    ("falcon-rw", {"extras": {"slopes": (0.1, 0.1)}}),
+    ("gemma3n", {"extras": {"sparsity": 0.0}}),
+    ("gemma3n", {"extras": {"words": "silu"}}),
+    ("minimax", {"extras": {"streams": Streams()}}),
+]
 # What a reader might have overlooked or taken for something else, in a model that has it.
-MISREAD: list[tuple[str, dict[str, Any]]] = [
+MISREAD: list[Any] = [
     ("gemma", {"beyond": 0.0}),
     ("gemma", {"gate": "silu"}),
     ("gemma3", {"window": None}),
@@ -271,6 +299,8 @@ MISREAD: list[tuple[str, dict[str, Any]]] = [
     ("afmoe", {"turns": True}),
     ("lfm2", {"gate": "gelu"}),
     ("olmo-hybrid", {"before_attention": None}),
+    ("bitnet", {"gate": "silu"}),
+    *(pytest.param(*case, marks=pytest.mark.slow) for case in SLOWLY_MISREAD),
 ]
 
 
@@ -420,7 +450,7 @@ def test_dropout_that_is_overlooked_is_left_to_the_model(
     [
         ("opt", {"layerdrop": 0.1}),
         ("opt", {"do_layer_norm_before": False}),
-        ("falcon", {"alibi": True}),
+        ("bloom", {"hidden_dropout": 0.1}),
         ("falcon-in-turn", {"hidden_dropout": 0.1, "attention_dropout": 0.2}),
         ("gpt-bigcode", {"multi_query": False}),
     ],
