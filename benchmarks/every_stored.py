@@ -202,7 +202,9 @@ def _other(row: Row, folder: Path, part: str, method: dict[str, Any]) -> None:
     base = _base(folder)
     kind = METHODS[method["name"]]
     if method.get("target") == HEAD:
-        method = method | {"target": [*head_module(base.model)]}
+        if not (heads := [*head_module(base.model)]):
+            return  # FSMT's is a function of the embeddings
+        method = method | {"target": heads}
     options = kind.Options.model_validate({k: v for k, v in method.items() if k != "name"})
     attached = kind(options).attach(base.model)  # type: ignore[call-arg]
     before = logits(base.model)
