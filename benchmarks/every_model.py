@@ -29,7 +29,7 @@ import tempfile
 import traceback
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -42,6 +42,7 @@ import torch.nn.functional as F
 import transformers
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import WhitespaceSplit
 from transformers import (
     AutoModelForCausalLM,
     AutoModelForMultimodalLM,
@@ -67,6 +68,7 @@ CLOSE: Final = 1e-4  # relative: losses, likelihoods, and logits between which r
 CLOSE_GRADIENT: Final = 1e-3  # relative, of the norm
 FAILURES: Final = ("wrong", "traceback", "too slow")
 Row = dict[str, Any]
+Find = Callable[[str, Path], Row]
 
 
 def main() -> None:
@@ -116,18 +118,20 @@ def line(row: Row) -> str:
     return f"{row['model']:28} {row['outcome']:10} {said}"
 
 
-def each(names: Sequence[str], jobs: int, seconds: float) -> Iterator[Row]:
+def each(
+    names: Sequence[str], jobs: int, seconds: float, find: Find | None = None
+) -> Iterator[Row]:
     """The rows of the types, in their order; each is found in a process of its own."""
     with ThreadPoolExecutor(jobs) as pool:
-        yield from pool.map(lambda name: apart(name, seconds), names)
+        yield from pool.map(lambda name: apart(name, seconds, find), names)
 
 
-def apart(name: str, seconds: float) -> Row:
+def apart(name: str, seconds: float, find: Find | None = None) -> Row:
     """The row of a type, found in a process that is ended after so many seconds."""
     # Forked: importing transformers takes longer than most types.
     context = multiprocessing.get_context("fork")
     receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_send, args=(name, sender))
+    process = context.Process(target=_send, args=(find or row_of, name, sender))
     process.start()
     sender.close()
     try:
@@ -145,23 +149,21 @@ def apart(name: str, seconds: float) -> Row:
         receiver.close()
 
 
-def _send(name: str, sender: Any) -> None:
+def _send(find: Find, name: str, sender: Any) -> None:
     warnings.simplefilter("ignore")
     transformers.logging.set_verbosity(transformers.logging.CRITICAL)
     transformers.logging.disable_progress_bar()
     with tempfile.TemporaryDirectory() as folder:
-        sender.send(row_of(name, Path(folder)))
+        sender.send(find(name, Path(folder)))
 
 
 def row_of(name: str, folder: Path) -> Row:
     """Store a model of the type in `folder`, and compare what brulee computes with it."""
     row: Row = {"model": name}
     try:
-        model = tiny_models.model_of(name)
-        model.save_pretrained(folder)
-        _tokenizer().save_pretrained(folder)
+        model = build(name, folder)
     except Exception as failure:  # whatever transformers raises is the answer
-        return row | {"outcome": "not built", "why": _short(failure)}
+        return row | {"outcome": "not built", "why": short(failure)}
     row["class"] = type(model).__name__
     try:
         base = load_base(str(folder), torch.float32, torch.device("cpu"))
@@ -170,22 +172,30 @@ def row_of(name: str, folder: Path) -> Row:
         falsely = _reads_text(folder, model.config.is_encoder_decoder)
         return row | {"outcome": "wrong" if falsely else "refused", "why": why}
     except Exception as failure:
-        return row | {"outcome": "traceback", "why": _short(failure)}
+        return row | {"outcome": "traceback", "why": short(failure)}
     try:
         row |= compared(base, folder)
     except InputError as refusal:
         return row | {"outcome": "refused", "why": f"after it is loaded: {refusal}"}
     except Exception as failure:
-        return row | {"outcome": "traceback", "why": _short(failure)}
+        return row | {"outcome": "traceback", "why": short(failure)}
     if why := ", ".join(differing(row)):
         return row | {"outcome": "wrong", "why": why}
     return row | {"outcome": "ok"}
 
 
+def build(name: str, folder: Path) -> PreTrainedModel:
+    """Store a model of the type, with a tokenizer; raises whatever transformers raises."""
+    model = tiny_models.model_of(name)
+    model.save_pretrained(folder)
+    _tokenizer().save_pretrained(folder)
+    return model
+
+
 def compared(base: Base, folder: Path) -> Row:
     """How far brulee's numbers are from transformers', relative to these; see `differing`."""
     plain = Plain(type(base.model).from_pretrained(folder, dtype=torch.float32).eval())
-    documents = _documents()
+    documents = some_documents()
     row: Row = {"reads ahead": plain.reads_ahead(documents[1].ids)}
     with torch.no_grad():
         expected = [float(plain.loss(document)) for document in documents]
@@ -272,7 +282,7 @@ class Plain:
 
 def _reads_text(folder: Path, pair: bool) -> bool:
     """Whether transformers gives a text logits that do not depend on what follows."""
-    ids = _documents()[1].ids
+    ids = some_documents()[1].ids
     autos = [AutoModelForSeq2SeqLM, AutoModelForMultimodalLM]
     for auto in autos if pair else [*autos, AutoModelForCausalLM]:
         try:
@@ -330,7 +340,7 @@ def _farthest(found: Sequence[float], wanted: Sequence[float]) -> float:
     return max(abs(one / other - 1) for one, other in zip(found, wanted, strict=True))
 
 
-def _documents() -> list[Encoded]:
+def some_documents() -> list[Encoded]:
     draw = torch.Generator().manual_seed(3)
     return [
         Encoded.ending(tuple(torch.randint(5, 280, (length,), generator=draw).tolist()), learned)
@@ -341,13 +351,14 @@ def _documents() -> list[Encoded]:
 def _tokenizer() -> PreTrainedTokenizerFast:
     words = ["<pad>", "<s>", "</s>", "<unk>", *map(str, range(4, tiny_models.VOCABULARY))]
     core = Tokenizer(WordLevel({word: at for at, word in enumerate(words)}, unk_token="<unk>"))
+    core.pre_tokenizer = WhitespaceSplit()
     return PreTrainedTokenizerFast(
         tokenizer_object=core, pad_token="<pad>", bos_token="<s>", eos_token="</s>",
         unk_token="<unk>",
     )  # fmt: skip
 
 
-def _short(failure: Exception) -> str:
+def short(failure: Exception) -> str:
     """An exception on one line, with the deepest of our own lines that it came through."""
     frames = traceback.extract_tb(failure.__traceback__)
     ours = [frame for frame in frames if "brulee" in Path(frame.filename).parts] or frames

@@ -37,6 +37,7 @@ _QWEN4: Final = {
 }
 EXCEPTIONS: Final[dict[str, dict[str, Any]]] = {
     **{name: {"text_config": {"rope_parameters": _MROPE}} for name in _SEEING.split()},
+    "afmoe": {"num_dense_layers": 1},
     "apertus1p5": {
         "audio_config": {"hidden_size": 512, "num_filters": 2, "codebook_size": 64},
         "vision_config": {"base_channels": 32, "channel_multiplier": [1, 1], "codebook_size": 64},
@@ -48,6 +49,7 @@ EXCEPTIONS: Final[dict[str, dict[str, Any]]] = {
         "mlp_layer_types": ["dense", "sparse"],
     },
     "bamba": {"attn_layer_indices": [1], "mamba_n_groups": 1},
+    "beam": {"mlp_layer_types": ["dense", "sparse"]},
     "blt": {
         "encoder_hash_byte_group_vocab": 100,
         **{"vocab_size": 300, "patcher_config": {"vocab_size": 300}},
@@ -97,6 +99,7 @@ EXCEPTIONS: Final[dict[str, dict[str, Any]]] = {
             "moe_intermediate_size": [24, 24],
         }
     },
+    "flint": {"mlp_only_layers": [0]},
     "florence2": {
         "vision_config": {
             **{"depths": [1, 1], "patch_size": [3, 3], "patch_stride": [2, 2]},
@@ -123,7 +126,10 @@ EXCEPTIONS: Final[dict[str, dict[str, Any]]] = {
     "gemma4_unified_text": {"num_kv_shared_layers": LEFT_OUT},
     "glm4v_moe": {"text_config": {"rope_parameters": {**_MROPE, "mrope_section": [1, 1, 0]}}},
     "glm5_next": {
-        "text_config": {"index_kpool": 2, "layer_types": ["linear_attention", "indexed_attention"]}
+        "text_config": {
+            **{"index_kpool": 2, "layer_types": ["linear_attention", "indexed_attention"]},
+            "mlp_layer_types": ["dense", "sparse"],
+        }
     },
     "gpt_neo": {"attention_types": [[["global", "local"], 1]], "num_layers": 2},
     "gptj": {"rotary_dim": 4},
@@ -155,7 +161,10 @@ EXCEPTIONS: Final[dict[str, dict[str, Any]]] = {
         "codec_config": {"num_filters": 4, "upsample_groups": 4, "upsampling_ratios": [2, 2]}
     },
     "lfm2": {"layer_types": ["conv", "full_attention"]},
-    "lfm2_moe": {"layer_types": ["conv", "full_attention"], "num_hidden_layers": 2},
+    "lfm2_moe": {
+        **{"layer_types": ["conv", "full_attention"], "num_hidden_layers": 2},
+        "num_dense_layers": 1,
+    },
     "lfm3_vl": {"vision_config": {"num_hidden_layers": 2}},
     "llama4": {
         "vision_config": {
@@ -187,6 +196,7 @@ EXCEPTIONS: Final[dict[str, dict[str, Any]]] = {
         "layers_block_type": ["linear_attention", "full_attention", "moe", "mlp"],
         "num_hidden_layers": 4,
     },
+    "nllb-moe": {"encoder_sparse_step": 2, "decoder_sparse_step": 2},
     "nemotron_h_omni": {"vision_config": {"video_temporal_patch_size": 2}},
     "qwen2_5_omni": {
         "enable_audio_output": False,  # whose voices are stored as a pickle
@@ -214,7 +224,10 @@ EXCEPTIONS: Final[dict[str, dict[str, Any]]] = {
         **{"attention_head_size": 8, "feed_forward_size": 48},
     },
     "step3p7": {
-        "text_config": {"layer_types": ["sliding_attention", "full_attention"], "sliding_window": 6}
+        "text_config": {
+            **{"layer_types": ["sliding_attention", "full_attention"], "sliding_window": 6},
+            "mlp_layer_types": ["dense", "sparse"],
+        }
     },
     "t5": {"decoder_start_token_id": 0},
     "vibevoice_asr": {

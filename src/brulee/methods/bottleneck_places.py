@@ -171,15 +171,15 @@ def sublayers(layer: Layer, cross_attention: bool) -> dict[str, str]:
 
 
 def first_of(output: Any) -> torch.Tensor:
-    """The hidden states in a module's output: alone or the first of a tuple."""
-    tensor = output[0] if isinstance(output, tuple) else output
+    """The hidden states in a module's output: alone, or the first of a tuple or a list (GPT)."""
+    tensor = output[0] if isinstance(output, tuple | list) else output
     assert isinstance(tensor, torch.Tensor), "hidden states come first"
     return tensor
 
 
 def with_first(output: Any, first: torch.Tensor) -> Any:
     """A module's output with its hidden states replaced."""
-    return (first, *output[1:]) if isinstance(output, tuple) else first
+    return (first, *output[1:]) if isinstance(output, tuple | list) else first
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 
 from brulee.errors import InputError
 from brulee.methods.targets import linear_modules
-from brulee.models.experts import expert_modules, router_modules, stacks_of
+from brulee.models.experts import expert_modules, is_of_experts, router_modules, stacks_of
 
 EXPERTS, ROUTER = "experts", "router"
 PARAMETER = "parameter:"  # before the end of a parameter's path, as in PEFT's target_parameters
@@ -56,11 +56,12 @@ def stored_targets(
 ) -> tuple[list[str], list[str]]:
     """The targets that PEFT stores by module name, and those that it stores by parameter.
 
-    In a model with experts, PEFT mistakes some names of linear layers for experts and would load
-    another adapter. Named as a parameter, a linear layer is unambiguous.
+    In a model whose type has experts, PEFT mistakes some names of linear layers for experts and
+    would load another adapter, even if all of its layers are dense. Named as a parameter, a linear
+    layer is unambiguous.
     """
-    modules, experts = [*modules], expert_modules(model)
-    taken = {n for n in modules if experts and n.rsplit(".", 1)[-1] in _TAKEN_FOR_EXPERTS}
+    modules, mistaken = [*modules], is_of_experts(model)
+    taken = {n for n in modules if mistaken and n.rsplit(".", 1)[-1] in _TAKEN_FOR_EXPERTS}
     named = [*paths, *(f"{name}.weight" for name in modules if name in taken)]
     return [name for name in modules if name not in taken], _shortest(model, named)
 

@@ -8,23 +8,27 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from brulee.errors import InputError
-from brulee.methods.linear import weight_of
 
 
 def untie(model: PreTrainedModel, tables: Collection[nn.Module]) -> None:
-    """Give these modules, and all that share their weights, separate weights.
+    """Give these modules, and all others that share parameters, separate ones.
 
-    Raises InputError, before anything is changed, for a model that cannot be saved with untied
-    embeddings (T5's configuration always ties them), or whose layers share weights.
+    A configuration ties whatever a class may share, or nothing: if the embeddings and the head are
+    apart, the two biases of BERT's head and Zamba's layers are too when the model is loaded. Raises
+    InputError, before anything is changed, for a model that cannot be saved with untied embeddings
+    (T5's configuration always ties them), or of which these modules are layers that share weights.
     """
-    shared = check_untie(model, tables)
-    holders = _holders(model)
-    if not shared:
+    if not check_untie(model, tables):
         return
-    for weight in shared:
-        for module in holders[weight][1:]:
-            own = weight_of(module)
-            module.weight = nn.Parameter(own.detach().clone(), requires_grad=own.requires_grad)
+    seen: set[int] = set()
+    for module in model.modules():
+        for name, own in module._parameters.items():
+            if own is None:
+                continue
+            if id(own) in seen:
+                apart = nn.Parameter(own.detach().clone(), requires_grad=own.requires_grad)
+                setattr(module, name, apart)
+            seen.add(id(own))
     model.config.tie_word_embeddings = False
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
+from transformers import PreTrainedModel
 
 HELD = "held_stacks"  # attribute of a module that stores its experts' matrices in another way
 ROUTERS = ("gate", "router")  # names of the router in a module that has experts
@@ -52,6 +53,12 @@ def stacks_of(module: nn.Module) -> list[Stack]:
 def expert_modules(model: nn.Module) -> dict[str, nn.Module]:
     """Every module whose own parameters are experts' matrices, by its path."""
     return {name: module for name, module in model.named_modules() if stacks_of(module)}
+
+
+def is_of_experts(model: PreTrainedModel) -> bool:
+    """Whether the model has experts, or is of a type that may have them."""
+    config = model.config.get_text_config()
+    return bool(expert_modules(model)) or any(getattr(config, key, None) for key in _USED)
 
 
 def router_modules(model: nn.Module) -> dict[str, nn.Module]:

@@ -64,7 +64,9 @@ def _sizes(config: PretrainedConfig) -> tuple[int, int, int]:
     """Layers, width and inner width; for an encoder-decoder configuration, the larger ones."""
     width = int(config.hidden_size)
     given = getattr(config, "intermediate_size", None) or getattr(config, "d_ff", None)
-    inner, layers = int(given or 4 * width), int(config.num_hidden_layers)
+    # Gemma 3n has one for each layer.
+    inner = max(given) if isinstance(given, list | tuple) else int(given or 4 * width)
+    layers = int(config.num_hidden_layers)
     if config.is_encoder_decoder:
         layers = max(layers, *(int(getattr(config, name, None) or 0) for name in _DEPTHS))
         inner = max(inner, *(int(getattr(config, name, None) or 0) for name in _INNERS))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 import torch.nn.functional as F
+from transformers import OpenAIGPTConfig, OpenAIGPTLMHeadModel
 
 from brulee.data.batching import pack
 from brulee.data.encoding import Encoded
@@ -74,6 +75,16 @@ def test_parameters_are_counted_in_closed_form(
     attached = _attach(make_model(name), kind=kind, width=bottleneck, cross_attention=cross)
     one = 2 * width * bottleneck + bottleneck + width
     assert attached.trainable() == PLACES[name, kind, cross] * one
+
+
+def test_the_layers_of_gpt_give_lists() -> None:
+    config = OpenAIGPTConfig(vocab_size=300, n_embd=32, n_layer=2, n_head=4)
+    model = OpenAIGPTLMHeadModel(config).eval()
+    before = model(input_ids=IDS).logits
+    attached = _attach(model)
+    assert not torch.allclose(model(input_ids=IDS).logits, before, atol=1e-2)
+    attached.detach()
+    assert torch.equal(model(input_ids=IDS).logits, before)
 
 
 @pytest.mark.parametrize(

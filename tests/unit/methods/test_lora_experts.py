@@ -64,6 +64,15 @@ def test_maps_that_are_stored_by_their_weights_are_compared(tmp_path: Path) -> N
     assert next(n for name, n in norms.items() if path in name) == pytest.approx(expected)
 
 
+def test_maps_of_a_type_with_experts_are_named_by_their_weights_in_dense_layers_too() -> None:
+    """By module name, PEFT takes them for experts, whether or not a layer has any."""
+    model = make_experts("qwen3", mlp_only_layers=[0, 1])
+    config = build_method(MethodSpec(name="lora")).attach(model).config()
+    assert config["target_modules"] == ["k_proj", "o_proj", "q_proj", "v_proj"]
+    maps = ["down_proj.weight", "gate_proj.weight", "up_proj.weight"]
+    assert config["target_parameters"] == maps
+
+
 @pytest.mark.parametrize("target", ["experts", "router"])
 @pytest.mark.parametrize("name", ["qwen3", "gpt-oss"])
 def test_its_tokens_are_not_mixed_with_others(tmp_path: Path, name: str, target: str) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
+from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, BertConfig, Zamba2Config
 
 from brulee.errors import BruleeError, InputError
 from brulee.inference.session import open_session
@@ -65,6 +65,40 @@ def test_layers_that_share_a_weight_are_not_merged(make_base: MakeBase, name: st
     with pytest.raises(InputError, match="cannot merge: layers of LlamaForCausalLM share weights"):
         attached.merge()
     assert torch.equal(_logits(model), before)
+
+
+_LAYERS = {"vocab_size": 300, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
+SHARING = {
+    "bert": BertConfig(**_LAYERS, intermediate_size=48, is_decoder=True),
+    "zamba2": Zamba2Config(
+        **{**_LAYERS, "num_hidden_layers": 4, "intermediate_size": 48, "adapter_rank": 4},
+        **{"layers_block_type": ["linear_attention", "hybrid"] * 2, "num_mem_blocks": 1},
+        **{"attention_hidden_size": 64, "attention_head_dim": 16, "num_key_value_heads": 4},
+        **{"mamba_d_state": 8, "mamba_ngroups": 1, "n_mamba_heads": 8, "mamba_headdim": 8},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SHARING)
+def test_whatever_is_shared_is_stored_apart_from_a_head_that_was_tied(
+    tmp_path: Path, name: str
+) -> None:
+    """A model with a head of its own ties nothing when it is loaded: no bias, and no layers."""
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(SHARING[name]).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter), alpha=0.1)
+    attached = build_method(MethodSpec(name="lora", target="embeddings")).attach(model)
+    with torch.no_grad():
+        for parameter in attached.parameters():
+            parameter.add_(torch.randn_like(parameter), alpha=0.1)
+    beside = _logits(model)
+    attached.merge()
+    model.save_pretrained(tmp_path)
+    alone, loading = type(model).from_pretrained(tmp_path, output_loading_info=True)
+    assert not loading["missing_keys"]
+    torch.testing.assert_close(_logits(alone), beside, atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("name", BESIDE)

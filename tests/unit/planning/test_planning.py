@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import BltConfig, Gemma3nTextConfig, PretrainedConfig
 
 from brulee.data.batching import pack_pairs
 from brulee.data.encoding import Encoded
@@ -131,6 +132,26 @@ def test_a_folder_is_counted_at_its_fullest(saves: Saves, result: int, expected:
         WHOLE, tokens=1, documents=1, document_seconds=0, steps=1, result_bytes=result, saves=saves
     )
     assert found.folder_bytes == expected
+
+
+@pytest.mark.parametrize(
+    ("config", "sizes"),
+    [
+        (Gemma3nTextConfig(hidden_size=32, intermediate_size=[48] * 35), (35, 32, 48)),
+        (BltConfig(), (25, 2048, 5632)),  # of its global part
+    ],
+    ids=["a width for each layer", "a width for each part"],
+)
+def test_sizes_that_a_configuration_gives_in_parts(
+    config: PretrainedConfig, sizes: tuple[int, int, int]
+) -> None:
+    model: Any = torch.nn.Module()
+    model.config = config
+    layers, width, inner = sizes
+    one = layers * (micro_batch._WIDTHS * width + micro_batch._INNER * inner) * 4
+    assert micro_batch.tokens_within(10**12, model, 0, 0, 4) == int(
+        micro_batch._SHARE * 10**12 / one
+    )
 
 
 def test_less_memory_makes_smaller_passes(
