@@ -19,7 +19,7 @@ from brulee.pipeline.folder import RunFolder
 from brulee.progress import note
 from brulee.reporting.results import Cost, Record, Training
 from brulee.training import checkpoint
-from brulee.training.trainer import Totals
+from brulee.training.totals import Totals
 
 FILE_NAME = "trained.json"
 
