@@ -15,8 +15,7 @@ A case is a large population of items answered before and after, so its true sco
 - `kept`: how often a guard would be kept. Under "0.02 lost", that is an error.
 
 `families` draws many tests without any change and counts how often at least one is reported after
-Holm's correction. `power` makes the true difference what a test says it can detect, and counts how
-often it is reported.
+Holm's correction. How often a true change is found: coverage_power.py.
 
 All cases are drawn in rounds, and the file is written after each: one that is stopped is whole, and
 says of how many trials it is. Writes benchmarks/results/coverage-pairs.json.
@@ -28,13 +27,11 @@ import argparse
 import json
 import time
 import zlib
-from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from coverage_populations import SKEWED, answers, cases, labelled, numbers, overlaps
+from coverage_populations import SKEWED, answers, cases, labelled, overlaps
 from coverage_samples import Pairs, Sample, Tasks, unchanged
 from mixture import machine
 
@@ -52,8 +49,6 @@ _FEWER = {"mean of 60": 16, "mean of": 4, "calibration": 4} | dict.fromkeys(
 _MANY = 500
 _Z = 1.959964
 _TESTS = (10, 40)  # of a family
-_STEPS = 7  # halvings of the range in which a population's true difference is sought
-_PROBES = 60  # tests that say what is detectable, in each step
 
 
 def measured(found: list[Sample], truth: tuple[float, float]) -> dict[str, Any]:
@@ -123,33 +118,6 @@ def false_alarms(
     return alarms
 
 
-# A population of any true difference: what it is made with, from none to a large one.
-POWERS: dict[str, tuple[Callable[[float], Pairs], float]] = {
-    "right or wrong": (lambda by: answers(0.5, 0.08, 0.08 + by), 0.42),
-    "overlap": (lambda by: overlaps(2, 5, 0, by), 2.0),
-    "macro F1, 2": (lambda by: labelled(MacroF1, [0.5, 0.5], 0.4, 0.4 + by), 0.55),
-    "macro F1, 90/10": (lambda by: labelled(MacroF1, SKEWED, 0.4, 0.4 + by), 0.6),
-    "pearson": (lambda by: numbers("pearson", 0.3, 0.3 + by), 0.65),
-}
-
-
-def detectable(name: str, items: int, resamples: int) -> tuple[Pairs, float] | None:
-    """A population whose true difference is what its own tests say they can detect, and that one.
-
-    None if no difference is so large.
-    """
-    of, most = POWERS[name]
-    low, high = 0.0, most
-    for step in range(_STEPS):
-        middle = (low + high) / 2
-        case = of(middle)
-        found = drawn(case, name, items, _PROBES, resamples, 1 << 20 | step)
-        stated = float(np.mean([one.detectable for one in found if one.detectable]))
-        before, after = case.truth()
-        low, high = (middle, high) if after - before < stated else (low, middle)
-    return (case, stated) if high < most else None
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trials", type=int, default=2000, help="of each case, in all rounds")
@@ -179,7 +147,6 @@ def main() -> None:
                 print(name.ljust(40), str(items).rjust(4), *shown, flush=True)
         if given.only == [""]:
             _add_families(result, max(1, each // 10), resamples, turn)
-            _add_power(result, each, resamples, turn)
         result["processor_seconds"] = round(time.process_time() - started)
         given.out.write_text(json.dumps(result | machine(), indent=1) + "\n", encoding="utf-8")
 
@@ -192,26 +159,6 @@ def _add_families(result: dict[str, Any], trials: int, resamples: int, turn: int
                 row = result.setdefault("families", {}).setdefault(key, {"trials": 0, "alarms": 0})
                 row["trials"] += trials
                 row["alarms"] += false_alarms(case, key, tests, items, trials, resamples, turn)
-
-
-def _add_power(result: dict[str, Any], trials: int, resamples: int, turn: int) -> None:
-    for name in POWERS:
-        for items in SIZES:
-            made = _detectable(name, items, resamples)
-            if made is None:
-                continue
-            case, stated = made
-            tests = drawn(case, name, items, trials, resamples, turn)
-            row = result.setdefault("power", {}).setdefault(
-                f"{name}, {items} items", {"detectable": round(stated, 4), "trials": 0, "found": 0}
-            )
-            row["trials"] += trials
-            row["found"] += sum(
-                one.p < 0.05 and not one.change[1] <= 0 <= one.change[2] for one in tests
-            )
-
-
-_detectable = cache(detectable)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Tables of a page from benchmarks/results/coverage-pairs.json.
+"""Tables of a page from benchmarks/results/coverage-pairs.json and coverage-power.json.
 
     python benchmarks/coverage_tables.py docs/evaluation.md
 
@@ -17,7 +17,7 @@ from typing import Any
 
 from brulee.evaluation.shares import wilson
 
-RESULT = Path(__file__).parent / "results" / "coverage-pairs.json"
+RESULTS = Path(__file__).parent / "results"
 SHOWN = (
     "right or wrong, small", "ROUGE-1, small", "BLEU, small", "macro F1, 2, small",
     "macro F1, 90/10, large", "macro F1, 80/15/5, large", "macro F1, 7, small",
@@ -48,11 +48,12 @@ def tables(found: dict[str, Any]) -> dict[str, str]:
             ],
         ),
         "power": _lines(
-            ("score", "detectable", "found in a hundred", "tests"),
+            ("score", "detectable", "true", "found in a hundred", "tests"),
             [
                 (
                     name,
-                    f"{row['detectable']:.2f}",
+                    f"{row['detectable']:.3f}",
+                    f"{row['true']:.3f}",
                     f"{100 * row['found'] / row['trials']:.0f}",
                     str(row["trials"]),
                 )
@@ -95,6 +96,15 @@ def _lines(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows))
 
 
+def found() -> dict[str, Any]:
+    """All results."""
+    pairs, power = (
+        json.loads((RESULTS / f"coverage-{name}.json").read_text(encoding="utf-8"))
+        for name in ("pairs", "power")
+    )
+    return {**pairs, "power": power["rows"]}
+
+
 def written(page: str, found: dict[str, Any]) -> str:
     """The page with its tables as they are in the results. Raises KeyError for an unknown name."""
     made = tables(found)
@@ -104,8 +114,7 @@ def written(page: str, found: dict[str, Any]) -> str:
 
 def main() -> None:
     page = Path(sys.argv[1])
-    found = json.loads(RESULT.read_text(encoding="utf-8"))
-    page.write_text(written(page.read_text(encoding="utf-8"), found), encoding="utf-8")
+    page.write_text(written(page.read_text(encoding="utf-8"), found()), encoding="utf-8")
 
 
 if __name__ == "__main__":

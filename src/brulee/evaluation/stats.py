@@ -11,20 +11,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from math import inf
 from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from brulee.evaluation import confusions, differences, distances, resampling, shares
+from brulee.evaluation import confusions, detectable, differences, distances, resampling, shares
 from brulee.evaluation.base import Array
 from brulee.evaluation.resampling import TIE, Clusters, Reduce, Units
 
 ENUMERATED: Final = 16  # up to this many differing items, all sign patterns are enumerated
 
-# Standard errors that a two-sided test at 5 % detects with 80 % power: z(0.975) + z(0.8) =
-# 1.96 + 0.84 (Bloom 1995, "Minimum Detectable Effects", Evaluation Review 19(5)).
-_DETECTABLE: Final = 2.8016
 # With fewer units no sign test reaches 5 %: 2 / 2**5 is above it.
 FEWEST: Final = 6
 
@@ -222,16 +220,23 @@ def compare(
         if share
         else differences.of_scores((base, tuned), (before, after), reduce, resamples, seed)
     )
-    if share and clusters is None:
+    exact = share and clusters is None
+    if exact:
         p = mcnemar(base[:, 0], tuned[:, 0])
     elif found.p is not None:
         p = found.p
     else:
         p = randomisation(added(after, reduce) - added(before, reduce), swaps or resamples, seed)
-    known = len(before.sizes) >= FEWEST and found.error > 0
+    count = len(before.sizes)
+    least = None
+    if exact and count >= FEWEST:
+        least = detectable.of_share(wins, losses, count)
+    elif count >= FEWEST and found.error > 0:
+        # The error of grouped shares contains the t of their groups.
+        least = detectable.of_mean(found.error, inf if share else count)
     return Comparison(
         scores[0], scores[1], scores[1] - scores[0], found.low, found.high, p,
-        wins, losses, len(base) - wins - losses, _DETECTABLE * found.error if known else None,
+        wins, losses, len(base) - wins - losses, least,
     )  # fmt: skip
 
 

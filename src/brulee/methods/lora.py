@@ -29,6 +29,7 @@ from brulee.methods.lora_experts import LoRAParameters, stacks_with
 from brulee.methods.lora_layer import LoRALinear
 from brulee.methods.lora_sizes import Size, sizes_of
 from brulee.methods.peft_config import PREFIX, read_as, task_type
+from brulee.methods.targets import read_as_weights
 from brulee.methods.tying import untie
 from brulee.methods.wrapping import Wrapping
 from brulee.models.added_tokens import tables_of
@@ -118,11 +119,14 @@ class LoRA(Method):
     def attach(self, model: PreTrainedModel, seed: int = 0) -> _LoRAAttached:
         """Wrap the targeted modules and freeze every parameter of the base.
 
-        Raises InputError for a target that the model lacks, and for an option that has no effect.
+        Raises InputError for a target that the model lacks, or that it does not call in training,
+        and for an option that has no effect.
         """
         own = self._options
         target = names_of_text(model, own.target) if self._stored else own.target
         chosen = chosen_by(model, target, own.layers)
+        if not self._stored:
+            _check_called(model, chosen)
         _check_ranks(chosen, own)
         # PEFT stores a dropout for any target; it has no effect after training.
         if own.dropout and self._drops:
@@ -135,6 +139,16 @@ class LoRA(Method):
 
 
 Layer = LoRALinear | LoRAEmbedding | LoRAParameters
+
+
+def _check_called(model: PreTrainedModel, chosen: Iterable[Chosen]) -> None:
+    unheard = read_as_weights(model)
+    found = next((each.path for each in chosen if each.path in unheard), None)
+    if found is not None:
+        raise InputError(
+            f"method.target: {found} cannot be trained with LoRA: Mamba's kernels take its weight "
+            "without calling the layer, so that a correction would have no effect; leave it out."
+        )
 
 
 def _check_ranks(chosen: Iterable[Chosen], options: LoRAOptions) -> None:

@@ -114,7 +114,7 @@ def _named(
 ) -> set[str]:
     """The paths in `modules` selected by a keyword or name; `linears` are the linear layers."""
     if wanted in KEYWORDS:
-        found = linears - router_modules(model).keys() - _read_as_weights(model)
+        found = linears - router_modules(model).keys() - read_as_weights(model)
         if wanted == "all-linear":
             return found
         return {n for n in found if in_attention(model, n) == (wanted == "attention")}
@@ -127,8 +127,8 @@ def _named(
     return {n for n in modules if n == wanted or n.endswith(f".{wanted}")}
 
 
-def _read_as_weights(model: PreTrainedModel) -> set[str]:
-    """The last maps of Mamba's mixers, whose weights its kernels take without calling the modules.
+def read_as_weights(model: PreTrainedModel) -> set[str]:
+    """Paths of the last maps of Mamba's mixers, whose weights kernels take without calling them.
 
     A correction would not be heard there in training, and PEFT loads none.
     """

@@ -49,8 +49,8 @@ class Reading:
 
     `longest` is the most queries and keys in a span. `table` is for the C kernels. For CUDA,
     `bounds` are the cumulative lengths of queries and of keys, and `order` puts the keys end to end
-    (None if they already are). `masks`, made by the first layer, have the queries and keys of a
-    span and the window as their key.
+    (None if they already are). `masks`, made by the first layer that needs one, have as their key
+    the queries and keys of a span, the window, and how many query heads share a key head.
     """
 
     spans: list[Span]
@@ -58,7 +58,7 @@ class Reading:
     table: torch.Tensor
     order: KeyOrder | None = None
     bounds: tuple[torch.Tensor, torch.Tensor] | None = None
-    masks: dict[tuple[int, int, int | None], torch.Tensor] = field(default_factory=dict)
+    masks: dict[tuple[int, int, int | None, int], torch.Tensor] = field(default_factory=dict)
 
     def tensors(self) -> list[torch.Tensor]:
         """All CUDA tensors that differ between two readings of equal sizes."""
@@ -226,9 +226,9 @@ def _weighed(
         s_KnS = q @ k.transpose(1, 2)
         run(s_KnS, *_sizes(s_KnS, span), window or 0, scale)
         return q, k, v, s_KnS, None
-    size = (span.asked, span.read, window)
+    size = (span.asked, span.read, window, q_QHD.shape[1] // k_TKD.shape[1])
     if size not in read.masks:
-        read.masks[size] = _mask(*size, q_QHD.shape[1] // k_TKD.shape[1], q)
+        read.masks[size] = _mask(*size, q)
     if cap is None:
         s_KnS = torch.baddbmm(read.masks[size], q, k.transpose(1, 2), alpha=scale)
         return q, k, v, _softmax(s_KnS, sinks_H), None

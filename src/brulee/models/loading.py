@@ -104,8 +104,9 @@ def load_base(
     Raises InputError as these do, and for an unknown folder (with the nearest name), a
     folder without a model, a model that cannot be quantised or scaled, a corrupt safetensors or
     GGUF file (with its name), an encoder-decoder without a decoder start token, and a model that
-    reads the tokens that it has to predict (`refuse_reading_ahead`). The loaded model itself raises
-    InputError when its input contains a token that only the tokenizer has.
+    reads the tokens that it has to predict (`refuse_reading_ahead`), unless several processes load
+    it: they ask where it is sharded. The loaded model itself raises InputError when its input
+    contains a token that only the tokenizer has.
     """
     if device.type == "cpu" and together is None:  # a layer that was gathered is returned at once
         keep_freed_memory()
@@ -122,7 +123,7 @@ def load_base(
         settle_attention(base.model)
     else:
         attend_as(base.model, together.of_holder(lambda: settle_attention(base.model)))
-    if base.holds:
+    if together is None:  # otherwise the files would be read for it, in full, on the CPU
         refuse_reading_ahead(base.model, name)
     if device.type == "cpu":
         give_back_freed_memory()  # loading made a temporary copy of the weights

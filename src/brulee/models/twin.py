@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from transformers import PretrainedConfig, PreTrainedModel
 
-from brulee.models.layer_parts import attention_in, attention_of, head_width, layers_of
+from brulee.models.layer_parts import attention_in, attention_of, head_width, layers_of, mixes
 from brulee.models.text_part import text_class
 
 WINDOW = 5  # tokens
@@ -41,6 +41,7 @@ _DROPS = (
 # Limits beyond which a document is attended to differently.
 _REACHES = ("sliding_window", "attention_chunk_size", "floor_scale", "window_size")
 _CLIPS = ("clip_qkv",)
+_OF_MAMBA = ("mamba_expand", "mamba_n_groups")
 _SHARES = "num_kv_shared_layers"
 
 
@@ -111,8 +112,7 @@ def _shrunk(model: PreTrainedModel, layers: int, dropped: str) -> PretrainedConf
     if by_layer:
         config.per_layer_config = None
     depth = config.num_hidden_layers
-    widths = [head_width(attention_in(m, attention_of(m) or "")) for m in layers_of(model)]
-    width = next((one for one in widths if one), None)
+    width = _width(model, config)
     if width is None:
         raise ValueError("no layer has attention")
     keys = [getattr(config, name) for name in _KEY_HEADS if hasattr(config, name)]
@@ -140,6 +140,10 @@ def _shrunk(model: PreTrainedModel, layers: int, dropped: str) -> PretrainedConf
     counts = {key: getattr(config, key, None) for key in _COUNTS}
     changes |= {key: min(_EXPERTS, count) for key, count in counts.items() if count}
     changes |= {key: min(rank, width) for key in _RANKS if (rank := getattr(config, key, None))}
+    expand, groups = (getattr(config, key, None) for key in _OF_MAMBA)
+    if expand and groups:  # two heads as well, which together are as wide as the expanded stream
+        changes |= {"mamba_n_heads": 2, "mamba_d_head": int(expand * width)}
+        changes["mamba_n_groups"] = min(groups, 2)
     _change(config, changes)
     if by_layer:
         config.per_layer_config = {
@@ -148,6 +152,15 @@ def _shrunk(model: PreTrainedModel, layers: int, dropped: str) -> PretrainedConf
             if int(at) < layers
         }
     return config
+
+
+def _width(model: PreTrainedModel, config: PretrainedConfig) -> int | None:
+    """The width of heads in the first layer that has attention; None without any."""
+    for at, layer in enumerate(layers_of(model)):
+        name = attention_of(layer) or ""
+        if not mixes(name, config, at):
+            return head_width(attention_in(layer, name))
+    return None
 
 
 def _change(config: PretrainedConfig, changes: dict[str, Any]) -> None:

@@ -18,6 +18,7 @@ from brulee.models.decoder_start import decoder_start
 from brulee.models.head import CompletionLoss
 from brulee.models.loading import Base
 from brulee.models.precision import PASS_TOKENS, fused_pass_tokens
+from brulee.models.reading_ahead import refuse_reading_ahead
 from brulee.models.rope import angles_of, changes_beyond, unchanged_length
 from brulee.training.captured import captured
 from brulee.training.noise import Noise
@@ -33,7 +34,8 @@ class Passes:
     of prompts, if they carry loss, count by their weight in both. `most`
     and `pass_tokens` may be changed between calls. `noise` is NEFTune's alpha and `smoothing` the
     losses' (`Batch`), both applied in `backward` only. If the base is `sharded`, all processes must
-    make each pass, which runs on the model's own layers, as it does unless `by_ours`.
+    make each pass, which runs on the model's own layers, as it does unless `by_ours`. Raises
+    InputError for a sharded base that reads the tokens that it has to predict.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class Passes:
         if sharded is None:
             loss, self._packs_itself = _tried(base.model, by_ours)
         else:
+            sharded.refuse(lambda: refuse_reading_ahead(base.model, base.name))
             loss, self._packs_itself = sharded.asked(_tried, base.model, False)
         self._decoder = loss.decoder
         self.packs = self._packs_itself or self._decoder is not None

@@ -30,6 +30,7 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 from transformers import PreTrainedModel
 
+from brulee.errors import InputError
 from brulee.models.shard_layers import shard_layers
 from brulee.training.world import World
 
@@ -68,6 +69,20 @@ class Sharded(nn.Module):
         gathered, the others are told which. None in those.
         """
         return self.asked(self._lead, work) if self._world.writes else self.asked(self._follow)
+
+    def refuse(self, check: Callable[[], object]) -> None:
+        """Raise in all processes the InputError that a check raises in the first one."""
+
+        def checked() -> InputError | None:
+            try:
+                check()
+            except InputError as error:
+                return error
+            return None
+
+        refusal = self._world.same(self.led(checked))
+        if refusal is not None:
+            raise refusal
 
     def reshard(self) -> None:
         """Free what a pass has left gathered."""

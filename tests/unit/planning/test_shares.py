@@ -37,7 +37,7 @@ def test_rows_are_divided_and_layers_gathered(
 def test_layers_that_share_weights_are_outside_of_layers(
     make_model: Callable[..., PreTrainedModel],
 ) -> None:
-    """FSDP shards no parameter twice (Zamba 2 repeats a block)."""
+    """FSDP shards no parameter twice (Zamba 2 repeats a block, BERT's embeddings are its head)."""
     model = make_model("llama", num_hidden_layers=3)
     first, second, third = model.model.layers
     assert shard_layers(model) == [first, second, third]
@@ -45,6 +45,8 @@ def test_layers_that_share_weights_are_outside_of_layers(
     assert shard_layers(model) == [second]
     size = sum(4 * p.numel() for p in model.parameters())
     assert shares_of(model, (), 2).gathered == size
+    model.lm_head.weight = second.mlp.up_proj.weight
+    assert shard_layers(model) == []
 
 
 def test_what_a_method_added_is_not_divided(make_model: Callable[..., PreTrainedModel]) -> None:

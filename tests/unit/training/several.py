@@ -4,12 +4,12 @@
                                                [:model=NAME][:target=T]
                                                [:count=DOCUMENTS][:pass=DOCUMENTS]
                                                [:look=STEPS][:by=OPTIMIZER]
-                                               [:prompts=WEIGHT]
+                                               [:prompts=WEIGHT][:refused=WORDS]
 
 NAME is a folder in MODEL instead of that, T what a LoRA is put on. A count is read once instead of
 11 documents twice; a pass has two documents or as many as are given, a step four. After so many
 steps the model is looked at, past the loss that training calls, and fails before that inside a
-layer.
+layer. Of a model that is refused, all processes say these words.
 
 A case trains in FOLDER/CASE, where the first process writes; the others are given a folder that
 nobody may make. What each process read goes to FOLDER/CASE-RANK.json.
@@ -24,15 +24,17 @@ import random
 import signal
 import socket
 import sys
+from functools import partial
 from pathlib import Path
 
+import pytest
 import torch
 from torch.distributed.tensor import DTensor
 from transformers import PreTrainedModel
 
 from brulee.data.encoded import with_prompts
 from brulee.data.encoding import Encoded
-from brulee.errors import StoppedError
+from brulee.errors import InputError, StoppedError
 from brulee.methods import build_method
 from brulee.models.hollow import Together
 from brulee.models.loading import load_base
@@ -92,7 +94,8 @@ def train(case: str, model: Path, folder: Path, world: World = ALONE) -> list[in
 
     attached = build_method(MethodSpec(name=method, **on)).attach(base.model)
     shares = shares_of(base.model, attached.replicated(), world.size)
-    trainer = Trainer(
+    to_train = partial(
+        Trainer,
         base,
         attached,
         document,
@@ -104,6 +107,11 @@ def train(case: str, model: Path, folder: Path, world: World = ALONE) -> list[in
         world=world,
         glimpse=look if "look" in options else None,
     )
+    if "refused" in options:
+        with pytest.raises(InputError, match=options["refused"]):
+            to_train()
+        return read
+    trainer = to_train()
     if world.shards:
         own = {id(p) for p in attached.replicated()}
         assert all(isinstance(p, DTensor) != (id(p) in own) for p in base.model.parameters())

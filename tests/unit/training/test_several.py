@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, BertConfig
 
 from brulee import progress
 from brulee.errors import InputError, StoppedError
@@ -208,6 +209,19 @@ def test_encoder_decoders_do_so_too(
     sharded.mkdir()
     launch(model, sharded, "full", ACCELERATE_USE_FSDP="true")
     assert_same_curve(sharded / "full", straight)
+
+
+@pytest.mark.slow
+def test_a_sharded_model_that_reads_ahead_is_refused_in_all_processes(
+    make_tokenizer: Callable[..., Any], tmp_path: Path
+) -> None:
+    model, case = tmp_path / "model", "lora:refused=depend"
+    sizes = {"vocab_size": 300, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2}
+    encoder = BertConfig(**sizes, num_attention_heads=2, initializer_range=0.25)
+    AutoModelForCausalLM.from_config(encoder).save_pretrained(model)
+    make_tokenizer().save_pretrained(model)
+    launch(model, tmp_path, case, ACCELERATE_USE_FSDP="true")
+    assert sorted(tmp_path.glob("*.json")) == [tmp_path / f"{case}-{rank}.json" for rank in (0, 1)]
 
 
 @pytest.mark.slow
