@@ -15,17 +15,18 @@ from typing import Any
 import torch
 
 from brulee.data.encoding import Encoded
-from brulee.errors import AskedToStopError, StoppedError
+from brulee.errors import AskedToStopError
 from brulee.methods.base import Attached
 from brulee.models.allocator import is_exhaustion
 from brulee.models.loading import Base
 from brulee.progress import Bar, bar, note
 from brulee.recipe import TrainSpec
-from brulee.training import checkpoint, together
+from brulee.training import together
+from brulee.training.checkpoints import Checkpoints
 from brulee.training.documents import Document, Documents, course
 from brulee.training.events import EventLog, read_events
 from brulee.training.exhaustion import Relief
-from brulee.training.guards import Guards, diverged, frozen_damage
+from brulee.training.guards import Guards, frozen_damage
 from brulee.training.memory import current_bytes, peak_bytes, reset_peak
 from brulee.training.optim import optimizer_of, set_learning_rate
 from brulee.training.passes import Passes
@@ -105,15 +106,15 @@ class Trainer:
         self.guards = Guards(
             self.events, spec.max_skips, learning_rate, lambda: frozen_damage(base.model)
         )
+        held = self.parameters, self.optimizer
+        self.checkpoints = Checkpoints(folder, *held, spec, world, learning_rate)
         self.untouched = Untouched(base.model)
         self.relief = Relief(self.passes, allowed=not world.shards)
         self.best = Best()
         self.step, self.tokens, self.seconds, self.peak = 0, 0, 0.0, 0
         self.validated: Callable[[int, float], None] | None = None
         self._resume_line = ""
-        self._saved = 0  # the step of the newest checkpoint
-        self._saved_best = 0  # the best step as that checkpoint has it
-        self._early = self._stop = self._saving = False
+        self._early = self._stop = False
         self._validated = self._looked = 0  # the steps after which that was done last
 
     @property
@@ -185,7 +186,7 @@ class Trainer:
         if not finite:
             rows = self._rows(documents)
             final = self.step + 1 == self.steps
-            self.guards.skip(self.step + 1, loss, norm_value, rows, self._saved, final)
+            self.guards.skip(self.step + 1, loss, norm_value, rows, self.checkpoints.step, final)
         self.step += 1
         seconds = time.perf_counter() - started
         self.seconds += seconds
@@ -296,8 +297,7 @@ class Trainer:
             self.validated(self.step, loss)
         better = self.best.see(self.step, loss)
         if better and self.spec.keep_best:
-            # A resumed training goes on from the newest checkpoint, with its best step.
-            self._write(self._bests, keep=1, spared=self._saved_best)
+            self.checkpoints.save_best(self.step, self._state())
         if self.spec.patience is not None and self.best.waited >= self.spec.patience:
             self._early = True
             self.recorder.said(
@@ -326,41 +326,12 @@ class Trainer:
                 best = self.best.step
                 note(f"kept step {self.step}, the last; train.keep_best keeps step {best}")
             return self.step
-        found = checkpoint.of_step(self._bests, self.best.step)
-        if found is None:
-            raise StoppedError(
-                f"{self._bests}: the checkpoint of step {self.best.step}, which validated best, is "
-                "damaged or missing. Start over with --fresh."
-            )
-        checkpoint.restore_weights(found, self.parameters)
+        self.checkpoints.restore_best(self.best.step)
         note(f"kept step {self.best.step} (validation {self.best.loss:.4f})")
         return self.best.step
 
     def _save(self) -> None:
-        if self._saved == self.step:
-            return
-        self._write(self.folder / "checkpoints", self.spec.keep_checkpoints)
-        self._saved, self._saved_best = self.step, self.best.step
-        if self.spec.keep_best and self.world.writes:
-            checkpoint.drop(self._bests, self.best.step, keep=1)
-
-    @property
-    def _bests(self) -> Path:
-        """The folder of the checkpoint that validated best."""
-        return self.folder / "checkpoints" / "best"
-
-    def _write(self, root: Path, keep: int, spared: int | None = None) -> None:
-        # A step may produce bad weights that only the next one would reveal.
-        if not together.all_finite(self.world, self.parameters):
-            what = f"step {self.step}: it left weights that are not finite"
-            raise diverged(what, self._saved, self.learning_rate)
-        state = self._state()
-        written = self.parameters, self.optimizer, state
-        self._saving = True
-        try:
-            checkpoint.save(root, self.step, *written, keep, self.world, spared)
-        finally:
-            self._saving = False
+        self.checkpoints.save(self.step, self._state(), self.best.step)
 
     def _state(self) -> dict[str, Any]:
         """What a checkpoint holds besides tensors."""
@@ -379,19 +350,17 @@ class Trainer:
         }
 
     def _resume(self) -> None:
-        saved = checkpoint.newest(self.folder / "checkpoints", self._state())
         torch.manual_seed(self.spec.seed + self.world.rank)
+        saved = self.checkpoints.restore_newest(self._state())
         if saved is None:
             self.events.rewind(0)
             return
-        checkpoint.restore(saved, self.parameters, self.optimizer, self.world)
         state = saved.state
-        self.step = self._saved = saved.step
+        self.step = saved.step
         self.tokens, self.seconds, self.peak = state["tokens"], state["seconds"], state["peak"]
         self._early = state["early"]
         self._validated, self._looked = state["validated"], state["looked"]
         self.best = Best(**state["best"])
-        self._saved_best = self.best.step
         self.relief.used, self.passes.pass_tokens = state["relieved"], state["pass_tokens"]
         if state["recomputes"]:
             self.passes.recompute()
@@ -404,6 +373,6 @@ class Trainer:
 
         Unless that save has begun, which would otherwise be lost with all steps since the last.
         """
-        if self._stop and number == signal.SIGINT and not self._saving:
+        if self._stop and number == signal.SIGINT and not self.checkpoints.writing:
             raise KeyboardInterrupt
         self._stop = True
