@@ -192,7 +192,7 @@ def errors_of(decoder: Decoder, model: PreTrainedModel) -> list[float]:
 
 
 def shaken_by(model: PreTrainedModel) -> list[float]:
-    """Relative changes of the model's hidden states on the test documents, by rounding of layers."""
+    """Relative changes of its hidden states on the test documents if its layers are rounded."""
     runs = [partial(_all_alone, model, _documents(model, seed), 0) for seed in range(_PAIRS)]
     return [changed_by_rounding(layers_of(model), run) for run in runs]
 
