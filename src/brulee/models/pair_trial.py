@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
-from torch.nn import ModuleList
 from transformers import PreTrainedModel
 
 from brulee.data.batching import Batch, pack_pairs
@@ -21,7 +20,7 @@ from brulee.models.fused_trial import found_once
 from brulee.models.hooks import Adds, Prefixes, Refreshes, Renorms, owners
 from brulee.models.pair_form import norms_after, places_of, read_pair_form
 from brulee.models.pair_parts import PairForm, stacks_of
-from brulee.models.rounding_trial import changed_by_rounding, only_round
+from brulee.models.rounding_trial import blocks_of, changed_by_rounding, only_round
 from brulee.models.twin import pair_twin_of
 
 Reader = Callable[[Batch], torch.Tensor]
@@ -68,11 +67,8 @@ def pair_form_is_right(
 
 def pair_is_right(model: PreTrainedModel, reader: Reader, dtype: torch.dtype) -> bool:
     """Whether a reader gives the model's results up to rounding, with products in `dtype`."""
-    lists = [c for stack in stacks_of(model) for c in stack.children() if isinstance(c, ModuleList)]
-    layers = [layer for found in lists for layer in found]
-
     runs = (partial(_all_alone, model, *_documents(model, seed)) for seed in range(_PAIRS))
-    shaken = lambda: [changed_by_rounding(layers, run) for run in runs]  # noqa: E731
+    shaken = lambda: [changed_by_rounding(blocks_of(model), run) for run in runs]  # noqa: E731
     return only_round(errors_of_pairs(reader, model), dtype, shaken)
 
 

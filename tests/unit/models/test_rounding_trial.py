@@ -5,6 +5,7 @@ from __future__ import annotations
 import runpy
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,13 @@ from transformers import PreTrainedModel
 from brulee.models import fused_decoder, fused_trial
 from brulee.models.form_reading import read_form
 from brulee.models.fused_decoder import FusedDecoder
-from brulee.models.rounding_trial import changed_by_rounding, only_round
+from brulee.models.rounding_trial import (
+    blocks_of,
+    changed_by_rounding,
+    logits_only_round,
+    only_round,
+    roughened,
+)
 
 _FAMILIES = runpy.run_path(str(Path(__file__).parent / "families.py"))
 make_family: Callable[..., PreTrainedModel] = _FAMILIES["make_family"]
@@ -70,3 +77,48 @@ def test_a_deep_model_with_random_weights_takes_the_fast_path(
     wrong = replace(form, layers=tuple(replace(layer, scale=1.0) for layer in form.layers))
     monkeypatch.setattr(fused_decoder, "read_form", lambda _: wrong)
     assert fused_decoder.fused_decoder(model) is None
+
+
+class _Stack(nn.Module):
+    """Layers that make logits, each with a list of its own that holds no layer of the model."""
+
+    def __init__(self, times: float = 1.0) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layers = nn.ModuleList(nn.Linear(32, 32) for _ in range(2))
+        self.layers[0].parts = nn.ModuleList([nn.Identity()])
+        self.times, self.kept = times, 0.0
+
+    @torch.no_grad()
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for layer in self.layers:
+            x = layer(x)
+        return 1 + self.times * (x - self.kept)
+
+
+def test_layers_are_what_outermost_lists_hold() -> None:
+    stack = _Stack()
+    assert blocks_of(stack) == list(stack.layers)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_logits_may_differ_by_rounding(dtype: torch.dtype) -> None:
+    stack, x = _Stack(), torch.ones(4, 32)
+    run = partial(stack, x)
+    half, exact = dtype == torch.bfloat16, run()
+    for error, right in {0.9e-3: True, 1.1e-3: half, 4.9e-2: half, 6e-2: False}.items():
+        found = exact.clone()
+        found[0, 0] += error * float(exact.abs().max())
+        assert logits_only_round(found, exact, stack, run, dtype) == right, error
+    assert logits_only_round(0 * exact, 0 * exact, stack, run, dtype)  # of a head of zeros
+
+
+def test_logits_of_a_model_that_rounding_changes_much_may_differ_by_more() -> None:
+    stack, x = _Stack(times=50.0), torch.ones(4, 32)
+    stack.kept = (stack(x) - 1) / stack.times  # what remains is 1: all of it cancels
+    run = partial(stack, x)
+    off = float((roughened(blocks_of(stack), run) - 1).abs().max())
+    assert off > 0.05
+    for error, right in ((3 * off, True), (7 * off, False)):
+        assert logits_only_round(run() + error, run(), stack, run, torch.bfloat16) == right
+        assert not logits_only_round(run() + error, run(), stack, run, torch.float32)
