@@ -119,7 +119,7 @@ def watch(data: str, precision: str) -> tuple[list[dict[str, Any]], float, profi
 
         trainer.document = document
         # Without the checkpoint after the last step, which is not a part of it.
-        trainer._between_steps = lambda progress: None  # type: ignore[method-assign]  # noqa: ARG005
+        trainer._between_steps = lambda progress, stop: stop  # type: ignore[method-assign]  # noqa: ARG005
         trainer.train()
         seconds = time.perf_counter() - began
         watching.stop()

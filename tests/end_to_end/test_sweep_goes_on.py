@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import date
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -134,8 +135,10 @@ def test_a_shared_storage_hands_out_the_trials(at: Any, brulee: Any, monkeypatch
     recipe = at.write(train__max_steps=2)
     place = ("--storage", "sqlite:///shared.db", "--folder", "one/sweep")
     assert brulee("sweep", recipe, *AXIS, *place, "--trials", 1).code == 0
-    # As if on another machine, where the folder is not.
+    # As if on another machine, where the folder is not, and on another day.
     monkeypatch.setattr("socket.gethostname", lambda: "elsewhere")
+    for module in ("folder", "sweeps.study"):
+        monkeypatch.setattr(f"brulee.pipeline.{module}.date", _LeapDay)
     place = ("--storage", "sqlite:///shared.db", "--folder", "two/sweep")
     done = brulee("sweep", recipe, *AXIS, *place)
     assert done.code == 0, done.err
@@ -143,3 +146,11 @@ def test_a_shared_storage_hands_out_the_trials(at: Any, brulee: Any, monkeypatch
     assert [trial["state"] for trial in found["trials"]] == ["complete"] * 4
     assert all(trial["curve"] for trial in found["trials"]), "what another machine did is lost"
     assert not (at.folder / "two/sweep/trial-000").exists()
+    days = {json.loads(m.read_text())["day"] for m in at.folder.glob("*/sweep/*/manifest.json")}
+    assert len(days) == 1, "the trials train on texts of different days"
+
+
+class _LeapDay(date):
+    @classmethod
+    def today(cls) -> _LeapDay:
+        return cls(2024, 2, 29)

@@ -164,8 +164,12 @@ def test_a_study_of_somebody_else_is_not_written_to(at: Any, brulee: Any) -> Non
     assert theirs.user_attrs == {}
 
 
-def test_a_damaged_storage_is_told(at: Any, brulee: Any, once: Any) -> None:
+def test_a_damaged_storage_or_record_is_told(at: Any, brulee: Any, once: Any) -> None:
     once("sweep", at.write(), "--set", "method.rank=2,4")
+    (at.folder / SWEEP / "trial-000/trained.json").write_text("{")
+    done = brulee("sweep", "recipe.yaml", "--set", "method.rank=2,4")
+    assert done.code == 2
+    assert "trial-000/trained.json: not a file that a training writes at its end" in done.err
     (at.folder / SWEEP / "sweep.db").write_text("no database\n" * 100)
     done = brulee("sweep", "recipe.yaml", "--set", "method.rank=2,4")
     assert done.code == 2

@@ -15,8 +15,13 @@ if TYPE_CHECKING:
     from brulee.training.bench import TrainingSpeed
 
 
-# Turns off what needs validation rows: the benchmark has none.
-_WITHOUT_VALIDATION = ("train.keep_best=false", "train.patience=null", "train.generate_every=null")
+# Turns off what needs validation rows, of which the benchmark has none, and what keeps records.
+_OFF = (
+    "train.keep_best=false",
+    "train.patience=null",
+    "train.generate_every=null",
+    "train.trackers=[]",
+)
 
 
 def train(
@@ -33,7 +38,7 @@ def train(
     """
     from brulee.recipe import load_recipe
 
-    timed = [f"train.max_steps={steps}", "data.split.validation=0", *_WITHOUT_VALIDATION]
+    timed = [f"train.max_steps={steps}", "data.split.validation=0", *_OFF]
     spec = load_recipe(recipe, [*timed, *(overrides or ())])
     progress.enable(not quiet)
     with loading_pytorch():

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from transformers import PreTrainedModel
@@ -18,6 +19,7 @@ from transformers import PreTrainedModel
 from brulee.inference.padded_decoder import PLAINEST, PaddedDecoder, Way
 from brulee.models.allocator import is_exhaustion
 from brulee.models.context import context_length
+from brulee.models.rounding_trial import logits_only_round
 from brulee.models.turns import turn
 
 _LONGER, _SHORTER = 11, 5  # prompt lengths, if the context allows
@@ -69,9 +71,8 @@ def _is_right(
         if is_exhaustion(failure):
             raise
         return False
-    tolerance = 1e-3 if found.dtype == torch.float32 else 0.05
-    error = (found.float() - expected.float()).abs().max()
-    return bool(error <= tolerance * expected.float().abs().max())
+    alone = partial(_logits, model, texts[:1], pad_id, PLAINEST)
+    return logits_only_round(found, expected, model, alone, found.dtype)
 
 
 def _logits(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from transformers import PreTrainedModel
 
 from brulee.inference.branches import lay_out
 from brulee.inference.path_reader import PathReader
+from brulee.models.rounding_trial import logits_only_round
 from brulee.models.turns import turn
 
 
@@ -43,12 +46,15 @@ def _same_alone(model: PreTrainedModel) -> bool:
         ]
     except (ValueError, TypeError, AttributeError):
         return False
-    found_NV = torch.cat(logits).float()
-    tolerance = 1e-3 if logits[0].dtype == torch.float32 else 0.05
+    found_NV = torch.cat(logits)
     for document, path in zip(documents, stream.paths, strict=True):
-        ids = torch.tensor([document], device=reader.device)
-        expected = model(input_ids=ids, use_cache=False).logits[0].float()
-        error = (found_NV[torch.from_numpy(path)] - expected).abs().max()
-        if error > tolerance * expected.abs().max():
+        alone = partial(_alone, model, torch.tensor([document], device=reader.device))
+        found = found_NV[torch.from_numpy(path)]
+        if not logits_only_round(found, alone(), model, alone, found.dtype):
             return False
     return True
+
+
+def _alone(model: PreTrainedModel, ids_1T: torch.Tensor) -> torch.Tensor:
+    logits: torch.Tensor = model(input_ids=ids_1T, use_cache=False).logits[0]
+    return logits

@@ -180,10 +180,9 @@ def named(model: PreTrainedModel, names: Sequence[str]) -> list[str]:
             last = {path.rsplit(".", 1)[-1] for path in paths}
             leaves = sorted(leaf for leaf in last if not leaf.isdigit())
             close = nearest(name, leaves)
-            hint = f"did you mean {close[0]!r}? " if close else ""
+            valid = f"did you mean {close[0]!r}? Valid" if close else "valid"
             raise InputError(
-                f"method.train_whole: no module is called {name!r}; {hint}Valid: "
-                f"{', '.join(leaves)}."
+                f"method.train_whole: no module is called {name!r}; {valid}: {', '.join(leaves)}."
             )
         chosen |= found
     return [path for path in paths if path in chosen]

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import nn
 
 _TURNS = ("rotate_half", "rotate_every_two")
 # A function beside the usual one, for models whose configuration may choose between both.
@@ -34,6 +35,47 @@ class AngleLayout:
     polar: bool = False
 
 
+class _InGrids(nn.Module):
+    """A rotary module that takes positions in grids (N, B, T), given those of text (B, T).
+
+    A text has the same position in time, height and width.
+    """
+
+    def __init__(self, own: nn.Module, grids: int) -> None:
+        super().__init__()
+        self.own, self.grids = own, grids
+
+    def forward(self, x: torch.Tensor, position_ids: torch.Tensor, **kind: str) -> Any:
+        return self.own(x, position_ids=position_ids.expand(self.grids, -1, -1), **kind)
+
+
+def of_rows(module: nn.Module, like_D: torch.Tensor, config: Any) -> nn.Module:
+    """A rotary module that takes positions (B, T); `like` is a row of hidden states.
+
+    That of Qwen 3.5 takes them so itself, but in transformers 5.17 wants a grid for each section.
+    """
+    sections = getattr(module, "mrope_section", None)
+    if sections is None:
+        return module
+    kinds = getattr(config, "layer_types", None) or ()
+    turning = next((at for at in range(len(kinds)) if has_angles(config, at)), 0)
+    first = torch.zeros(1, 1, dtype=torch.long, device=like_D.device)
+    try:
+        with torch.no_grad():
+            module(like_D[None, None], position_ids=first, **_kind(module, config, turning))
+    except IndexError:
+        return _InGrids(module, len(sections))
+    return module
+
+
+def _kind(module: Any, config: Any, at: int) -> dict[str, str]:
+    """The type of layer `at`, as an argument, if the module takes one."""
+    forward = (module.own if isinstance(module, _InGrids) else module).forward
+    if "layer_type" not in inspect.signature(forward).parameters:
+        return {}
+    return {"layer_type": str(config.layer_types[at])}
+
+
 def cosines_and_sines(given: Any) -> tuple[torch.Tensor, torch.Tensor]:
     """The two parts of a rotary module's output, also if they are those of complex numbers."""
     first, second = (given.real, given.imag) if isinstance(given, torch.Tensor) else given
@@ -50,13 +92,9 @@ def has_angles(config: Any, at: int) -> bool:
 def read_layout(module: Any, like_D: torch.Tensor, config: Any, at: int) -> AngleLayout | None:
     """The layout for layer `at`; `like` is a row of hidden states' width and dtype.
 
-    None if the module takes no positions of rows alone: Qwen 3.5's in transformers 5.17 takes them
-    in three grids.
+    None if the module takes no positions (B, T).
     """
-    kind = None
-    if "layer_type" in inspect.signature(module.forward).parameters:
-        kind = str(config.layer_types[at])
-    own = {} if kind is None else {"layer_type": kind}
+    own = _kind(module, config, at)
     positions = torch.tensor([[0, 7]], device=like_D.device)
     try:
         with torch.no_grad():
@@ -70,7 +108,7 @@ def read_layout(module: Any, like_D: torch.Tensor, config: Any, at: int) -> Angl
     half = len(said_W) // 2
     halves = torch.equal(said_W[:half], said_W[half:])
     twice = not halves and torch.equal(said_W[::2], said_W[1::2])
-    return AngleLayout(kind, twice, not halves and not twice, sines_first, polar)
+    return AngleLayout(own.get("layer_type"), twice, not halves and not twice, sines_first, polar)
 
 
 def turns(attention: Any, angles: Any, like_D: torch.Tensor, kind: str | None) -> bool:

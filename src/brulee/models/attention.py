@@ -30,6 +30,7 @@ from brulee.models.allocator import is_exhaustion
 from brulee.models.attention_kind import attend_as_before, attention_of_parts
 from brulee.models.attention_trial import is_right, scale
 from brulee.models.rounding import widened
+from brulee.models.rounding_trial import logits_only_round
 from brulee.models.turns import turn
 
 NAME = "brulee_packed"
@@ -272,11 +273,12 @@ def _same_apart(model: PreTrainedModel, lengths: tuple[int, ...]) -> bool:
             raise
         return False  # the model needs something that packed attention does not compute
     parts = torch.split(ids, list(lengths), 1)
-    apart = [model(input_ids=part, use_cache=False).logits for part in parts]
-    expected = torch.cat(apart, dim=1).float()
-    error = (together.logits.float() - expected).abs().max()
-    tolerance = 1e-3 if together.logits.dtype == torch.float32 else 0.05
-    return bool(error <= tolerance * expected.abs().max())
+
+    def apart() -> torch.Tensor:
+        return torch.cat([model(input_ids=part, use_cache=False).logits for part in parts], dim=1)
+
+    found = together.logits
+    return logits_only_round(found, apart(), model, apart, found.dtype)
 
 
 _flash = torch.ops.aten._flash_attention_forward

@@ -14,6 +14,7 @@ width, `H` query heads, `K` key heads, `W` head width.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -37,7 +38,13 @@ from brulee.models.fused_long import in_chunks, tempered
 from brulee.models.fused_projection import Again, project
 from brulee.models.fused_rope import even_first
 from brulee.models.fused_rows import STEP, Rows, rows_of
-from brulee.models.fused_trial import LONGEST, errors_of, form_is_right, hooks_are_known, only_round
+from brulee.models.fused_trial import (
+    LONGEST,
+    errors_of,
+    form_is_right,
+    hooks_are_known,
+    shaken_by,
+)
 from brulee.models.held import Held, format_of
 from brulee.models.hooks import (
     KeysAndValues,
@@ -59,6 +66,7 @@ from brulee.models.mixers import mixed
 from brulee.models.output_gate import gated_output, gated_output_again
 from brulee.models.prepared import Prepared, prepare
 from brulee.models.rounding import filled, step_of
+from brulee.models.rounding_trial import only_round
 
 
 class FusedDecoder:
@@ -312,7 +320,8 @@ def fused_decoder(model: PreTrainedModel) -> FusedDecoder | None:
     model.eval()
     try:
         errors = errors_of(found, model)  # the first pass also sets the dtype of `held`
-        return found if only_round(errors, found.held.dtype) else None
+        shaken = partial(shaken_by, model)
+        return found if only_round(errors, found.held.dtype, shaken) else None
     finally:
         model.train(training)
         found.held.renew()

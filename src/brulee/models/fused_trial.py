@@ -9,9 +9,9 @@ device and everything that a method added.
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import replace
+from functools import partial
 
 import torch
 from transformers import PreTrainedModel
@@ -30,6 +30,7 @@ from brulee.models.layer_parts import (
     places_of_additions,
 )
 from brulee.models.linear_parts import parts_of
+from brulee.models.rounding_trial import changed_by_rounding
 from brulee.models.text_part import body_with_inputs, entrance
 from brulee.models.twin import WINDOW, drops, twin_of
 
@@ -190,28 +191,29 @@ def errors_of(decoder: Decoder, model: PreTrainedModel) -> list[float]:
     return [_error(decoder, model, seed) for seed in range(_PAIRS)]
 
 
-def only_round(errors: list[float], dtype: torch.dtype) -> bool:
-    """Whether errors are no larger than rounding in `dtype` explains.
-
-    In bfloat16, a correct pass is off by 0.02 to 0.09 of the hidden states' norm, depending on the
-    pair (30 layers of SmolLM2), so the median counts; in fp32, the maximum does.
-    """
-    if dtype == torch.float32:  # of the products, not of the model: trained weights may be wider
-        return max(errors) <= 1e-4
-    return statistics.median(errors) <= 0.05
+def shaken_by(model: PreTrainedModel) -> list[float]:
+    """Relative changes of its hidden states on the test documents if its layers are rounded."""
+    runs = [partial(_all_alone, model, _documents(model, seed), 0) for seed in range(_PAIRS)]
+    return [changed_by_rounding(layers_of(model), run) for run in runs]
 
 
 @torch.no_grad()
 def _error(decoder: Decoder, model: PreTrainedModel, seed: int, start: int = 0) -> float:
-    device = next(model.parameters()).device
+    documents = _documents(model, seed)
+    batch = pack(documents, common_start(documents)).to(next(model.parameters()).device)
+    batch.inputs["position_ids"] += start
+    found, expected = decoder(batch).float(), _all_alone(model, documents, start)
+    return float((found - expected).norm() / expected.norm())
+
+
+def _documents(model: PreTrainedModel, seed: int) -> list[Encoded]:
     high = model.get_input_embeddings().weight.shape[0]
     drawn = torch.randint(high, (12,), generator=torch.Generator().manual_seed(seed)).tolist()
-    documents = [Encoded.ending(drawn[:7], 3), Encoded.ending(drawn[:3] + drawn[6:], 4)]
-    batch = pack(documents, common_start(documents)).to(device)
-    batch.inputs["position_ids"] += start
-    found = decoder(batch).float()
-    expected = torch.cat([_alone(model, document, start) for document in documents]).float()
-    return float((found - expected).norm() / expected.norm())
+    return [Encoded.ending(drawn[:7], 3), Encoded.ending(drawn[:3] + drawn[6:], 4)]
+
+
+def _all_alone(model: PreTrainedModel, documents: list[Encoded], start: int) -> torch.Tensor:
+    return torch.cat([_alone(model, document, start) for document in documents]).float()
 
 
 def _alone(model: PreTrainedModel, document: Encoded, start: int) -> torch.Tensor:

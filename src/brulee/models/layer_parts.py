@@ -21,6 +21,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from brulee.models.altup import APART, TOGETHER
+from brulee.models.angle_form import of_rows
 from brulee.models.fused_layer_norm import eps_of, width_of
 from brulee.models.hooks import Prefixes
 from brulee.models.text_part import body_with_inputs, text_body
@@ -103,7 +104,9 @@ def read_body(model: PreTrainedModel) -> Body | None:
     share = max([float(m.p) for m in drops] + _shares(body, _OF_WORDS), default=0.0)
     like_D = getattr(norms[0], "weight", None)
     like_D = words.weight[0] if like_D is None else like_D
-    found = layers[0], norms[0], _first(angles), _first(places), share, like_D, by_layer
+    turns = _first(angles)
+    turns = None if turns is None else of_rows(turns, like_D, model.config.get_text_config())
+    found = layers[0], norms[0], turns, _first(places), share, like_D, by_layer
     return Body(*found, _first(firsts))
 
 

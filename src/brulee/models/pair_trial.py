@@ -7,7 +7,8 @@ everything that a method added. Dropout is off in both; where it is applied is r
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from transformers import PreTrainedModel
@@ -15,10 +16,11 @@ from transformers import PreTrainedModel
 from brulee.data.batching import Batch, pack_pairs
 from brulee.data.encoding import Encoded
 from brulee.models.context import free_length
-from brulee.models.fused_trial import found_once, only_round
+from brulee.models.fused_trial import found_once
 from brulee.models.hooks import Adds, Prefixes, Refreshes, Renorms, owners
 from brulee.models.pair_form import norms_after, places_of, read_pair_form
 from brulee.models.pair_parts import PairForm, stacks_of
+from brulee.models.rounding_trial import blocks_of, changed_by_rounding, only_round
 from brulee.models.twin import pair_twin_of
 
 Reader = Callable[[Batch], torch.Tensor]
@@ -65,7 +67,9 @@ def pair_form_is_right(
 
 def pair_is_right(model: PreTrainedModel, reader: Reader, dtype: torch.dtype) -> bool:
     """Whether a reader gives the model's results up to rounding, with products in `dtype`."""
-    return only_round(errors_of_pairs(reader, model), dtype)
+    runs = (partial(_all_alone, model, *_documents(model, seed)) for seed in range(_PAIRS))
+    shaken = lambda: [changed_by_rounding(blocks_of(model), run) for run in runs]  # noqa: E731
+    return only_round(errors_of_pairs(reader, model), dtype, shaken)
 
 
 def errors_of_pairs(reader: Reader, model: PreTrainedModel) -> list[float]:
@@ -80,6 +84,14 @@ def errors_of_pairs(reader: Reader, model: PreTrainedModel) -> list[float]:
 
 @torch.no_grad()
 def _error(reader: Reader, model: PreTrainedModel, seed: int) -> float:
+    documents, start = _documents(model, seed)
+    batch = pack_pairs(documents, start).to(next(model.parameters()).device)
+    found, expected = reader(batch).float(), _all_alone(model, documents, start)
+    return float((found - expected).norm() / expected.norm())
+
+
+def _documents(model: PreTrainedModel, seed: int) -> tuple[list[Encoded], tuple[int, ...]]:
+    """Two documents, and the token that completions begin with."""
     high = min(stack.embed_tokens.weight.shape[0] for stack in stacks_of(model))
     room = free_length(model, max(map(max, _SIZES)))
     draw = torch.Generator().manual_seed(seed)
@@ -88,11 +100,13 @@ def _error(reader: Reader, model: PreTrainedModel, seed: int) -> float:
         for read, written in ([min(n, room) for n in sizes] for sizes in zip(*_SIZES, strict=True))
     ]
     # PLBart's has none, and begins with its BOS token; here any token will do.
-    start = (int(getattr(model.config, "decoder_start_token_id", None) or 0),)
-    batch = pack_pairs(documents, start).to(next(model.parameters()).device)
-    found = reader(batch).float()
-    expected = torch.cat([_alone(model, document, start) for document in documents]).float()
-    return float((found - expected).norm() / expected.norm())
+    return documents, (int(getattr(model.config, "decoder_start_token_id", None) or 0),)
+
+
+def _all_alone(
+    model: PreTrainedModel, documents: Sequence[Encoded], start: tuple[int, ...]
+) -> torch.Tensor:
+    return torch.cat([_alone(model, document, start) for document in documents]).float()
 
 
 def _alone(model: PreTrainedModel, document: Encoded, start: tuple[int, ...]) -> torch.Tensor:

@@ -9,6 +9,8 @@ takes only texts that fill all of its table of positions.
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from transformers import PreTrainedModel
 
@@ -17,11 +19,10 @@ from brulee.models.allocator import is_exhaustion
 from brulee.models.context import free_length
 from brulee.models.reading_files import reason
 from brulee.models.rope import unchanged_length
+from brulee.models.rounding_trial import logits_only_round
 
 _TOKENS = 8
 _STRIDES = (7, 11, 13)  # between the ids of a text, one text for each
-_SEEN = 1e-3  # relative: more than rounding in fp32, less than a token that is attended to
-_SEEN_IN_HALF = 0.05
 _FAILURES = (AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 # What makes an encoder read from left to right, where its configuration has it.
 _SWITCHES = ("is_decoder", "causal")
@@ -77,10 +78,9 @@ def _moves(model: PreTrainedModel, count: int, stride: int) -> bool:
     ids_1T = (torch.arange(count, device=model.device) * stride % high)[None]
     # FSMT hides padding wherever it stands in a text.
     ids_1T[ids_1T == getattr(model.config.get_text_config(), "pad_token_id", None)] = high - 1
-    half_1TV, whole_1TV = (_logits(model, ids_1T, n) for n in (count // 2, count))
-    moved = (whole_1TV[:, : count // 2] - half_1TV).abs().max()
-    seen = _SEEN if model.dtype == torch.float32 else _SEEN_IN_HALF
-    return bool(moved > seen * half_1TV.abs().max())
+    alone = partial(_logits, model, ids_1T, count // 2)
+    found_1TV = _logits(model, ids_1T, count)[:, : count // 2]
+    return not logits_only_round(found_1TV, alone(), model, alone, model.dtype)
 
 
 def _logits(model: PreTrainedModel, ids_1T: torch.Tensor, count: int) -> torch.Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from datetime import date
 from pathlib import Path
 
 from brulee import progress
@@ -39,9 +40,15 @@ def train(
     folder: str | Path | None = None,
     fresh: bool = False,
     watch: Watch | None = None,
+    dated: date | None = None,
 ) -> Path:
-    """Tune the model and stop after the adapter; otherwise as `run`."""
-    return _training(_opened(recipe, "train", folder, fresh), watch)
+    """Tune the model and stop after the adapter; otherwise as `run`.
+
+    `dated` is the day that chat templates print, by default the one on which the run begins.
+    """
+    where = _opened(recipe, "train", folder, fresh)
+    where.dated = dated
+    return _training(where, watch)
 
 
 def resume(folder: str | Path) -> Path:

@@ -16,6 +16,7 @@ from brulee.evaluation.answers import keep_just
 from brulee.methods.continuing import resolved
 from brulee.models.disk import nearest_folder, try_writing
 from brulee.pipeline import kept_rows
+from brulee.pipeline.aside import check_not_inside, move_aside, with_a_name
 from brulee.pipeline.differences import Difference, of_scoring, of_training
 from brulee.pipeline.origin import origin
 from brulee.progress import note
@@ -43,13 +44,15 @@ _FIXED = {
 class RunFolder:
     """A run's folder and the recipe it belongs to; `command` is the command that began it.
 
-    `fresh`: the folder holds another run, which is moved aside when this one begins.
+    `fresh`: the folder holds another run, which is moved aside when this one begins. `dated` is the
+    day for a run that has not begun; today's by default.
     """
 
     path: Path
     recipe: Recipe
     command: str
     fresh: bool = False
+    dated: date | None = None
 
     @property
     def begun(self) -> bool:
@@ -60,7 +63,7 @@ class RunFolder:
     def day(self) -> date:
         """The day on which the run begins or began, which chat templates may print."""
         began = self.manifest().get("day")
-        return date.fromisoformat(began) if began else date.today()
+        return date.fromisoformat(began) if began else self.dated or date.today()
 
     @property
     def scored(self) -> bool:
@@ -110,12 +113,9 @@ class RunFolder:
 
     def _move_aside(self) -> None:
         """Rename an earlier run to NAME.1, NAME.2 ..., so that nothing is lost."""
-        number = 1
-        while (target := self.path.with_name(f"{self.path.name}.{number}")).exists():
-            number += 1
         source, kept = self.recipe.source, self.path / kept_rows.FOLDER
         own = source.rows is not None and source.rows == kept.resolve()
-        self.path.rename(target)
+        target = move_aside(self.path)
         if own:  # the recipe was read from that run
             source.rows = target / kept_rows.FOLDER
         self.fresh = False
@@ -166,14 +166,16 @@ def open_run(recipe: Recipe, command: str, folder: Path | None, fresh: bool) -> 
     Raises InputError if it already holds a different recipe, naming the first difference, or files
     that are not a run's; OSError if it is not writable.
     """
-    path = folder or Path(recipe.runs) / (recipe.name or "run")
+    path = with_a_name(folder or Path(recipe.runs) / (recipe.name or "run"))
     _refuse_itself(path, recipe)
     recipe = resolved(recipe if fresh else _as_begun(path, recipe))
     parent = nearest_folder(path, "the run's folder")
     holds_run = (path / _RECIPE).is_file()
     if not holds_run and path.exists() and not _is_left_over(path):
         raise InputError(f"{path}: this folder is not empty and holds no run; name another.")
-    if holds_run and not fresh:
+    if holds_run and fresh:
+        check_not_inside(path)
+    elif holds_run:
         _refuse_difference(path, recipe)
     where = RunFolder(path, recipe, command, fresh and holds_run)
     if not where.finished:
@@ -183,6 +185,7 @@ def open_run(recipe: Recipe, command: str, folder: Path | None, fresh: bool) -> 
 
 def reopen_run(path: Path) -> RunFolder:
     """A run that has begun. Raises InputError for a folder without one."""
+    path = with_a_name(path)
     check_is_run(path)
     recipe = resolved(load_recipe(path / _RECIPE))
     manifest = _read_json(path / _MANIFEST)

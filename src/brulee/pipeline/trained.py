@@ -19,7 +19,7 @@ from brulee.pipeline.folder import RunFolder
 from brulee.progress import note
 from brulee.reporting.results import Cost, Record, Training
 from brulee.training import checkpoint
-from brulee.training.trainer import Totals
+from brulee.training.totals import Totals
 
 FILE_NAME = "trained.json"
 
@@ -48,7 +48,7 @@ def ended(where: RunFolder) -> Trained | None:
     file = where.path / FILE_NAME
     if not where.begun or not file.is_file():
         return None
-    trained = _read(file)
+    trained = read(file)
     bad = _damaged(where.path, trained.files)
     if bad is None:
         return trained
@@ -100,7 +100,8 @@ def _damaged(run: Path, files: Mapping[str, str]) -> Path | None:
     return None
 
 
-def _read(file: Path) -> Trained:
+def read(file: Path) -> Trained:
+    """The record in a file. Raises InputError if it is damaged."""
     try:
         return Trained.model_validate_json(file.read_bytes())
     except ValidationError:

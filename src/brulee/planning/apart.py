@@ -24,6 +24,7 @@ from typing import Any, TypeVar
 import psutil
 
 from brulee.errors import BruleeError
+from brulee.models.allocator import is_exhaustion
 
 T = TypeVar("T")
 # On other systems forking a process with system libraries loaded is unsafe; trials share one.
@@ -57,7 +58,7 @@ class Apart:
     def run(self, trial: Callable[..., T], *arguments: Any) -> T:
         """The result of `trial` on the prepared value and these arguments; re-raises its errors.
 
-        Raises BruleeError if its process died, as it does when memory runs out.
+        Raises BruleeError if memory ran out there or its process died, mostly for that reason.
         """
         if not self._ready:
             self._receive()
@@ -97,6 +98,7 @@ def unseen_bytes() -> int:
 
 
 _DIED = "a trial's process died, most likely because memory ran out; free some and try again."
+_EXHAUSTED = "memory ran out in a trial; free some and try again."
 
 
 def _outcome(function: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[bool, Any]:
@@ -105,7 +107,9 @@ def _outcome(function: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[
         return True, function(*arguments)
     except BruleeError as error:
         return False, error
-    except Exception:
+    except Exception as error:
+        if is_exhaustion(error):
+            return False, BruleeError(_EXHAUSTED)
         return False, RuntimeError(f"in a trial's process:\n{traceback.format_exc()}")
 
 

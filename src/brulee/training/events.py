@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -36,11 +37,18 @@ class EventLog:
                 "put it back to continue, or start again."
             ) from None
 
-    def rewind(self, step: int) -> None:
-        """Drop events after a step: that work was lost and will be repeated."""
+    def rewind(self, step: int, again: Collection[str] = ()) -> None:
+        """Drop events after a step, and its own of the kinds that come `again`.
+
+        That work was lost and will be repeated.
+        """
         if not self.writes:
             return
-        kept = [line for line in read_events(self.path) if line.get("step", 0) <= step]
+        kept = [
+            event
+            for event in read_events(self.path)
+            if (at := event.get("step", 0)) < step or (at == step and event["event"] not in again)
+        ]
         write_text(self.path, "".join(json.dumps(line) + "\n" for line in kept))
 
 

@@ -64,21 +64,18 @@ class Guards:
         bad_loss = not math.isfinite(loss)
         what = f"the loss is {loss}" if bad_loss else f"the gradient norm is {norm}"
         last = final or self.skipped == self.most
-        named = rows()
+        names = rows()
         event = "stopped" if last else "skipped"
-        self.events.write(event, step=step, reason=what, rows=named, in_a_row=self.skipped)
+        self.events.write(event, step=step, reason=what, rows=names, in_a_row=self.skipped)
         if not last:
-            note(f"step {step} is skipped: {what}; its rows: {_named(named)}")
+            note(f"step {step} is skipped: {what}; its rows: {named(names)}")
             return
         if (name := self.damaged()) is not None:
-            raise StoppedError(
-                f"step {step}: {what}; the model's tensor {name!r}, which is not trained, holds "
-                "NaN or infinite values: it is damaged, or too large for its number format."
-            )
+            raise StoppedError(f"step {step}: {what}; {damaged(name)}")
         before = f", as in the {self.skipped - 1} before it" if self.skipped > 1 else ""
-        more = f" (all {len(named)} in {self.events.path})" if len(named) > _ROWS_NAMED else ""
+        more = f" (all {len(names)} in {self.events.path})" if len(names) > _ROWS_NAMED else ""
         raise diverged(
-            f"step {step}: {what}{before}; its rows: {_named(named)}{more}",
+            f"step {step}: {what}{before}; its rows: {named(names)}{more}",
             saved,
             self.learning_rate,
             "; and look at these rows",
@@ -89,11 +86,11 @@ class Guards:
         self.skipped = 0
         usual = self._usual()
         if usual is not None and loss > usual[1]:
-            named = rows()
-            self.events.write("spike", step=step, loss=loss, usual=usual[0], rows=named)
+            names = rows()
+            self.events.write("spike", step=step, loss=loss, usual=usual[0], rows=names)
             note(
                 f"step {step}: the loss jumped to {loss:.3f} from about {usual[0]:.3f}; its rows: "
-                f"{_named(named)}"
+                f"{named(names)}"
             )
         self._losses.append(loss)
 
@@ -116,6 +113,14 @@ def frozen_damage(model: torch.nn.Module) -> str | None:
     return None
 
 
+def damaged(name: str) -> str:
+    """A clause that ends a sentence: a frozen tensor is why a loss is not finite."""
+    return (
+        f"the model's tensor {name!r}, which is not trained, holds NaN or infinite values: it is "
+        "damaged, or too large for its number format."
+    )
+
+
 def diverged(what: str, saved: int, learning_rate: float, more: str = "") -> StoppedError:
     """The error for a diverged training, with remedies."""
     kept = f"The checkpoint of step {saved} is kept. " if saved else ""
@@ -125,5 +130,6 @@ def diverged(what: str, saved: int, learning_rate: float, more: str = "") -> Sto
     )
 
 
-def _named(rows: Sequence[str]) -> str:
+def named(rows: Sequence[str]) -> str:
+    """The first rows, to follow "its rows: " in a sentence."""
     return "; ".join(rows[:_ROWS_NAMED]) + (" ..." if len(rows) > _ROWS_NAMED else "")

@@ -164,16 +164,21 @@ class Passes:
                 with self._precision():
                     yield self._loss(batch) / batch.weight
 
-    @torch.no_grad()
     def total_loss(self, documents: Sequence[Encoded]) -> tuple[float, float]:
         """Summed loss over the learned tokens, and their weight; leaves the model unchanged."""
         total, weight = 0.0, 0.0
+        for loss, own in self.losses(documents):
+            total, weight = total + loss, weight + own
+        return total, weight
+
+    @torch.no_grad()
+    def losses(self, documents: Sequence[Encoded]) -> Iterator[tuple[float, float]]:
+        """The summed loss and the weight of the learned tokens of each pass, one at a time."""
         self._renew()
         for batch in self._batches(documents):
             with self._precision():
-                total += self._loss(batch).item()
-            weight += batch.weight
-        return total, weight
+                loss = self._loss(batch).item()
+            yield loss, batch.weight
 
     def rest(self) -> None:
         """Free what passes without a backward pass have left gathered."""

@@ -18,6 +18,7 @@ from brulee.methods.base import Attached
 from brulee.progress import bar
 from brulee.recipe import TrainSpec
 from brulee.training.documents import Documents
+from brulee.training.guards import damaged, frozen_damage, named
 from brulee.training.optim import optimizer_of, set_learning_rate
 from brulee.training.passes import Passes
 from brulee.training.randomness import isolated_rng
@@ -44,7 +45,7 @@ def range_test(
 ) -> Found:
     """Train with a rate that rises from 1e-6 to 1 over `steps` steps; this ruins the weights.
 
-    Raises BruleeError if the loss never falls.
+    Raises BruleeError if the loss never falls, or is not finite at the lowest rate.
     """
     groups = attached.groups()
     parameters = [p for group in groups for p in group.parameters]
@@ -66,6 +67,8 @@ def range_test(
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
             losses.append(loss.item())
+            if not math.isfinite(losses[0]):
+                raise _unusable(passes.base.model, losses[0], [document(i).row for i in wanted])
             progress.advance(1, loss=f"{losses[-1]:.3f}", rate=f"{rate:.1e}")
             if not losses[-1] < _TOO_HIGH * min(smoothed(losses)):
                 break
@@ -73,6 +76,14 @@ def range_test(
     rates = [_LOWEST * (_HIGHEST / _LOWEST) ** (i / (steps - 1)) for i in range(len(losses))]
     finite = [(r, x) for r, x in zip(rates, losses, strict=True) if math.isfinite(x)]
     return suggest([r for r, _ in finite], smoothed([x for _, x in finite]))
+
+
+def _unusable(model: torch.nn.Module, loss: float, rows: Sequence[str]) -> BruleeError:
+    """The error for a loss that is not finite before anything was trained."""
+    what = f"the loss is {loss} before any training"
+    if (name := frozen_damage(model)) is not None:
+        return BruleeError(f"{what}; {damaged(name)}")
+    return BruleeError(f"{what}; look at its rows: {named(rows)}; or try train.precision=float32.")
 
 
 def smoothed(losses: Sequence[float]) -> list[float]:

@@ -15,17 +15,18 @@ from typing import Any
 import torch
 
 from brulee.data.encoding import Encoded
-from brulee.errors import AskedToStopError, StoppedError
+from brulee.errors import AskedToStopError
 from brulee.methods.base import Attached
 from brulee.models.allocator import is_exhaustion
 from brulee.models.loading import Base
 from brulee.progress import Bar, bar, note
 from brulee.recipe import TrainSpec
-from brulee.training import checkpoint, together
+from brulee.training import together
+from brulee.training.checkpoints import Checkpoints
 from brulee.training.documents import Document, Documents, course
 from brulee.training.events import EventLog, read_events
 from brulee.training.exhaustion import Relief
-from brulee.training.guards import Guards, diverged, frozen_damage
+from brulee.training.guards import Guards, frozen_damage
 from brulee.training.memory import current_bytes, peak_bytes, reset_peak
 from brulee.training.optim import optimizer_of, set_learning_rate
 from brulee.training.passes import Passes
@@ -35,31 +36,10 @@ from brulee.training.schedules import schedule
 from brulee.training.selection import Best
 from brulee.training.sharding import shard
 from brulee.training.signals import handling_signals
+from brulee.training.totals import Totals
 from brulee.training.untouched import Untouched
+from brulee.training.validation import validation_loss
 from brulee.training.world import ALONE, World
-
-
-@dataclass(frozen=True)
-class Totals:
-    """The costs of a training. Tokens exclude padding; seconds exclude validation.
-
-    After an `early` stop, fewer steps than `planned` were taken; the weights are those of step
-    `kept`.
-    """
-
-    steps: int
-    tokens: int
-    seconds: float
-    peak_memory_bytes: int
-    planned: int
-    kept: int
-    early: bool
-    best: Best
-
-    @property
-    def tokens_per_second(self) -> float:
-        """Real tokens trained on per second."""
-        return self.tokens / self.seconds if self.seconds else 0.0
 
 
 @dataclass(frozen=True)
@@ -126,15 +106,16 @@ class Trainer:
         self.guards = Guards(
             self.events, spec.max_skips, learning_rate, lambda: frozen_damage(base.model)
         )
+        held = self.parameters, self.optimizer
+        self.checkpoints = Checkpoints(folder, *held, spec, world, learning_rate)
         self.untouched = Untouched(base.model)
         self.relief = Relief(self.passes, allowed=not world.shards)
         self.best = Best()
         self.step, self.tokens, self.seconds, self.peak = 0, 0, 0.0, 0
         self.validated: Callable[[int, float], None] | None = None
         self._resume_line = ""
-        self._saved = 0  # the step of the newest checkpoint
-        self._saved_best = 0  # the best step as that checkpoint has it
         self._early = self._stop = False
+        self._validated = self._looked = 0  # the steps after which that was done last
 
     @property
     def done(self) -> bool:
@@ -150,7 +131,7 @@ class Trainer:
         self._resume_line = resume_line
         with isolated_rng(self.base.device):
             self._resume()
-            if not self.done:
+            if not self.done or self._left:
                 with self.recorder.tracked(self.step):
                     self._go_on()
         kept = self._take_best()
@@ -166,35 +147,25 @@ class Trainer:
             handling_signals(self._ask_to_stop, signal.SIGINT, signal.SIGTERM),
         ):
             progress.known(self.step)
-            while not self.done:
-                with self.passes.boundary():
-                    stop = self._one_step(progress)
-                self._between_steps(progress)
+            stop = False
+            while not self.done or self._left:
+                # A training that was stopped between two steps goes on there.
+                if not self._left:
+                    with self.passes.boundary():
+                        stop = self._one_step(progress)
+                stop = self._between_steps(progress, stop)
                 self.peak = max(self.peak, peak_bytes(self.base.device))
-                if stop or (self._stop and self.world.size == 1):
+                if stop:
                     self._save()
                     raise AskedToStopError(
                         f"interrupted after step {self.step} of {self.steps}; the state is saved. "
                         f"Continue with: {self._resume_line}"
                     )
 
-    def validation_loss(self) -> float:
-        """Mean loss per learned token over the validation documents."""
-        training = self.base.model.training
-        self.base.model.eval()
-        own = self.world.mine(self.validation)
-        missing = together.missing(self.world, self.passes, own)
-        with self.passes.boundary():
-            total, learned = self.passes.total_loss(own)
-            for _ in range(missing):
-                self.passes.total_loss(self.validation[:1])
-        self.passes.rest()
-        if self.world.size > 1:
-            # On the model's device: NCCL cannot reduce CPU tensors.
-            found = torch.tensor([total, learned], dtype=torch.float64, device=self.base.device)
-            total, learned = self.world.sum(found).tolist()
-        self.base.model.train(training)
-        return float(total / learned)
+    def validation_loss(self) -> float | None:
+        """Mean loss per learned token over the validation documents; None if asked to stop."""
+        documents, asked = self.validation, lambda: self._stop
+        return validation_loss(self.base, self.passes, documents, self.world, asked)
 
     def _one_step(self, progress: Bar) -> bool:
         """Take a step; returns whether some process was asked to stop after it."""
@@ -215,7 +186,7 @@ class Trainer:
         if not finite:
             rows = self._rows(documents)
             final = self.step + 1 == self.steps
-            self.guards.skip(self.step + 1, loss, norm_value, rows, self._saved, final)
+            self.guards.skip(self.step + 1, loss, norm_value, rows, self.checkpoints.step, final)
         self.step += 1
         seconds = time.perf_counter() - started
         self.seconds += seconds
@@ -278,30 +249,55 @@ class Trainer:
         )
         progress.advance(1, loss=f"{loss:.3f}", tokens_s=f"{self.tokens / self.seconds:,.0f}")
 
-    def _between_steps(self, progress: Bar) -> None:
-        if self.validation and self._due(self.spec.validate_every):
-            self._validate(progress)
-        if self.glimpse and self._due(self.spec.generate_every):
+    def _between_steps(self, progress: Bar, stop: bool) -> bool:
+        """Do what is due after a step, until asked to `stop`; returns whether it was.
+
+        What was not done then is due again when the training goes on.
+        """
+        alone = self.world.size == 1
+        stop = stop or (self._stop and alone)
+        if self._validates and not stop:
+            stop = not self._validate(progress)
+        if self._looks and not stop:
             self._look()
         if self._due(None) and (said := self.untouched.told()):
             self.recorder.said("no_gradient", self.step, said)
-        if self._due(self.spec.save_every):
+        if self._due(self.spec.save_every) and not stop:
             self._save()
+        return stop or (self._stop and alone)
+
+    @property
+    def _validates(self) -> bool:
+        due = self._due(self.spec.validate_every)
+        return bool(self.validation) and due and self._validated < self.step
+
+    @property
+    def _looks(self) -> bool:
+        due = self._due(self.spec.generate_every)
+        return self.glimpse is not None and due and self._looked < self.step
+
+    @property
+    def _left(self) -> bool:
+        """Whether something is due before the next step."""
+        return self._validates or self._looks
 
     def _due(self, every: float | None) -> bool:
         """Whether an action of that interval (`Course.interval`), and of the end, is due."""
         return self.done or self.course.due(self.step, every)
 
-    def _validate(self, progress: Bar) -> None:
+    def _validate(self, progress: Bar) -> bool:
+        """Validate, and keep the best weights; returns False if asked to stop before the end."""
         loss = self.validation_loss()
+        if loss is None:
+            return False
+        self._validated = self.step
         self.recorder.validation(self.step, loss)
         progress.show(validation=f"{loss:.3f}")
         if self.validated:
             self.validated(self.step, loss)
         better = self.best.see(self.step, loss)
         if better and self.spec.keep_best:
-            # A resumed training goes on from the newest checkpoint, with its best step.
-            self._write(self._bests, keep=1, spared=self._saved_best)
+            self.checkpoints.save_best(self.step, self._state())
         if self.spec.patience is not None and self.best.waited >= self.spec.patience:
             self._early = True
             self.recorder.said(
@@ -310,6 +306,7 @@ class Trainer:
                 f"stopped early at step {self.step} of {self.steps}: the validation loss was "
                 f"{self.best.told()}",
             )
+        return True
 
     def _look(self) -> None:
         """Generate samples without changing the model or the random state."""
@@ -320,6 +317,7 @@ class Trainer:
         self.base.model.train()
         if found is not None:
             self.recorder.completions(self.step, found.scores, found.samples)
+        self._looked = self.step
 
     def _take_best(self) -> int:
         """Restore the best weights, if requested; returns the step of the final weights."""
@@ -328,37 +326,12 @@ class Trainer:
                 best = self.best.step
                 note(f"kept step {self.step}, the last; train.keep_best keeps step {best}")
             return self.step
-        found = checkpoint.of_step(self._bests, self.best.step)
-        if found is None:
-            raise StoppedError(
-                f"{self._bests}: the checkpoint of step {self.best.step}, which validated best, is "
-                "damaged or missing. Start over with --fresh."
-            )
-        checkpoint.restore_weights(found, self.parameters)
+        self.checkpoints.restore_best(self.best.step)
         note(f"kept step {self.best.step} (validation {self.best.loss:.4f})")
         return self.best.step
 
     def _save(self) -> None:
-        if self._saved == self.step:
-            return
-        self._write(self.folder / "checkpoints", self.spec.keep_checkpoints)
-        self._saved, self._saved_best = self.step, self.best.step
-        if self.spec.keep_best and self.world.writes:
-            checkpoint.drop(self._bests, self.best.step, keep=1)
-
-    @property
-    def _bests(self) -> Path:
-        """The folder of the checkpoint that validated best."""
-        return self.folder / "checkpoints" / "best"
-
-    def _write(self, root: Path, keep: int, spared: int | None = None) -> None:
-        # A step may produce bad weights that only the next one would reveal.
-        if not together.all_finite(self.world, self.parameters):
-            what = f"step {self.step}: it left weights that are not finite"
-            raise diverged(what, self._saved, self.learning_rate)
-        state = self._state()
-        written = self.parameters, self.optimizer, state
-        checkpoint.save(root, self.step, *written, keep, self.world, spared)
+        self.checkpoints.save(self.step, self._state(), self.best.step)
 
     def _state(self) -> dict[str, Any]:
         """What a checkpoint holds besides tensors."""
@@ -367,6 +340,8 @@ class Trainer:
             "seconds": self.seconds,
             "peak": self.peak,
             "early": self._early,
+            "validated": self._validated,
+            "looked": self._looked,
             "skipped": self.guards.skipped,
             "best": self.best.state(),
             "relieved": self.relief.used,
@@ -375,26 +350,29 @@ class Trainer:
         }
 
     def _resume(self) -> None:
-        saved = checkpoint.newest(self.folder / "checkpoints", self._state())
         torch.manual_seed(self.spec.seed + self.world.rank)
+        saved = self.checkpoints.restore_newest(self._state())
         if saved is None:
             self.events.rewind(0)
             return
-        checkpoint.restore(saved, self.parameters, self.optimizer, self.world)
         state = saved.state
-        self.step = self._saved = saved.step
+        self.step = saved.step
         self.tokens, self.seconds, self.peak = state["tokens"], state["seconds"], state["peak"]
         self._early = state["early"]
+        self._validated, self._looked = state["validated"], state["looked"]
         self.best = Best(**state["best"])
-        self._saved_best = self.best.step
         self.relief.used, self.passes.pass_tokens = state["relieved"], state["pass_tokens"]
         if state["recomputes"]:
             self.passes.recompute()
-        self.events.rewind(self.step)
+        again = ("validation", "early_stop") if self._validates else ()
+        self.events.rewind(self.step, {*again, *(("completions",) if self._looks else ())})
         self.guards.go_on(state["skipped"], read_events(self.events.path))
 
     def _ask_to_stop(self, number: int, _: FrameType | None) -> None:
-        """First Ctrl-C or SIGTERM: finish the step and save. A second Ctrl-C stops at once."""
-        if self._stop and number == signal.SIGINT:
+        """First Ctrl-C or SIGTERM: finish the step and save. A second Ctrl-C stops at once.
+
+        Unless that save has begun, which would otherwise be lost with all steps since the last.
+        """
+        if self._stop and number == signal.SIGINT and not self.checkpoints.writing:
             raise KeyboardInterrupt
         self._stop = True

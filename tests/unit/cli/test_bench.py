@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from brulee.pipeline import tuning
 from brulee.training import bench
 
 RECIPE = """
@@ -42,13 +43,16 @@ def test_people_get_a_line_a_step_and_the_share_of_the_machines_products(
     assert "of this machine's own bfloat16 products" in out
 
 
-def test_what_needs_validation_rows_is_left_out(
+def test_what_needs_validation_rows_or_keeps_records_is_left_out(
     brulee, tiny_model_folder: Path, tmp_path: Path, monkeypatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(bench, "product_rate", lambda *_: 1e9)
     recipe = RECIPE.format(folder=tiny_model_folder).replace("0.5}}", "0.5, validation: 0.2}}")
-    wants = "train: {keep_best: true, patience: 3, generate_every: 1, "
+    wants = "train: {keep_best: true, patience: 3, generate_every: 1, trackers: [tensorboard], "
+    opened: list[str] = []
+    monkeypatch.setattr(tuning, "open_trackers", lambda names, *_: opened.extend(names) or ())
     Path("chats.yaml").write_text(recipe.replace("train: {", wants))
     done = brulee("bench", "train", "chats.yaml", "--steps", 1, "--quiet")
     assert not done.code, done.err
+    assert not opened, "a run that is thrown away was sent to a tracker"

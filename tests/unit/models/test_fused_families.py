@@ -537,14 +537,16 @@ def test_a_window_of_thousands_is_kept_where_documents_are_longer() -> None:
     assert found == pytest.approx(expected, rel=1e-5)
 
 
-def test_positions_in_grids_are_left_to_the_models_layers() -> None:
+def test_positions_in_grids_are_given_where_the_module_has_sections() -> None:
     """As those of Qwen 3.5 in transformers 5.17, whose model makes three grids of them."""
     model = make_family("qwen3")
-    assert read_form(model) is not None
+    expected = read_form(model)
     usual = model.model.rotary_emb.forward
 
     def of_grids(x: torch.Tensor, position_ids: torch.Tensor) -> Any:
-        return usual(x, position_ids[:, :, None, :][0, :, 0])
+        return usual(x, position_ids[:, :, None, :][2, :, 0])
 
     model.model.rotary_emb.forward = of_grids
     assert read_form(model) is None
+    model.model.rotary_emb.mrope_section = [4, 2, 2]
+    assert read_form(model) == expected

@@ -102,6 +102,19 @@ def test_an_edited_recipe_of_a_begun_run_is_refused(tmp_path: Path) -> None:
         open_run(_recipe(tmp_path, {"name": "lora", "rank": 4}), "train", None, False)
 
 
+@pytest.mark.parametrize("folder", [".", "../here", "sub/.."])
+def test_the_working_directory_holds_a_run_with_its_name_and_is_not_moved_aside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    where = open_run(recipe := _recipe(tmp_path, {}), "train", Path(folder), False)
+    where.begin({"base": 1, "framing": 1, "data": 1, "templates": 1}, {})
+    assert where.path.name == reopen_run(Path(folder)).path.name == "here"
+    with pytest.raises(InputError, match="--fresh would move the working directory aside"):
+        open_run(recipe, "train", Path(folder), True)
+
+
 def test_a_run_is_worked_on_by_one_process(tmp_path: Path) -> None:
     recipe = _recipe(tmp_path, {"name": "lora"})
     where = open_run(recipe, "train", None, False)

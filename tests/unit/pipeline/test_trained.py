@@ -10,7 +10,7 @@ import pytest
 from brulee.pipeline.trained import course_of
 from brulee.reporting.results import Training
 from brulee.training.selection import Best
-from brulee.training.trainer import Totals
+from brulee.training.totals import Totals
 
 
 def totals(**changes: Any) -> Totals:

@@ -41,6 +41,8 @@ def test_what_goes_wrong_in_a_trial_is_raised_here(trials: Any) -> None:
             apart.run(trials.fail, "other")
         with pytest.raises(BruleeError, match="memory ran out"):
             apart.run(trials.fail, "killed")
+        with pytest.raises(BruleeError, match=r"^memory ran out in a trial; free some"):
+            apart.run(trials.fail, "memory")
         assert apart.run(trials.add, "after")[2] == "after"
 
 

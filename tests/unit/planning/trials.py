@@ -24,4 +24,6 @@ def fail(state: list[str], kind: str) -> None:
         raise InputError("no such method")
     if kind == "killed":
         os.kill(os.getpid(), signal.SIGKILL)
+    if kind == "memory":
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9")
     raise KeyError(kind)

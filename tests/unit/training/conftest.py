@@ -15,7 +15,7 @@ from brulee.models.loading import Base
 from brulee.recipe import MethodSpec, TrainSpec
 from brulee.training.documents import Document
 from brulee.training.recorder import OpenTrackers
-from brulee.training.trainer import Trainer
+from brulee.training.trainer import Glimpse, Trainer
 
 COUNT = 10
 
@@ -58,6 +58,7 @@ def make_trainer_in(
         autocast: bool = False,
         rate: float = 1e-2,
         trackers: OpenTrackers | None = None,
+        glimpse: Callable[[], Glimpse] | None = None,
         **train: Any,
     ) -> Trainer:
         base = make_base(name, **(config or {}))
@@ -77,6 +78,7 @@ def make_trainer_in(
             validation=validation,
             autocast=autocast,
             trackers=trackers,
+            glimpse=glimpse,
         )
 
     return make

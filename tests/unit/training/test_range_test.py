@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
+import torch
 
 from brulee.errors import BruleeError
-from brulee.training.range_test import smoothed, suggest
+from brulee.training.range_test import range_test, smoothed, suggest
+from brulee.training.trainer import Trainer
 
 
 def test_a_loss_that_stays_is_its_own_mean_from_the_first_step_on() -> None:
@@ -34,3 +38,22 @@ def test_a_fall_after_the_lowest_loss_is_no_good_rate() -> None:
 def test_losses_that_fall_nowhere_suggest_nothing(losses: list[float]) -> None:
     with pytest.raises(BruleeError, match="no learning rate lowered the loss"):
         suggest([1.0] * len(losses), losses)
+
+
+@pytest.mark.parametrize(
+    ("damaged", "says"),
+    [
+        (True, r"any training; the model's tensor 'model\.norm\.weight', which is not trained, h"),
+        (False, "any training; look at its rows: chats.jsonl, line 1; chats.jsonl, line 2; "),
+    ],
+)
+def test_a_loss_that_is_none_from_the_start_is_told(
+    make_trainer: Callable[..., Trainer], damaged: bool, says: str
+) -> None:
+    trainer = make_trainer()
+    if damaged:
+        trainer.base.model.model.norm.weight.data[0] = float("nan")
+    else:
+        trainer.passes.loss = lambda _: torch.tensor(float("nan"), requires_grad=True)
+    with pytest.raises(BruleeError, match="the loss is nan before " + says):
+        range_test(trainer.passes, trainer.attached, trainer.document, trainer.spec)

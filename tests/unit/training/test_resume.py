@@ -6,7 +6,7 @@ import importlib.util
 import json
 import shutil
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,7 +20,7 @@ from brulee.training import checkpoint
 from brulee.training.checkpoint import newest
 from brulee.training.documents import Document
 from brulee.training.events import read_events
-from brulee.training.trainer import Trainer
+from brulee.training.trainer import Glimpse, Trainer
 from brulee.training.world import ALONE
 
 MakeTrainer = Callable[..., Trainer]
@@ -138,6 +138,92 @@ def test_ctrl_c_then_resume_gives_the_uninterrupted_weights(
         assert torch.equal(tensor, expected[key]), key
     assert _numbers(folder) == _numbers(tmp_path / "straight")
     assert (totals.steps, totals.tokens) == (STEPS, straight.tokens)
+
+
+@pytest.mark.parametrize("at", ["the end", pytest.param("the middle", marks=pytest.mark.slow)])
+def test_a_stop_during_a_validation_saves_at_once_and_it_is_made_again(
+    make_trainer: MakeTrainer,
+    documents: list[Encoded],
+    tmp_path: Path,
+    straight_validated: tuple[Path, dict[str, torch.Tensor]],
+    at: str,
+) -> None:
+    step = 6 if at == "the middle" else STEPS
+    folder = tmp_path / "halted"
+    trainer = make_trainer(folder=folder, **_validated(documents))
+    passed = _signal_in_validation(trainer, step)
+    with pytest.raises(StoppedError, match=f"after step {step} of {STEPS}; the state is saved"):
+        trainer.train()
+    assert passed == [step], "it waited for the end of the validation"
+    assert read_events(folder / "events.jsonl")[-1]["event"] == "step"
+    # A kill after the validation was made again: it is recorded once all the same.
+    killed = make_trainer(folder=folder, **_validated(documents))
+    killed.validated = _killed
+    with pytest.raises(SystemError):
+        killed.train()
+    resumed = make_trainer(folder=folder, **_validated(documents))
+    resumed.train()
+    assert all(torch.equal(t, straight_validated[1][k]) for k, t in _final(resumed).items())
+    assert _numbers(folder) == _numbers(straight_validated[0])
+    assert resumed.best.state() == newest(straight_validated[0] / "checkpoints").state["best"]
+
+
+@pytest.fixture(scope="module")
+def straight_validated(
+    make_trainer_in: MakeTrainer,
+    documents: list[Encoded],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[Path, dict[str, torch.Tensor]]:
+    """A training with validations and a look at each that nothing interrupted."""
+    folder = tmp_path_factory.mktemp("validated")
+    trainer = make_trainer_in(folder=folder, **_validated(documents))
+    trainer.train()
+    return folder, _final(trainer)
+
+
+def _validated(documents: list[Encoded]) -> dict[str, Any]:
+    return {
+        **{"options": {"dropout": 0.3}, "validate_every": 2, "save_every": 100},
+        **{"validation": tuple(documents[:6]), "generate_every": 2, "patience": 9},
+        "glimpse": lambda: Glimpse({"score": 1.0}, []),
+    }
+
+
+def _signal_in_validation(trainer: Trainer, step: int) -> list[int]:
+    """Send SIGTERM in the first pass of the validation after a step; gives its passes so far."""
+    losses, passed = trainer.passes.losses, []
+
+    def passing(documents: Any) -> Iterator[tuple[float, float]]:
+        for found in losses(documents):
+            if trainer.step == step:
+                passed.append(step)
+                signal.raise_signal(signal.SIGTERM)
+            yield found
+
+    trainer.passes.losses = passing
+    return passed
+
+
+def _killed(*_: Any) -> None:
+    raise SystemError("power cut")
+
+
+def test_a_second_ctrl_c_while_the_state_is_saved_does_not_lose_it(
+    make_trainer: MakeTrainer,
+    documents: list[Encoded],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    write = checkpoint._write
+
+    def impatient(*given: Any) -> None:
+        _ctrl_c()
+        write(*given)
+
+    monkeypatch.setattr(checkpoint, "_write", impatient)
+    with pytest.raises(StoppedError, match=r"after step 2 of 8; the state is saved"):
+        make_trainer(document=_interrupting(documents, 2, _ctrl_c)).train()
+    assert newest(tmp_path / "checkpoints").step == 2
 
 
 @pytest.mark.fast_cases(4)

@@ -129,10 +129,10 @@ def test_processes_add_up_their_validation_losses_where_the_model_is(
 
     def add(_: World, tensor: torch.Tensor) -> torch.Tensor:
         where.append(tensor.device.type)
-        return torch.tensor([8.0, 4.0], dtype=tensor.dtype)
+        return torch.tensor([8.0, 4.0, 0.0], dtype=tensor.dtype)
 
     monkeypatch.setattr(World, "sum", add)
-    monkeypatch.setattr(trainer.passes, "total_loss", lambda _: (4.0, 2))
+    monkeypatch.setattr(trainer.passes, "losses", lambda _: [(4.0, 2)])
     monkeypatch.setattr(Base, "device", property(lambda _: torch.device("meta")))
     assert trainer.validation_loss() == 2.0
     assert where == ["meta"]

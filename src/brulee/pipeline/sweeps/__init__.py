@@ -11,6 +11,7 @@ from filelock import FileLock, Timeout
 
 from brulee.errors import AskedToStopError, InputError
 from brulee.models.disk import nearest_folder, try_writing
+from brulee.pipeline.aside import check_not_inside, move_aside, with_a_name
 from brulee.pipeline.checks import check_named
 from brulee.pipeline.folder import SWEEP_LOCK
 from brulee.pipeline.lock import file_lock
@@ -50,7 +51,7 @@ def outline(
     options.check()
     found = space(recipe, axes)
     check_named(recipe)
-    where = folder or Path(recipe.runs) / f"{recipe.name or 'run'}-sweep"
+    where = with_a_name(folder or Path(recipe.runs) / f"{recipe.name or 'run'}-sweep")
     _check_folder(where, options, fresh)
     ground = look(recipe)
     maximise = higher_is_better(recipe, ground.corpus, options.objective)
@@ -196,6 +197,8 @@ def _check_folder(where: Path, options: Options, fresh: bool) -> None:
     parent = nearest_folder(where, "the sweep's folder")
     if where.exists() and any(where.iterdir()) and not (where / SWEEP_LOCK).exists():
         raise InputError(f"{where}: this folder is not empty and holds no sweep; name another.")
+    if fresh and where.exists():
+        check_not_inside(where)
     if fresh and options.storage:
         raise InputError(
             "--fresh moves a folder aside but leaves the trials in a storage; name a new sweep: "
@@ -214,10 +217,7 @@ def _move_aside(where: Path) -> None:
                 f"{where}: another process is working on this sweep; wait for it, or name another "
                 "folder."
             ) from None
-    number = 1
-    while (target := where.with_name(f"{where.name}.{number}")).exists():
-        number += 1
-    where.rename(target)
+    move_aside(where)
 
 
 def _stopped(reason: str) -> AskedToStopError:

@@ -15,6 +15,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import date
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -97,6 +98,7 @@ class Study:
                     "name another folder, which also names the study."
                 )
             if known is None:
+                self._study.set_user_attr("day", date.today().isoformat())
                 self._study.set_user_attr("facts", wanted)
                 return
         for key, now in wanted.items():
@@ -107,6 +109,11 @@ class Study:
                     f"{after} now. Continue with the original settings, or start over: --fresh "
                     "moves it aside, --folder names another."
                 )
+
+    @property
+    def day(self) -> date:
+        """The day on which the sweep began, which all trials' chat templates print."""
+        return date.fromisoformat(self._study.user_attrs["day"])
 
     def claim(self) -> Claim | None:
         """A trial to work on: one abandoned by its process, else the next; None without either."""

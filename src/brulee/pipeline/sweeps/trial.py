@@ -7,6 +7,7 @@ import math
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 
 import torch
@@ -18,7 +19,7 @@ from brulee.models.allocator import is_exhaustion
 from brulee.pipeline.sweeps.outline import Outline
 from brulee.pipeline.sweeps.score import validation_score
 from brulee.pipeline.sweeps.study import NAME, Claim, Study
-from brulee.pipeline.trained import FILE_NAME, Trained
+from brulee.pipeline.trained import FILE_NAME, Trained, read
 from brulee.reporting.sweep_results import LOSS
 from brulee.training.events import read_events
 
@@ -42,7 +43,8 @@ def try_out(outline: Outline, study: Study, claim: Claim) -> None:
     AskedToStopError on an interrupt, after which the trial can be continued.
     """
     try:
-        values = [_value(outline, claim, seed) for seed in range(outline.options.seeds)]
+        seeds = range(outline.options.seeds)
+        values = [_value(outline, claim, seed, study.day) for seed in seeds]
     except AskedToStopError:
         raise
     except _PrunedError as error:
@@ -67,9 +69,12 @@ def forget_weights(run: Path) -> None:
 
 
 def trained(run: Path) -> Trained | None:
-    """The record of a run's training; None if it has not ended or its weights were deleted."""
+    """The record of a run's training; None if it has not ended or its weights were deleted.
+
+    Raises InputError if it is damaged.
+    """
     file = run / FILE_NAME
-    return Trained.model_validate_json(file.read_bytes()) if file.is_file() else None
+    return read(file) if file.is_file() else None
 
 
 def curve(run: Path) -> list[tuple[int, float]]:
@@ -79,11 +84,11 @@ def curve(run: Path) -> list[tuple[int, float]]:
     return [(step, loss) for step, loss in sorted(found.items()) if math.isfinite(loss)]
 
 
-def _value(outline: Outline, claim: Claim, seed: int) -> float:
+def _value(outline: Outline, claim: Claim, seed: int, day: date) -> float:
     """The objective of a setting with one seed. Raises StoppedError if it is not finite."""
     recipe = outline.space.recipe_of(claim.point, seed)
     run = folder_of(outline.folder, claim.number, seed)
-    pipeline.train(recipe, folder=run, watch=_Watch(outline, claim, seed))
+    pipeline.train(recipe, folder=run, watch=_Watch(outline, claim, seed), dated=day)
     value = _kept_loss(run)
     if outline.options.objective != LOSS:
         value = validation_score(recipe, run, outline.options.objective)
