@@ -1,4 +1,4 @@
-"""Untrusted text made safe to print on a terminal."""
+"""Text made safe to show: without what steers a terminal, without the passwords of URLs."""
 
 from __future__ import annotations
 
@@ -14,3 +14,12 @@ _STEERING = re.compile(
 def printable(text: str) -> str:
     """The text with a space for each character that would control the terminal."""
     return _STEERING.sub(" ", text)
+
+
+# postgresql://USER:PASSWORD@HOST/NAME; a token may stand alone: https://TOKEN@HOST.
+_PASSWORD = re.compile(r"(?<=://)(?:([^\s/@:]*):)?[^\s/@]+(?=@)")
+
+
+def without_passwords(text: str) -> str:
+    """The text with *** for the password, or the lone token, of each URL."""
+    return _PASSWORD.sub(lambda found: f"{found[1]}:***" if found[1] else "***", text)

@@ -112,7 +112,9 @@ def test_what_a_limit_left_out_is_not_asked_for_twice(
 ) -> None:
     whole = answers(RUN, "tuned")
     run(at, brulee, limit=2)
-    assert answers(RUN, "tuned") == whole[:2]
+    kept = answers(RUN, "tuned")
+    assert len(kept) == 2
+    assert all(answer in whole for answer in kept)
     assert {score.n for score in results.read(RUN).scores} == {2}
     generated.clear()
     run(at, brulee)

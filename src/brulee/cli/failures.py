@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Final, NoReturn
 
 from brulee.errors import BruleeError
-from brulee.printable import printable
+from brulee.printable import printable, without_passwords
 
 BAD_INPUT: Final = 2
 _FULL = {errno.ENOSPC, errno.EDQUOT}
@@ -59,5 +59,5 @@ def _disk_sentence(error: OSError) -> str:
 
 def _leave(message: str, code: int) -> NoReturn:
     # Not rich: it would take brackets for markup and break long paths.
-    print(printable(message), file=sys.stderr, flush=True)
+    print(printable(without_passwords(message)), file=sys.stderr, flush=True)
     raise SystemExit(code)

@@ -160,8 +160,13 @@ class Encoder(Completions):
         return self._ids.of([Segment(text)], self.prefix_ids)
 
     def encode_raw(self, text: str) -> list[int]:
-        """Token ids of an unframed text for the model to continue, without a length limit."""
-        ids = list(self.tokenizer(text)["input_ids"])
+        """Token ids of an unframed text for the model to continue, without a length limit.
+
+        A text that begins with the BOS token, as a rendered chat may, does not get another.
+        """
+        ids, begins = list(self.tokenizer(text)["input_ids"]), self.tokenizer.bos_token_id
+        if begins is not None and ids[:2] == [begins, begins]:
+            ids = ids[1:]
         if self.kind == "causal" and ids[-1:] == [self.tokenizer.eos_token_id]:
             ids = ids[:-1]
         return [*self.prefix_ids, *ids]

@@ -71,18 +71,19 @@ def open_files(
 def open_folder(path: Path, label: str, limit: int | None = None, numbered: bool = False) -> Found:
     """The rows of a folder, whose files or subfolders are named train, validation and test.
 
-    A split may be in shards (`train-00000-of-00002.parquet`). Without such names the folder is one
-    data set without published splits: a file of rows, or text documents in it and its subfolders.
-    Texts in a folder with files of rows are documentation and are not read. Texts are splits only
-    if all are named so: a page called "training" is not a split of a manual. Raises InputError if
-    this is ambiguous.
+    A split may be in shards (`train-00000-of-00002.parquet`), or in the files of one kind of its
+    subfolder. Without such names the folder is one data set without published splits: a file of
+    rows, or text documents in it and its subfolders. Texts in a folder with files of rows are
+    documentation and are not read; so is the README of one whose rows are in a subfolder, as the
+    Hub's copies are. Texts are splits only if all are named so: a page called "training" is not a
+    split of a manual. Raises InputError if this is ambiguous.
     """
     by_split = {split: _files_of(path, split) for split in SPLIT_ORDER}
     if _are_texts([f for files in by_split.values() for f in files]) and not _all_splits(path):
         by_split = {}
     parts = []
     for split, files in by_split.items():
-        if len(files) > 1 and not (_are_shards(files) or _are_texts(files)):
+        if len(files) > 1 and not (_are_shards(files) or _are_texts(files) or _fill(files, path)):
             raise InputError(f"{label}: two files for {split}: {_listed(files)}.")
         if files:
             parts.append(_read(_labelled(files, path, label), split, limit, numbered))
@@ -177,6 +178,12 @@ def _are_shards(files: Sequence[Path]) -> bool:
     )
 
 
+def _fill(files: Sequence[Path], folder: Path) -> bool:
+    """Whether files are all those of a subfolder, and of one kind."""
+    (parent, *others), kinds = {f.parent for f in files}, {container_of(f) for f in files}
+    return not others and parent != folder and len(kinds) == 1
+
+
 def _labelled(files: Sequence[Path], folder: Path, label: str) -> list[tuple[Path, str]]:
     return [(f, f"{label.rstrip('/')}/{f.relative_to(folder).as_posix()}") for f in files]
 
@@ -185,16 +192,45 @@ def _whole_folder(path: Path, label: str, limit: int | None, numbered: bool) -> 
     files = _data_files(path)
     if not files or _are_texts(files):
         files = _texts(path)
+        inside = _folders_of_rows(path)
+        if inside and {_stem(text).lower() for text in files} <= _BESIDE:
+            return _inside(inside, label, limit, numbered)
     if len(files) == 1 or (files and (_are_shards(files) or _are_texts(files))):
         return _read(_labelled(files, path, label), None, limit, numbered)
     held = f"it holds {_listed(files)}" if files else "it holds no data file"
     entry = f"{label.rstrip('/')}/{FILE_NAME}"
     hint = f" {entry}:NAME is an entry of that file." if (path / FILE_NAME).is_file() else ""
+    if len(kinds := {file.suffix for file in files}) == 1 and not any(map(_held_out, files)):
+        hint = f" To read them as one: {label.rstrip('/')}/*{kinds.pop()}.{hint}"
     raise InputError(
         f"{label}: a folder needs files named train, validation and test "
         f"({', '.join(CONTAINERS)}), one file, or texts alone ({', '.join(SUFFIXES)}); "
         f"{held}.{hint}"
     )
+
+
+def _held_out(file: Path) -> bool:
+    """Whether a file's name has that of a split to hold out in it, like my_test.jsonl."""
+    return any(n in _stem(file).lower() for n, s in SPLIT_NAMES.items() if s != "train")
+
+
+def _folders_of_rows(folder: Path) -> list[Path]:
+    """The subfolders, except hidden ones, that hold files of rows at any depth."""
+    subs = [p for p in folder.iterdir() if p.is_dir() and not p.is_symlink()]
+    return sorted(
+        sub
+        for sub in subs
+        if not sub.name.startswith(".")
+        and (not _are_texts(_data_files(sub)) or _folders_of_rows(sub))
+    )
+
+
+def _inside(inside: Sequence[Path], label: str, limit: int | None, numbered: bool) -> Found:
+    """The rows of the only subfolder that has some."""
+    names = [f"{label.rstrip('/')}/{sub.name}" for sub in inside]
+    if len(names) > 1:
+        raise InputError(f"{label}: its rows are in several folders; name one: {', '.join(names)}.")
+    return open_folder(inside[0], names[0], limit, numbered)
 
 
 def _listed(files: Sequence[Path]) -> str:

@@ -1,11 +1,16 @@
 """From a task's example to the token ids of the requests to a model.
 
 Plain framing uses the text unchanged. Context and choice are tokenised together and split after the
-number of tokens that the context has by itself; trailing white space of the context goes to the
-choice, because it forms one token with the choice's first word (as in lm-evaluation-harness):
+tokens that the context also has by itself; trailing white space of the context goes to the choice,
+because it forms one token with the choice's first word (as in lm-evaluation-harness):
 
     "Answer:" + " A"    ->  | Answer | : | \u2423A |
                             '-- prompt --'
+
+A token across the boundary is scored whole, for every choice of the example from the same place, so
+that their likelihoods compare (the harness has the context's own tokens before it as well):
+
+    "(" + "A)", "E)"    ->  | (A | ) |,  | ( | E | ) |
 """
 
 from __future__ import annotations
@@ -14,6 +19,7 @@ import hashlib
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 
 from brulee.data.encoding import Encoded, Encoder
 from brulee.errors import InputError
@@ -112,10 +118,15 @@ def _plain_drafts(pairs: Sequence[tuple[str, tuple[str, ...]]], encoder: Encoder
     found = []
     for context, (_, choices) in zip(contexts, pairs, strict=True):
         ids = [next(whole) for _ in choices]
-        # A choice that merges into the context's last token still keeps one token.
-        tails = [w[min(len(context), len(w) - 1) :] for w in ids]
-        found.append(_Draft(context, tails))
+        kept = min([_shared(context, w) for w in ids], default=len(context))
+        found.append(_Draft(context[:kept], [w[kept:] for w in ids]))
     return found
+
+
+def _shared(context: Sequence[int], whole: Sequence[int]) -> int:
+    """The number of leading tokens that both have, and after which `whole` goes on."""
+    pairs = zip(context, whole[:-1], strict=False)
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 def _seq2seq_drafts(pairs: Sequence[tuple[str, tuple[str, ...]]], encoder: Encoder) -> list[_Draft]:
@@ -138,9 +149,9 @@ def _chat_draft(text: str, choices: Sequence[str], encoder: Encoder) -> _Draft:
 
 def _begun(draft: _Draft, text: str, encoder: Encoder) -> _Draft:
     """Give the model a first token to read if there is no context."""
-    if text or encoder.kind == "seq2seq":
+    if (text and draft.context) or encoder.kind == "seq2seq":
         return draft
-    if len(draft.choices) == 1:  # a plain text: its first token is the context
+    if not text and len(draft.choices) == 1:  # a plain text: its first token is the context
         (whole,) = draft.choices
         return _Draft([*draft.context, *whole[:1]], [whole[1:]])
     return _Draft(draft.context or [_first_id(encoder)], draft.choices)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from brulee.data.corpus import Corpus, Test
+from brulee.data.permutation import key_of
 from brulee.data.phrasings import phrased, wording
 from brulee.data.template import Template
 from brulee.errors import InputError
@@ -29,7 +32,11 @@ class Wording:
 
 @dataclass(frozen=True)
 class Asked:
-    """A test with its candidate rows, of which the first `limit` that apply are scored."""
+    """A test with its candidate rows, of which the first `limit` that apply are scored.
+
+    With a limit below their number, they are in a fixed pseudo-random order: a file may be sorted
+    by label.
+    """
 
     test: Test
     rows: tuple[int, ...]
@@ -88,8 +95,9 @@ def _asked(
         _say_fewer(test, wanted)
         _check_one_list(corpus, test, names, where)
         judged_by = _of_one(corpus, test, names, where) or metrics[test.path]
-        return Asked(test, test.rows, limit, (Wording(None, judged_by),))
-    found = phrased(corpus.tasks[test.path], test.rows, test.templates, limit)
+        return Asked(test, _drawn(test.rows, limit), limit, (Wording(None, judged_by),))
+    rows = _drawn(test.rows, limit)
+    found = phrased(corpus.tasks[test.path], rows, test.templates, limit)
     for name, count in found.left_out.items():
         note(
             f"{test.name}: not scored under template {name!r}, which applies to {count} of its "
@@ -103,6 +111,13 @@ def _asked(
         for one in found.phrasings
     )
     return Asked(test, found.rows, None, judged)
+
+
+def _drawn(rows: Sequence[int], limit: int | None) -> tuple[int, ...]:
+    """The rows, ordered for a limit; a higher limit keeps those of a lower one."""
+    if limit is None or limit >= len(rows):
+        return tuple(rows)
+    return tuple(sorted(rows, key=partial(key_of, 0)))
 
 
 def _say_fewer(test: Test, wanted: int | None) -> None:

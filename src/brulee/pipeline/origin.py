@@ -10,6 +10,8 @@ from typing import Any
 
 import psutil
 
+from brulee.printable import without_passwords
+
 _PACKAGES = ("brulee", "torch", "transformers", "tokenizers", "datasets", "numpy", "sacrebleu")
 
 
@@ -17,7 +19,7 @@ def origin(command: str) -> dict[str, Any]:
     """How and where a run was started, for its manifest."""
     return {
         "command": command,
-        "arguments": sys.argv[1:],
+        "arguments": [without_passwords(argument) for argument in sys.argv[1:]],
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": versions(),
         "machine": machine(),

@@ -133,8 +133,13 @@ def _as_name(stem: str) -> str:
 
 
 def with_overrides(recipe: Recipe, overrides: Iterable[str]) -> Recipe:
-    """The recipe with `a.b=c` overrides and the same source; errors as in `load_recipe`."""
-    return recipe_from_dict(recipe.to_dict(), overrides, recipe.source.again())
+    """The recipe with `a.b=c` overrides and the same source; errors as in `load_recipe`.
+
+    What it leaves to defaults stays so: some of them depend on the model.
+    """
+    values = recipe.model_dump(mode="json", exclude_unset=True)
+    values["model"] = recipe.base.model_dump(mode="json", exclude_unset=True)
+    return recipe_from_dict(values, overrides, recipe.source.again())
 
 
 def _plain(value: object) -> str:

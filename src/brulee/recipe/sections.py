@@ -319,7 +319,9 @@ class EvaluateSpec(Strict):
     )
     generation: GenerationSpec = GenerationSpec()
     limit: Count | None = Field(
-        None, description="score only the first N test rows; for plain text, all pieces of N texts"
+        None,
+        description="score only N test rows, drawn once for all; for plain text, all pieces of N "
+        "texts",
     )
     phrasings: Literal["all"] | Count = Field(
         1,

@@ -35,6 +35,13 @@ def test_message_is_neither_markup_nor_wrapped(capsys: pytest.CaptureFixture[str
     assert capsys.readouterr().err == f"error: {message}\n"
 
 
+def test_the_password_of_a_url_is_not_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    fail_with(InputError("https://me:s3cret@host/v1, http://hf_s3cret@host and a@b: not reached."))
+    assert capsys.readouterr().err == (
+        "error: https://me:***@host/v1, http://***@host and a@b: not reached.\n"
+    )
+
+
 def test_interrupt_says_so_and_leaves_with_2(capsys: pytest.CaptureFixture[str]) -> None:
     assert fail_with(KeyboardInterrupt()) == 2
     assert capsys.readouterr().err == "interrupted\n"

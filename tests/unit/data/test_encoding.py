@@ -228,6 +228,12 @@ def test_a_template_that_rewrites_the_prompt_for_some_answers_refuses_those(
         encoder.encode(PROMPT, "No.")
 
 
+def test_a_raw_text_that_begins_as_a_rendered_chat_gets_no_second_bos(make_tokenizer: Any) -> None:
+    encoder = Encoder(make_tokenizer(begins=True))
+    assert encoder.encode_raw("<s>[user] Hi") == encoder.encode_raw("[user] Hi")
+    assert encoder.encode_raw("<s>[user] Hi").count(encoder.tokenizer.bos_token_id) == 1
+
+
 def test_documents_of_a_method_begin_with_its_prefix(chatml: Encoder) -> None:
     prefixed = chatml.with_prefix((300, 301))
     assert prefixed.encode_prompt(PROMPT) == [300, 301, *chatml.encode_prompt(PROMPT)]

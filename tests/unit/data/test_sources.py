@@ -122,6 +122,46 @@ def test_folder_with_one_data_file_is_that_file(tmp_path: Path) -> None:
     assert open_source(str(tmp_path)).published == {}
 
 
+@pytest.mark.parametrize(
+    "files",
+    [
+        ("data/train-00000-of-00001.jsonl", "data/test-00000-of-00001.jsonl"),  # as the Hub has it
+        ("train/part-0.jsonl", "test/part-0.jsonl"),
+        ("en/data/train.jsonl", "en/data/test.jsonl"),
+    ],
+)
+def test_rows_in_a_subfolder_are_read_and_not_the_readme_above_them(
+    tmp_path: Path, files: tuple[str, str]
+) -> None:
+    (tmp_path / "README.md").write_text("---\nlicense: mit\n---\n# Chats\n")
+    (tmp_path / ".cache").mkdir()
+    write(tmp_path / ".cache" / "huggingface.json", '{"a": 0}')
+    for number, file in enumerate(files):
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        write(tmp_path / file, f'{{"a": {number}}}\n')
+    rows = open_source(str(tmp_path))
+    assert [row["a"] for row in rows] == [0, 1]
+    assert rows.published == {"train": [0], "test": [1]}
+    assert rows.place(1) == f"{tmp_path}/{files[1]}, line 1"
+
+
+def test_all_files_of_a_folder_named_after_a_split_are_its_rows(tmp_path: Path) -> None:
+    (tmp_path / "train").mkdir()
+    for number in range(3):
+        write(tmp_path / "train" / f"part-{number}-ab.jsonl", f'{{"a": {number}}}\n')
+    assert open_source(str(tmp_path)).published == {"train": [0, 1, 2]}
+    write(tmp_path / "train" / "other.csv", "a\n3\n")
+    assert "two files for train: other.csv, part-0-ab.jsonl" in refused(str(tmp_path))
+
+
+def test_folders_of_rows_beside_each_other_are_named(tmp_path: Path) -> None:
+    for name in ("de", "en"):
+        (tmp_path / name).mkdir()
+        write(tmp_path / name / "train.jsonl", '{"a": 1}\n')
+    (tmp_path / "README.md").write_text("# Two languages\n")
+    assert f"name one: {tmp_path}/de, {tmp_path}/en." in refused(str(tmp_path))
+
+
 def test_limit_reads_no_further(tmp_path: Path) -> None:
     name = write(tmp_path / "a.jsonl", '{"a": 1}\nbroken\n')
     assert len(open_source(name, limit=1)) == 1
@@ -256,7 +296,11 @@ def test_folders_that_leave_a_choice_are_refused(tmp_path: Path) -> None:
     assert "no data file" in refused(str(tmp_path))
     write(tmp_path / "a.jsonl", '{"a": 1}')
     write(tmp_path / "b.jsonl", '{"a": 1}')
-    assert "it holds a.jsonl, b.jsonl" in refused(str(tmp_path))
+    said = refused(str(tmp_path))
+    assert "it holds a.jsonl, b.jsonl" in said
+    assert said.endswith(f"To read them as one: {tmp_path}/*.jsonl.")
+    write(tmp_path / "my_test.jsonl", '{"a": 1}')
+    assert "as one" not in refused(str(tmp_path))
     write(tmp_path / "dev.jsonl", '{"a": 1}')
     write(tmp_path / "validation.jsonl", '{"a": 1}')
     assert "two files for validation" in refused(str(tmp_path))
@@ -560,9 +604,9 @@ def test_a_folder_of_many_files_is_refused_with_some_of_their_names(tmp_path: Pa
     for number in range(2_000):
         (tmp_path / f"f{number:04}.jsonl").touch()
     said = refused(str(tmp_path))
-    assert said.endswith(
+    assert (
         "it holds f0000.jsonl, f0001.jsonl, f0002.jsonl, f0003.jsonl, f0004.jsonl and 1,995 more."
-    )
+    ) in said
 
 
 @pytest.mark.parametrize(

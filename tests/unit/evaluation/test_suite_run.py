@@ -11,6 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from tokenizers import Tokenizer
+from tokenizers.models import BPE
+from tokenizers.pre_tokenizers import ByteLevel, Metaspace
+from transformers import PreTrainedTokenizerFast
 
 from brulee.data.encoding import Encoder
 from brulee.errors import InputError
@@ -241,6 +245,55 @@ def test_context_and_choice_are_tokenised_together(make_base: Make) -> None:
         assert list(request.ids) == together
         # The space belongs to the choice's first word, as in ordinary text.
         assert tokenizer.decode(request.completion) == f" {choice}"
+
+
+def letters(spaces: str, *merged: tuple[str, str]) -> Encoder:
+    """An encoder whose tokens are characters and what `merged` makes of them."""
+    signs = ["<s>", "</s>", *"Answer:(BCD)\u2581\u0120"]
+    model = BPE({t: i for i, t in enumerate([*signs, *map("".join, merged)])}, list(merged))
+    core = Tokenizer(model)
+    core.pre_tokenizer = {
+        "prefixed": Metaspace(split=True),
+        "bytes": ByteLevel(add_prefix_space=False),
+        "merging": Metaspace(prepend_scheme="never", split=False),
+    }[spaces]
+    return Encoder(
+        PreTrainedTokenizerFast(tokenizer_object=core, bos_token="<s>", eos_token="</s>")
+    )
+
+
+@pytest.mark.parametrize(
+    ("spaces", "merged", "question", "choices", "scored"),
+    [
+        ("prefixed", [("\u2581", "A")], "Answer:", (" A", " B"), ["\u2581A", "\u2581 B"]),
+        ("bytes", [("\u0120", "A")], "Answer:", (" A", " B"), ["\u0120A", "\u0120 B"]),
+        # A token across the boundary: the model never reads its beginning twice.
+        (
+            "merging",
+            [("\u2581", "A"), (":", "\u2581A")],
+            "Answer:",
+            (" A", " B"),
+            [":\u2581A", ": \u2581 B"],
+        ),
+        ("merging", [("(", "A")], "Answer: (", ("A)", "B)"), ["(A )", "( B )"]),
+        ("merging", [("(", "A")], "(", ("A", "B"), ["(A", "( B"]),
+    ],
+)
+def test_scored_are_the_tokens_of_the_text_wherever_a_choice_begins(
+    spaces: str,
+    merged: list[tuple[str, str]],
+    question: str,
+    choices: tuple[str, ...],
+    scored: list[str],
+) -> None:
+    encoder = letters(spaces, *merged)
+    (asked,) = ask([Example("0", question=question, choices=choices)], encoder, "plain", None, None)
+    names = encoder.tokenizer.convert_ids_to_tokens
+    assert [" ".join(names(list(r.completion))) for r in asked.requests] == scored
+    for request, choice in zip(asked.requests, choices, strict=True):
+        whole = encoder.tokenizer(question + choice)["input_ids"]
+        assert list(request.ids)[-len(whole) :] == whole
+        assert len(request.prompt) > 0
 
 
 def test_a_lone_text_is_read_from_its_first_token_on(make_base: Make) -> None:

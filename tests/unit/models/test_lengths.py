@@ -14,7 +14,7 @@ from brulee.models.configuration import model_name
 from brulee.models.lengths import within_context
 from brulee.models.rope import longest
 from brulee.models.tokenizers import load_encoder
-from brulee.recipe import Recipe, recipe_from_dict
+from brulee.recipe import Recipe, recipe_from_dict, with_overrides
 
 
 def _recipe(model: Path | str, **sections: Any) -> Recipe:
@@ -32,6 +32,7 @@ def test_a_length_that_is_not_given_is_what_the_model_reads(tiny_model_folder: P
     assert _lengths(recipe) == (1024, 96)
     assert _lengths(resolved(recipe)) == (512, 96)
     assert load_encoder(recipe).max_length == 512
+    assert _lengths(resolved(with_overrides(recipe, ["train.learning_rate=1e-3"]))) == (512, 96)
 
 
 @pytest.mark.parametrize(("given", "expected"), [({}, (96, 48)), ({"max_length": 80}, (80, 48))])

@@ -18,3 +18,11 @@ def test_versions_are_asked_by_name_and_what_is_missing_is_left_out(
     found = origin.versions()
     assert found.keys() == {"python", "torch"}
     assert found["torch"] == metadata.version("torch")
+
+
+def test_a_manifest_keeps_no_password_of_a_url(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sweep's final runs are started by the command that names its storage."""
+    given = ["sweep", "r.yaml", "--storage", "postgresql://me:s3cret@host/db", "--seeds", "2"]
+    monkeypatch.setattr("sys.argv", ["brulee", *given])
+    kept = origin.origin("run")["arguments"]
+    assert kept == [*given[:3], "postgresql://me:***@host/db", *given[4:]]

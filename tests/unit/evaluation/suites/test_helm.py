@@ -64,6 +64,16 @@ def reference(example: Example) -> Reply:
     return Reply(text=f" {example.references[0]}")
 
 
+@pytest.mark.parametrize("limit", [1, 2, 3])
+def test_a_limit_draws_from_a_file_that_is_sorted_by_label(limit: int) -> None:
+    task = tasks()["imdb"]
+    every = list(dict.fromkeys(e.cluster for e in task.examples()))
+    np.random.seed(0)
+    wanted = sorted(np.random.choice(len(every), limit, replace=False))  # HELM's own lines
+    found = dict.fromkeys(e.cluster for e in task.examples(limit))
+    assert list(found) == [every[i] for i in wanted]
+
+
 def solved(task: SuiteTask, solver: Solver, limit: int | None = None) -> dict[str, float]:
     return {
         key: float(task.reduce(key, s.mean(0), len(s))) for key, s in stats(task, solver, limit)

@@ -50,6 +50,7 @@ from brulee.evaluation.tasks import Example, Generation, Judged, Reply, SuiteTas
 from brulee.evaluation.toxicity import ToxicityScorer
 
 ORIGINAL: Final = ""
+_HELMS_SEED: Final = 0
 
 
 @dataclass(frozen=True)
@@ -97,14 +98,14 @@ class HelmTask(SuiteTask):
         return self._format.generation
 
     def examples(self, limit: int | None = None) -> list[Example]:
-        """Every example of the first `limit` instances."""
+        """Every example of at most `limit` instances, drawn as HELM does: files may be sorted."""
         form = self._format
         wanted = min(form.shots, self.settings.shots)
         drawn = draw_shots(self._instances.solved, wanted)
         shots = tuple(form.solved(instance) for instance in drawn)
         return [
             example
-            for instance in self._instances.asked[:limit]
+            for instance in _drawn(self._instances.asked, limit)
             for example in self._examples(instance, shots)
         ]
 
@@ -242,3 +243,11 @@ class HelmTask(SuiteTask):
         label = self._labels[int(np.argmax(scores))]
         right = float(label in example.references)
         return Judged(label, {CONFIDENCE: [exp(max(scores))], RIGHT: [right]})
+
+
+def _drawn(asked: Sequence[Instance], limit: int | None) -> Sequence[Instance]:
+    """The instances of HELM's `downsample_eval_instances`, in their order in the files."""
+    if limit is None or limit >= len(asked):
+        return asked
+    drawn = np.random.RandomState(_HELMS_SEED).choice(len(asked), limit, replace=False)
+    return [asked[i] for i in sorted(drawn.tolist())]
