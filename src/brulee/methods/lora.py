@@ -71,11 +71,19 @@ class LoRA(Method):
     Options = LoRAOptions
 
     def __init__(
-        self, options: LoRAOptions | None = None, stored: bool = False, drops: bool = False
+        self,
+        options: LoRAOptions | None = None,
+        stored: bool = False,
+        drops: bool = False,
+        further: bool = False,
     ) -> None:
-        """`stored`: its tensors will be loaded; `drops`: the dropout is nevertheless a recipe's."""
+        """`stored`: its tensors will be loaded; `drops`: the dropout is nevertheless a recipe's.
+
+        `further`: what is stored will be trained.
+        """
         self._options = options or LoRAOptions()
         self._stored, self._drops = stored, drops or not stored
+        self._trains = further or not stored
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> LoRA:
@@ -98,7 +106,7 @@ class LoRA(Method):
             and {*there["alphas"].values()} <= {*size["alpha_pattern"].values()}
         )
         drops = own.dropout != there["dropout"]
-        return LoRA(own, stored=True, drops=drops) if same else None
+        return LoRA(own, stored=True, drops=drops, further=True) if same else None
 
     def options(self) -> dict[str, Any]:
         """The options, including all defaults."""
@@ -125,7 +133,7 @@ class LoRA(Method):
         own = self._options
         target = names_of_text(model, own.target) if self._stored else own.target
         chosen = chosen_by(model, target, own.layers)
-        if not self._stored:
+        if self._trains:
             _check_called(model, chosen)
         _check_ranks(chosen, own)
         # PEFT stores a dropout for any target; it has no effect after training.

@@ -12,6 +12,7 @@ from transformers.pytorch_utils import Conv1D
 from brulee.errors import InputError, nearest
 from brulee.methods.linear import sizes, weight_of
 from brulee.models.experts import expert_modules, router_modules, stacks_of
+from brulee.models.taken_weights import state_mixers
 from brulee.models.text_part import text_modules
 
 KEYWORDS = ("all-linear", "attention", "mlp")
@@ -132,8 +133,7 @@ def read_as_weights(model: PreTrainedModel) -> set[str]:
 
     A correction would not be heard there in training, and PEFT loads none.
     """
-    mixers = (n for n, m in model.named_modules() if {"A_log", "D"} <= m._parameters.keys())
-    return {f"{name}.out_proj" for name in mixers}
+    return {f"{path}.out_proj" for path in state_mixers(model)}
 
 
 def _matching(modules: dict[str, nn.Module], pattern: str, option: str) -> set[str]:

@@ -10,6 +10,7 @@ the head, and every module that neither is inside one of these nor contains one 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -29,6 +30,7 @@ from transformers import (
 from brulee.errors import InputError
 from brulee.models.allocator import is_exhaustion
 from brulee.models.reading_files import reason
+from brulee.models.taken_weights import taken_weights
 
 _TRIED = 3  # tokens
 
@@ -147,15 +149,21 @@ def text_modules(model: PreTrainedModel) -> Iterator[tuple[str, nn.Module]]:
 
 
 def left_whole(config: PretrainedConfig) -> list[str]:
-    """Paths of the modules not to quantise; [] if that is only the head.
+    """Paths of the modules not to quantise; [] if those are what transformers leaves itself.
 
-    Modules outside the text part are not trained, and keep their exact values in a merge.
+    Modules outside the text part are not trained, and keep their exact values in a merge; some
+    weights are taken as they are stored (taken_weights.py).
     """
     with torch.device("meta"):
         model = auto_class(config).from_config(config)
-    head = model.get_output_embeddings()
     beside = [prefix.removesuffix(".") for prefix in paths_beside(model)]
-    return [*beside, *(n for n, m in model.named_modules() if m is head)] if beside else []
+    own = [*beside, *taken_weights(model)]
+    # As transformers does by itself: the head, and what is tied to another module.
+    head, names = model.get_output_embeddings(), Counter[int]()
+    named = list(model.named_parameters(remove_duplicate=False))
+    names.update(id(parameter) for _, parameter in named)
+    tied = [n.removesuffix(".weight") for n, p in named if names[id(p)] > 1]
+    return [*own, *(n for n, m in model.named_modules() if m is head), *tied] if own else []
 
 
 def beside_text(model: PreTrainedModel) -> frozenset[str]:

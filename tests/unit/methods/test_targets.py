@@ -10,6 +10,7 @@ import torch
 
 from brulee.errors import InputError
 from brulee.methods import build_method
+from brulee.methods.lora import LoRA, LoRAOptions
 from brulee.methods.targets import leaf_names, linear_modules, select
 from brulee.models.skeleton import one_map
 from brulee.recipe import MethodSpec
@@ -80,8 +81,16 @@ def test_what_mambas_kernels_take_as_a_weight_is_chosen_by_name_alone(make_model
     model = make_model("mamba")
     assert _leaves(select(model, "all-linear")) == {"in_proj", "x_proj", "dt_proj"}
     assert _leaves(select(model, "out_proj")) == {"out_proj"}
-    with pytest.raises(InputError, match=r"layers\.0\.mixer\.out_proj cannot be trained with LoRA"):
-        build_method(MethodSpec(name="lora", target=["in_proj", "out_proj"])).attach(model)
+    refused = r"layers\.0\.mixer\.out_proj cannot be trained with LoRA"
+    method = build_method(MethodSpec(name="lora", target=["in_proj", "out_proj"]))
+    with pytest.raises(InputError, match=refused):
+        method.attach(model)
+    stored = LoRA(LoRAOptions(target=["in_proj", "out_proj"]), stored=True)
+    stored.attach(model).detach()  # to generate with one, or to merge it
+    further = stored.continued(method.options())
+    assert further is not None
+    with pytest.raises(InputError, match=refused):
+        further.attach(model)
 
 
 def test_names_choose_by_the_last_part_or_by_the_whole_path(make_model: Make) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import runpy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,9 @@ from brulee.models.quantising import (
     quantisation,
     unpacked,
 )
+from brulee.models.taken_weights import taken_weights
 
+make_family = runpy.run_path(str(Path(__file__).parent / "families.py"))["make_family"]
 HAS = importlib.util.find_spec("bitsandbytes") is not None
 needs = pytest.mark.skipif(not HAS, reason="bitsandbytes is not installed")
 SIZES = {"hidden_size": 128, "intermediate_size": 256}
@@ -150,6 +153,31 @@ def test_an_encoder_decoder_too(make_base: Callable[..., Base], tmp_path: Path) 
     assert _in_four_bits(quantised)
     assert quantised.kind == "seq2seq"
     assert json.loads((tmp_path / "config.json").read_text()).get("quantization_config") is None
+
+
+@needs
+@pytest.mark.parametrize(
+    ("name", "taken"),
+    [
+        ("mamba", {"x_proj", "dt_proj", "out_proj"}),
+        pytest.param("bamba", {"out_proj"}, marks=pytest.mark.slow),
+        ("gemma3n", {"prediction_coefs", "correction_coefs"}),
+    ],
+)
+def test_what_is_taken_as_it_is_stored_is_not_packed(
+    make_base: Callable[..., Base], tmp_path: Path, name: str, taken: set[str]
+) -> None:
+    base = make_base("mamba" if name == "mamba" else "llama")
+    (base.model if name == "mamba" else make_family(name)).save_pretrained(tmp_path)
+    base.tokenizer.save_pretrained(tmp_path)
+    model = _load(tmp_path).model.train()
+    packed = {n.removesuffix(".weight") for n, p in model.named_parameters() if in_four_bits(p)}
+    assert {path.rpartition(".")[2] for path in taken_weights(model)} == taken
+    assert packed
+    assert not packed & {*taken_weights(model)}
+    assert not any("lm_head" in path for path in packed)
+    ids = torch.tensor([[5, 6, 7, 8]])
+    assert model(input_ids=ids, labels=ids).loss.isfinite()
 
 
 @needs
