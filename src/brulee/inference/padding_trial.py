@@ -21,6 +21,7 @@ from brulee.models.allocator import is_exhaustion
 from brulee.models.context import context_length
 from brulee.models.rounding_trial import logits_only_round
 from brulee.models.turns import turn
+from brulee.progress import waiting
 
 _LONGER, _SHORTER = 11, 5  # prompt lengths, if the context allows
 _MORE = 4  # tokens generated; the other prompt gets half
@@ -28,6 +29,7 @@ _APART = Way(pads=False)
 _WAYS = (Way(), _APART, Way(pads=False, numbered=False))
 
 
+@waiting("Trying the model on a few tokens")
 def way_of(model: PreTrainedModel, pad_id: int) -> Way:
     """The fastest way in which two prompts in one batch continue as one does that is read anew.
 

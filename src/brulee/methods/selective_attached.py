@@ -18,8 +18,7 @@ from brulee.methods.base import Attached, ParameterGroup, check_tensors, freeze
 from brulee.methods.selective_tuned import Owners, Sparse, Tuned, Whole
 from brulee.methods.targets import map_names
 from brulee.models.added_tokens import table_weights
-
-SUFFIX = "_tuned"
+from brulee.models.hooks import STAND_IN
 
 
 class SelectiveAttached(Attached):
@@ -50,7 +49,7 @@ class SelectiveAttached(Attached):
             self._tuned.append(Sparse(name, base, owners[id(base)], index_K))
         for tuned in self._tuned:
             module, leaf = tuned.owners[0]
-            module.register_parameter(leaf + SUFFIX, tuned.parameter)
+            module.register_parameter(leaf + STAND_IN, tuned.parameter)
         self._hooks: list[RemovableHandle] = []
         self._on()
 
@@ -161,7 +160,7 @@ class SelectiveAttached(Attached):
     def _leave(self) -> None:
         for tuned in self._tuned:
             module, leaf = tuned.owners[0]
-            delattr(module, leaf + SUFFIX)
+            delattr(module, leaf + STAND_IN)
             tuned.close()
         for hook in self._hooks:
             hook.remove()

@@ -18,12 +18,12 @@ from transformers import PreTrainedModel
 from brulee.errors import InputError, nearest
 from brulee.methods.base import ParameterGroup
 from brulee.methods.peft_config import PREFIX
-from brulee.methods.selective_attached import SUFFIX
 from brulee.methods.selective_tuned import Whole
 from brulee.methods.targets import embedding_modules, map_names
 from brulee.methods.tying import check_untie, untie
 from brulee.methods.wrapping import Wrapper
 from brulee.models.added_tokens import table_weights
+from brulee.models.hooks import STAND_IN
 from brulee.models.text_part import text_modules
 
 
@@ -47,7 +47,7 @@ class WholeModules:
         self._maps = [one for one in self._tuned if one.name in maps]
         for one in self._tuned:
             module, leaf = one.owners[0]
-            module.register_parameter(leaf + SUFFIX, one.parameter)
+            module.register_parameter(leaf + STAND_IN, one.parameter)
             one.on()
         # The fused loss reads the head's weight without calling the head.
         tops = {id(m): m for m in (model, model.base_model)}.values()
@@ -131,7 +131,7 @@ class WholeModules:
             if one.is_on:
                 one.off()
             module, leaf = one.owners[0]
-            delattr(module, leaf + SUFFIX)
+            delattr(module, leaf + STAND_IN)
             one.close()
         for hook in self._hooks:
             hook.remove()

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+STAND_IN = "_tuned"  # after a parameter's name: what is trained in its place, on the same module
 KeysAndValues = tuple[torch.Tensor, torch.Tensor]
 
 

@@ -23,7 +23,7 @@ from transformers import PreTrainedModel
 from brulee.models.altup import APART, TOGETHER
 from brulee.models.angle_form import of_rows
 from brulee.models.fused_layer_norm import eps_of, width_of
-from brulee.models.hooks import Prefixes
+from brulee.models.hooks import STAND_IN, Prefixes
 from brulee.models.text_part import body_with_inputs, text_body
 
 # Modules in the place of attention that mix tokens in another way.
@@ -184,7 +184,8 @@ def heads_of(attention: Any) -> int | None:
 
 def sinks_of(attention: Any) -> str | None:
     """The name of the sinks of heads, "" if there are none; None if it has other parameters."""
-    own = {name for name, _ in attention.named_parameters(recurse=False)}
+    named = attention.named_parameters(recurse=False)
+    own = {name.removesuffix(STAND_IN) for name, _ in named}
     return None if own - {*_SINKS} else "".join(own)
 
 

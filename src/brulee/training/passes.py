@@ -20,6 +20,7 @@ from brulee.models.loading import Base
 from brulee.models.precision import PASS_TOKENS, fused_pass_tokens
 from brulee.models.reading_ahead import refuse_reading_ahead
 from brulee.models.rope import angles_of, changes_beyond, unchanged_length
+from brulee.progress import waiting
 from brulee.training.captured import captured
 from brulee.training.noise import Noise
 from brulee.training.sharding import Sharded
@@ -225,6 +226,7 @@ class Passes:
         return torch.autocast(self.base.device.type, dtype=torch.bfloat16)
 
 
+@waiting("Trying the model on a few tokens")
 def _tried(model: PreTrainedModel, by_ours: bool) -> tuple[CompletionLoss, bool]:
     """The loss of a model, and whether it packs exactly; both are tried on a few tokens."""
     return CompletionLoss(model, by_ours), packs_exactly(model)

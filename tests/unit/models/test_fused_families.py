@@ -117,6 +117,13 @@ def test_losses_and_gradients_are_the_models_own(name: str, method: dict[str, An
         _assert_same(_ours(loss, shared), expected)
 
 
+def test_sinks_that_are_trained_in_a_copy() -> None:
+    model = _tuned("mimo2", {"name": "selective", "train": "layers", "layers": [0]})
+    loss, expected = CompletionLoss(model), _own(model)
+    assert any(name.endswith("sinks_tuned") for name in expected[1])
+    _assert_same(_ours(loss, 3), expected)
+
+
 @pytest.mark.parametrize(
     "name",
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -10,8 +11,10 @@ import torch
 import transformers
 from packaging.version import Version
 
+from brulee import progress
 from brulee.data.encoding import Encoded, Encoder
 from brulee.data.template import Rendered
+from brulee.inference.engine import Engine
 from brulee.methods import build_method
 from brulee.models.loading import Base
 from brulee.models.rope import changes_beyond
@@ -126,3 +129,22 @@ def test_plain_texts_in_a_pass_have_the_loss_that_the_model_gives_each_alone(
         total, learned = passes.total_loss(documents)
     assert learned == sum(len(document.ids) - 1 for document in documents)
     assert total == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    "work",
+    [lambda base: Passes(base, most=4), lambda base: Engine(base.model, [], 0).way],
+    ids=["training", "generation"],
+)
+def test_that_a_model_is_tried_is_shown(
+    make_base: Callable[..., Base],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    work: Callable[[Base], Any],
+) -> None:
+    """It takes minutes where reference code pads a few tokens to hundreds (Granite 4 on a CPU)."""
+    monkeypatch.setattr(progress, "_enabled", True)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    work(make_base("mamba", num_hidden_layers=1))
+    assert "Trying the model on a few tokens ..." in capsys.readouterr().err
