@@ -80,6 +80,8 @@ def _moves(model: PreTrainedModel, count: int, stride: int) -> bool:
     ids_1T[ids_1T == getattr(model.config.get_text_config(), "pad_token_id", None)] = high - 1
     alone = partial(_logits, model, ids_1T, count // 2)
     found_1TV = _logits(model, ids_1T, count)[:, : count // 2]
+    if not torch.isfinite(found_1TV).all():
+        return False  # damaged weights, which are told where they are looked for
     return not logits_only_round(found_1TV, alone(), model, alone, model.dtype)
 
 
