@@ -39,7 +39,7 @@ def logits_only_round(
     """Whether logits differ from those that `run` computes by no more than rounding in `dtype`.
 
     By the largest difference, over the largest logit: 0.001 in fp32; in bfloat16 0.05, or what
-    `changed_by_rounding` explains, as for hidden states.
+    `roughened` layers explain, as for hidden states.
     """
     exact = expected.float()
     largest = float(exact.abs().max())  # of a head of zeros, zero
