@@ -9,7 +9,9 @@ kernel of attention computes with the rest:
     query   q, m / scale in two parts, each twice, zeros
     key     k, j in two parts, twice, zeros
 
-The parts keep positions exact, and slopes to 16 bits, in half precision.
+The parts keep positions exact, and slopes to 16 bits, in half precision. The first Falcons round
+every m j to bfloat16, whatever the model's dtype, which is 2 of 500. There, keys of each head have
+the rounded products in place of the first part of j, and queries a factor in place of m.
 
 Shapes: `Q` queries, `T` keys, `H` query heads, `K` key heads, `W` head width, `E` values more.
 """
@@ -63,22 +65,28 @@ def with_places(
     slopes: Sequence[float],
     scale: float,
     places_T: torch.Tensor,
+    rounded: float | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Queries and keys of width W + E whose products, times `scale`, have the bias.
 
-    `places` are the positions of the last keys; those before are a prefix's.
+    `places` are the positions of the last keys; those before are a prefix's. `rounded` is the
+    factor of biases that are rounded before. Raises RuntimeError for these if heads share keys.
     """
     before_P = torch.arange(len(k_TKW) - len(places_T), device=k_TKW.device)
     places_T = torch.cat([before_P, places_T])
     width = q_QHW.shape[2]
     more = wider(width, q_QHW.device) - width
-    of_query_HE = _steep(tuple(slopes), scale, more, q_QHW.dtype, q_QHW.device)
-    rest_T = places_T % _HALF
-    of_key_TE = k_TKW.new_zeros(len(places_T), more)
-    of_key_TE[:, :_PARTS] = torch.stack([rest_T, places_T - rest_T] * 2, dim=1)
+    rates, first_TK, second_TK = tuple(slopes), places_T[:, None] % _HALF, places_T[:, None]
+    second_TK = second_TK - first_TK
+    if rounded is not None:
+        first_TK = (places_T[:, None] * _kept(rates, places_T.device)).bfloat16()
+        rates, second_TK = (rounded,) * len(rates), torch.zeros_like(first_TK)
+    of_query_HE = _steep(rates, scale, more, q_QHW.dtype, q_QHW.device)
+    of_key_TKE = k_TKW.new_zeros(*first_TK.shape, more)
+    of_key_TKE[..., :_PARTS] = torch.stack([first_TK, second_TK] * 2, dim=2)
     return (
         torch.cat([q_QHW, of_query_HE.expand(len(q_QHW), -1, -1)], dim=2),
-        torch.cat([k_TKW, of_key_TE[:, None].expand(-1, k_TKW.shape[1], -1)], dim=2),
+        torch.cat([k_TKW, of_key_TKE.expand(-1, k_TKW.shape[1], -1)], dim=2),
     )
 
 
@@ -90,13 +98,19 @@ def wider(width: int, device: torch.device) -> int:
 
 
 @functools.lru_cache(maxsize=64)
+def _kept(values: tuple[float, ...], device: torch.device) -> torch.Tensor:
+    """A tensor of these, kept, as a copy to a GPU cannot be captured."""
+    return torch.tensor(values, device=device)
+
+
+@functools.lru_cache(maxsize=64)
 def _steep(
-    slopes: tuple[float, ...], scale: float, more: int, dtype: torch.dtype, device: torch.device
+    rates: tuple[float, ...], scale: float, more: int, dtype: torch.dtype, device: torch.device
 ) -> torch.Tensor:
-    """The values more of queries, (H, E), kept, as a copy to a GPU cannot be captured."""
-    steep_H = torch.tensor(slopes, device=device) / scale
+    """The values more of queries, (H, E), kept as well."""
+    steep_H = _kept(rates, device) / scale
     coarse_H = steep_H.to(dtype)
     fine_H = (steep_H - coarse_H).to(dtype)
-    found_HE = torch.zeros(len(slopes), more, dtype=dtype, device=device)
+    found_HE = torch.zeros(len(rates), more, dtype=dtype, device=device)
     found_HE[:, :_PARTS] = torch.stack([coarse_H, coarse_H, fine_H, fine_H], dim=1)
     return found_HE
