@@ -9,6 +9,7 @@ takes only texts that fill all of its table of positions.
 
 from __future__ import annotations
 
+import math
 from functools import partial
 
 import torch
@@ -82,8 +83,8 @@ def _moves(model: PreTrainedModel, count: int, stride: int) -> bool:
     found_1TV = _logits(model, ids_1T, count)[:, : count // 2]
     if not torch.isfinite(found_1TV).all():
         return False  # damaged weights, which are told where they are looked for
-    dtype = coarsest(model, found_1TV)
-    return not logits_only_round(found_1TV, alone(), model, alone, dtype)
+    dtype, most = coarsest(model, found_1TV), math.inf  # a doubt is not enough to refuse a model
+    return not logits_only_round(found_1TV, alone(), model, alone, dtype, most)
 
 
 def _logits(model: PreTrainedModel, ids_1T: torch.Tensor, count: int) -> torch.Tensor:

@@ -38,11 +38,12 @@ def logits_only_round(
     model: nn.Module,
     run: Callable[[], torch.Tensor],
     dtype: torch.dtype,
+    most: float = _UNEXPLAINED,
 ) -> bool:
     """Whether logits differ from those that `run` computes by no more than rounding in `dtype`.
 
     By the largest difference, over the largest logit: 0.001 in fp32; in bfloat16 0.05, or what
-    `roughened` layers explain, as for hidden states, but no more than 0.25.
+    `roughened` layers explain, as for hidden states, but no more than `most`.
     """
     exact = expected.float()
     largest = float(exact.abs().max())  # of a head of zeros, zero
@@ -54,7 +55,7 @@ def logits_only_round(
         return off(found) <= _LOGITS * largest
     if off(found) <= _ROUNDED * largest:
         return True
-    if off(found) > _UNEXPLAINED * largest:
+    if off(found) > most * largest:
         return False
     return off(found) <= _SHAKEN * off(roughened(blocks_of(model), run))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import runpy
 from collections.abc import Callable
 from dataclasses import replace
@@ -133,6 +134,8 @@ def test_logits_of_a_model_that_rounding_changes_much_may_differ_by_more(
     for error, right in errors.items():
         assert logits_only_round(run() + error, run(), stack, run, torch.bfloat16) == right
         assert not logits_only_round(run() + error, run(), stack, run, torch.float32)
+    explained = logits_only_round(run() + 0.255, run(), stack, run, torch.bfloat16, math.inf)
+    assert explained == (5 * off > 0.255)
 
 
 def test_a_pass_that_mixes_documents_is_found_where_rounding_chooses_experts() -> None:
