@@ -10,8 +10,8 @@ kernel of attention computes with the rest:
     key     k, j in two parts, twice, zeros
 
 The parts keep positions exact, and slopes to 16 bits, in half precision. The first Falcons round
-every m j to bfloat16, whatever the model's dtype, which is 2 of 500. There, keys of each head have
-the rounded products in place of the first part of j, and queries a factor in place of m.
+every m j to bfloat16 (503 to 504), whatever the model's dtype: there, keys have these in place of
+j, each head its own, and queries a factor in place of m.
 
 Shapes: `Q` queries, `T` keys, `H` query heads, `K` key heads, `W` head width, `E` values more.
 """
@@ -76,14 +76,10 @@ def with_places(
     places_T = torch.cat([before_P, places_T])
     width = q_QHW.shape[2]
     more = wider(width, q_QHW.device) - width
-    rates, first_TK, second_TK = tuple(slopes), places_T[:, None] % _HALF, places_T[:, None]
-    second_TK = second_TK - first_TK
-    if rounded is not None:
-        first_TK = (places_T[:, None] * _kept(rates, places_T.device)).bfloat16()
-        rates, second_TK = (rounded,) * len(rates), torch.zeros_like(first_TK)
+    rates, parts_TK2 = _factors(tuple(slopes), places_T, rounded)
     of_query_HE = _steep(rates, scale, more, q_QHW.dtype, q_QHW.device)
-    of_key_TKE = k_TKW.new_zeros(*first_TK.shape, more)
-    of_key_TKE[..., :_PARTS] = torch.stack([first_TK, second_TK] * 2, dim=2)
+    of_key_TKE = k_TKW.new_zeros(*parts_TK2.shape[:2], more)
+    of_key_TKE[..., :_PARTS] = parts_TK2.repeat(1, 1, 2)
     return (
         torch.cat([q_QHW, of_query_HE.expand(len(q_QHW), -1, -1)], dim=2),
         torch.cat([k_TKW, of_key_TKE.expand(-1, k_TKW.shape[1], -1)], dim=2),
@@ -95,6 +91,20 @@ def wider(width: int, device: torch.device) -> int:
     by_loops = _STEP_IN_C if width % _STEP_IN_C == 0 else _PARTS
     step = _STEP if device.type == "cuda" else by_loops
     return -(-(width + _PARTS) // step) * step
+
+
+def _factors(
+    slopes: tuple[float, ...], places_T: torch.Tensor, rounded: float | None
+) -> tuple[tuple[float, ...], torch.Tensor]:
+    """What queries have, by head, and in two parts what keys have: (T, 1, 2), rounded (T, K, 2).
+
+    The bias is their product.
+    """
+    if rounded is None:
+        rest_T = places_T % _HALF
+        return slopes, torch.stack([rest_T, places_T - rest_T], dim=1)[:, None]
+    steps_TK = (places_T[:, None] * _kept(slopes, places_T.device)).bfloat16()
+    return (rounded,) * len(slopes), torch.stack([steps_TK, torch.zeros_like(steps_TK)], dim=2)
 
 
 @functools.lru_cache(maxsize=64)

@@ -31,6 +31,17 @@ def test_products_of_wider_heads_have_the_bias(width: int, dtype: torch.dtype) -
     torch.testing.assert_close(found - plain, bias.expand_as(found), rtol=2e-5, atol=1e-9)
 
 
+def test_biases_that_are_rounded_are_those_of_a_head() -> None:
+    """The first Falcons' are 500, 502 and 504 for these keys, times a factor."""
+    q, k, places = torch.zeros(1, 2, 64), torch.zeros(3, 2, 64), torch.tensor([501, 502, 503])
+    wide_q, wide_k = with_places(q, k, (1.0, 0.5), 0.1, places, rounded=0.25)
+    found = 0.1 * torch.einsum("qhw,thw->ht", wide_q, wide_k)
+    expected = torch.tensor([[500.0, 502.0, 504.0], [250.0, 251.0, 252.0]])
+    torch.testing.assert_close(found, 0.25 * expected)
+    with pytest.raises(RuntimeError, match="expand"):
+        with_places(q, k[:, :1], (1.0, 0.5), 0.1, places, rounded=0.25)
+
+
 @pytest.mark.parametrize("width", [20, 64])
 @pytest.mark.parametrize("dropout", [0.0, 1e-9])
 def test_far_keys_are_told_apart_in_half_precision(width: int, dropout: float) -> None:
