@@ -18,6 +18,7 @@ import pytest
 from filelock import FileLock
 
 import brulee as front
+from brulee import progress
 from brulee.inference.engine import Engine
 from brulee.reporting import results
 
@@ -423,7 +424,7 @@ def test_two_at_once_ask_the_model_once(
 
 
 def test_an_evaluation_waits_for_the_one_that_is_asking(
-    at: Any, brulee: Any, once: Any, cache: Path, no_engine: Any
+    at: Any, brulee: Any, once: Any, cache: Path, no_engine: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = ["eval", at.model, *MMLU, "--precision", "float32"]
     once(*asked)
@@ -432,12 +433,19 @@ def test_an_evaluation_waits_for_the_one_that_is_asking(
     file.write_bytes(replies[:-20])  # as another process is about to write it
     no_engine()
 
-    asking = threading.Event()
+    asking, told = threading.Event(), threading.Event()
+    note = progress.note
+
+    def tell(text: str) -> None:
+        note(text)
+        told.set()
+
+    monkeypatch.setattr(progress, "note", tell)
 
     def finish() -> None:
         with FileLock(file.with_name(f".{file.name}.lock")):
             asking.set()
-            time.sleep(0.3)
+            told.wait(60)
             file.write_bytes(replies)
 
     other = threading.Thread(target=finish)

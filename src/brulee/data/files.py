@@ -15,7 +15,7 @@ from brulee.data.split_names import SPLIT_NAMES, SPLIT_ORDER
 from brulee.data.tables import join_tables, to_table
 from brulee.data.text_files import SUFFIXES
 from brulee.errors import InputError
-from brulee.progress import Bar, bar, silent
+from brulee.progress import Bar, bar, note, silent
 
 # Files that `datasets` writes in addition to the data, or wrote once.
 _ABOUT = (FILE_NAME, "state.json", "dataset_dict.json", "dataset_infos.json")
@@ -89,6 +89,9 @@ def open_folder(path: Path, label: str, limit: int | None = None, numbered: bool
             parts.append(_read(_labelled(files, path, label), split, limit, numbered))
     if not parts:
         return _whole_folder(path, label, limit, numbered)
+    read = {file for files in by_split.values() for file in files}
+    if left := [f for f in _data_files(path) if f not in read and not _is_text(f)]:
+        note(f"{label}: not read, as no split is named so: {_listed(left)}.")
     return together(parts)
 
 

@@ -19,7 +19,7 @@ from transformers import PreTrainedModel
 
 from brulee.inference.padded_decoder import PaddedDecoder
 from brulee.inference.pair_rows import PairRows
-from brulee.inference.routing import Compared, Router, come_out_alike
+from brulee.inference.routing import Compared, Router
 from brulee.inference.row import Voice
 from brulee.models.allocator import is_exhaustion
 from brulee.models.turns import turn
@@ -40,7 +40,7 @@ def joins_pairs(model: PreTrainedModel, pad_id: int) -> bool:
         model.eval()  # dropout would make two runs differ
         try:
             voice = Voice(None, model)
-            return all(come_out_alike(*one) for one in _tried(None, voice, voice, pad_id))
+            return all(one.alike() for one in _tried(None, voice, voice, pad_id))
         except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as failure:
             if is_exhaustion(failure):
                 raise
@@ -67,9 +67,30 @@ class _Text:
 
     def __init__(self, voice: Voice, length: int, pad_id: int) -> None:
         self.voice, self.prompt = voice, _drawn(voice.model, length, pad_id)
-        self.coming = list(self.prompt)
-        self.alone = PaddedDecoder(voice.model, [self.prompt], pad_id)
-        self.alone.admit(1)
+        self._pad_id, self._said = pad_id, 0
+        self._decoder = self._begun()
+
+    def _begun(self) -> PaddedDecoder:
+        decoder = PaddedDecoder(self.voice.model, [self.prompt], self._pad_id)
+        decoder.admit(1)
+        return decoder
+
+    def next(self) -> int:
+        """The next token of the completion."""
+        self._said += 1
+        return self.prompt[-self._said]
+
+    def alone(self) -> torch.Tensor:
+        """Logits (V) after the token just taken, in a batch of its own."""
+        return self._decoder.push([[self.prompt[-self._said]]])[0]
+
+    @torch.no_grad()
+    def again(self) -> torch.Tensor:
+        """The same, read from the beginning."""
+        self._decoder = self._begun()
+        for at in range(1, self._said):
+            self._decoder.push([[self.prompt[-at]]])
+        return self.alone()
 
 
 @torch.no_grad()
@@ -95,10 +116,9 @@ def _join(rows: PairRows, texts: Sequence[_Text], pad_id: int) -> None:
 
 def _compared(rows: PairRows, texts: Sequence[_Text]) -> Iterator[Compared]:
     """One more token of every row."""
-    tokens = [[text.coming.pop()] for text in texts]
-    found = rows.push(tokens)
-    for row, text, token in zip(found, texts, tokens, strict=True):
-        yield row, text.alone.push([token])[0]
+    found = rows.push([[text.next()] for text in texts])
+    for row, text in zip(found, texts, strict=True):
+        yield Compared(row, text.alone(), text.voice.model, text.again)
 
 
 def _drawn(model: PreTrainedModel, length: int, pad_id: int) -> list[int]:

@@ -43,12 +43,28 @@ from brulee.methods.base import Attached
 from brulee.methods.swapping import view_of
 from brulee.methods.wrapping import Wrapper, put
 from brulee.models.hooks import Adds, Prefixes, Refreshes
+from brulee.models.rounding_trial import logits_only_round
 from brulee.models.turns import turn
 
 _TRIED = 2 * ROWS + 2  # tokens; no number of heads
 _TRIAL = ""  # the name of an adapter while it is tried
 
-Compared = tuple[torch.Tensor, torch.Tensor]  # logits in a mixed pass, and alone
+
+@dataclass(frozen=True)
+class Compared:
+    """Logits in a shared pass, those that `model` computes alone, and a way to these again."""
+
+    found: torch.Tensor
+    alone: torch.Tensor
+    model: PreTrainedModel
+    again: Callable[[], torch.Tensor]
+
+    def alike(self) -> bool:
+        """Whether they differ by no more than rounding explains."""
+        with turn(self.model):
+            return logits_only_round(
+                self.found, self.alone, self.model, self.again, self.found.dtype
+            )
 
 
 @dataclass(frozen=True)
@@ -63,8 +79,8 @@ class Router:
     """A view of the base in which every token is computed with its own adapter.
 
     `names` are the adapters that can be mixed. Settings apply to the thread that holds the model's
-    turn. `trial(router, base, name, view)` yields pairs of logits to compare for an adapter just
-    added; without it, tokens are tried in a stream.
+    turn. `trial(router, base, name, view)` yields logits to compare for an adapter just added;
+    without it, tokens are tried in a stream.
     """
 
     def __init__(
@@ -151,13 +167,13 @@ class Router:
     def _try(self, name: str, view: PreTrainedModel) -> None:
         """Raise UnroutableError unless mixed tokens come out as they do alone."""
         try:
-            for found, alone in (
+            for one in (
                 self._in_a_stream(name, view)
                 if self._trial is None
                 else self._trial(self, self._plain, name, view)
             ):
-                if not come_out_alike(found, alone):
-                    difference = (found - alone).abs().max()
+                if not one.alike():
+                    difference = (one.found - one.alone).abs().max()
                     raise UnroutableError(
                         f"a token comes out {difference:.2g} from what it is alone"
                     )
@@ -169,8 +185,11 @@ class Router:
         names = [name if at % 2 else None for at in range(_TRIED)]
         with self.computing(names, self._plain.device) as shifts:
             found = self._tokens(self.model, shifts)
-        yield found[0::2], self._of_base[0::2]
-        yield found[1::2], self._tokens(view)[1::2]
+        plain = self._plain
+        yield Compared(found[0::2], self._of_base[0::2], plain, lambda: self._tokens(plain)[0::2])
+        yield Compared(
+            found[1::2], self._tokens(view)[1::2], view, lambda: self._tokens(view)[1::2]
+        )
 
     @functools.cached_property
     def _of_base(self) -> torch.Tensor:
@@ -185,12 +204,6 @@ class Router:
         at = torch.arange(_TRIED, device=device)
         shift = torch.tensor(shifts or [0] * _TRIED, device=device)
         return read(model, ids.to(device), at + shift, _OwnValues(), at)
-
-
-def come_out_alike(found: torch.Tensor, alone: torch.Tensor) -> bool:
-    """Whether logits are equal up to rounding."""
-    tolerance = 1e-3 if alone.dtype == torch.float32 else 0.05
-    return bool((found - alone).abs().max() <= tolerance * alone.abs().max())
 
 
 class _OwnValues:

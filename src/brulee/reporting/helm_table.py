@@ -13,6 +13,7 @@ from brulee.errors import InputError
 from brulee.evaluation.suites.helm.scenarios import SCENARIOS
 from brulee.evaluation.win_rate import Column, mean_win_rates
 from brulee.reporting.results import Results, Score
+from brulee.reporting.wording import known_bounds
 
 ACCURACY: Final = "accuracy"
 # Columns after accuracy: heading -> (metric, whether more is better).
@@ -32,12 +33,15 @@ _PARTIAL: Final = "_partial"  # suffix in results.json for an average over only 
 
 @dataclass(frozen=True)
 class Cell:
-    """A score of `metric` with its interval; `partial` if it averages only some parts."""
+    """A score of `metric` with its interval; `partial` if it averages only some parts.
+
+    `low` and `high` are None if the interval is unknown, as of a single item.
+    """
 
     metric: str
     value: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     n: int
     partial: bool
 
@@ -124,4 +128,5 @@ def _cells(scores: Iterable[Score], task: str, main: str) -> dict[str, Cell]:
 
 def _cell(score: Score) -> Cell:
     metric = score.metric.removesuffix(_PARTIAL)
-    return Cell(metric, score.value, score.low, score.high, score.n, metric != score.metric)
+    low, high = known_bounds(score)
+    return Cell(metric, score.value, low, high, score.n, metric != score.metric)

@@ -113,7 +113,10 @@ def _speeds(found: HelmTable) -> _Grid:
 def _score(cell: Cell | None) -> str:
     if cell is None:
         return _DASH
-    return f"{cell.value:.3f} ±{(cell.high - cell.low) / 2:.3f}{'*' if cell.partial else ''}"
+    star = "*" if cell.partial else ""
+    if cell.low is None or cell.high is None:
+        return f"{cell.value:.3f}{star}"
+    return f"{cell.value:.3f} ±{(cell.high - cell.low) / 2:.3f}{star}"
 
 
 def _escaped(rows: Sequence[Sequence[str]]) -> list[list[str]]:

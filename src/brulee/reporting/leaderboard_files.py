@@ -15,7 +15,7 @@ from brulee.reporting import results as results_file
 from brulee.reporting.leaderboard import Entry, in_unlike_phrasings, lower_is_better
 from brulee.reporting.phrasings import asked_in, texts_of
 from brulee.reporting.results import Results
-from brulee.reporting.wording import method_name
+from brulee.reporting.wording import known_bounds, method_name
 from brulee.textfile import read_text
 
 _Z: Final = 1.96  # half-width of a 95% interval in standard errors
@@ -117,13 +117,14 @@ def _ours(found: Results, base: str, tuned: str, source: str) -> list[Entry]:
         Entry(
             base if score.who == "base" else tuned,
             score.task + otherwise + _over(found.over(score.task)),
-            score.metric, score.value, score.low, score.high, score.n, source,
+            score.metric, score.value, low, high, score.n, source,
             (score.task, score.metric) in mains,
             better.get((score.task, score.metric), not lower_is_better(score.metric)),
             asked_in(found, score.task),
             texts_of(found, score.task),
         )
         for score in found.scores
+        for low, high in [known_bounds(score)]
     ]  # fmt: skip
 
 

@@ -143,11 +143,19 @@ def interval(paired: Paired) -> str:
     return f"{signed(paired.low, decimals)} to {signed(paired.high, decimals)}"
 
 
-def exact_interval(found: Interval) -> str:
-    """`0.3012 to 0.4100`, or words for a single item, whose variance is unknown."""
+def known_bounds(found: Interval | Score) -> tuple[float, float] | tuple[None, None]:
+    """The bounds, or None and None for a single item, whose variance is unknown."""
     if found.n == 1 and found.low == found.high:
+        return None, None
+    return found.low, found.high
+
+
+def exact_interval(found: Interval) -> str:
+    """`0.3012 to 0.4100`, or words if it is unknown."""
+    low, high = known_bounds(found)
+    if low is None or high is None:
         return "unknown of one item"
-    return f"{found.low:.4f} to {found.high:.4f}"
+    return f"{low:.4f} to {high:.4f}"
 
 
 def items(count: int, groups: int | None) -> str:

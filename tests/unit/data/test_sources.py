@@ -116,6 +116,16 @@ def test_folder_publishes_its_splits_and_limit_applies_to_each(tmp_path: Path) -
     assert limited.published == {"train": [0], "validation": [1], "test": [2]}
 
 
+def test_a_file_beside_splits_that_is_not_read_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("train.jsonl", "test.jsonl", "extra.jsonl", "notes.txt"):
+        write(tmp_path / name, '{"a": 1}\n')
+    with progress.shown(True):
+        assert len(open_source(str(tmp_path))) == 2
+    assert "not read, as no split is named so: extra.jsonl.\n" in capsys.readouterr().err
+
+
 def test_folder_with_one_data_file_is_that_file(tmp_path: Path) -> None:
     write(tmp_path / "chats.jsonl", '{"a": 1}')
     write(tmp_path / "README.md", "text")

@@ -215,7 +215,7 @@ def test_a_runaway_template_stops(jinja: str, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(sandbox, "MAX_SECONDS", 0.3)
     start = time.monotonic()
     assert refused(jinja + " ||| y", {"x": "text " * 20}).startswith("template 'phrase': ")
-    assert time.monotonic() - start < 2
+    assert time.monotonic() - start < 10  # on a busy machine; unlimited, they take hours
 
 
 def test_other_mistakes_in_a_template_are_input_errors() -> None:

@@ -43,6 +43,22 @@ def test_a_token_comes_out_of_the_experts_the_same_beside_any_others(
     torch.testing.assert_close(whole, plain, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("outputs", [32, 128, 576])
+@pytest.mark.parametrize("rank", [3, 16, 128])  # 128: of sixteen adapters
+@torch.no_grad()
+def test_a_low_rank_correction_is_the_same_beside_any_rows(rank: int, outputs: int) -> None:
+    draw = torch.Generator().manual_seed(0)
+    h, b = (torch.randn(size, rank, generator=draw) for size in (150, outputs))
+    y = torch.randn(150, outputs, generator=draw)
+    exact = y.double() + 2 / 3 * (h.double() @ b.double().T)
+    with SameBits():
+        whole = y.clone().addmm_(h, b.T, alpha=2 / 3)
+        for count in (1, 2, 7, 16, 31, 64, 113):
+            found = y[:count].clone().addmm_(h[:count], b.T, alpha=2 / 3)
+            assert torch.equal(found, whole[:count]), count
+    torch.testing.assert_close(whole.double(), exact, rtol=1e-5, atol=1e-4)
+
+
 def _of(block: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
     made = block(x)
     out: torch.Tensor = (made[0] if isinstance(made, tuple) else made)[0]

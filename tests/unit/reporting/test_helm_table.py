@@ -60,6 +60,16 @@ LARGE = results(
 )
 
 
+def test_a_score_of_one_item_claims_no_interval() -> None:
+    one = Score(who="base", task="helm/xsum", metric="rouge2", value=0.3, low=0.3, high=0.3, n=1)
+    found = helm_table([("a", SMALL.model_copy(update={"scores": (*SMALL.scores, one)}))])
+    console = Console(width=200, record=True, file=io.StringIO())
+    console.print(*helm_views.terminal(found, 200), sep="\n")
+    (line,) = (row for row in console.export_text().splitlines() if row.startswith("xsum"))
+    assert "0.300" in line
+    assert "±" not in line
+
+
 def test_the_main_score_stands_for_accuracy_and_parts_for_their_scenario() -> None:
     found = helm_table([("runs/small", SMALL)])
     assert [line.scenario for line in found.lines] == ["mmlu", "boolq"]

@@ -159,6 +159,15 @@ def test_a_run_shows_both_models_and_the_suites_beside_it(run_folder: Path) -> N
     assert shown.partial
 
 
+def test_a_score_of_one_item_claims_no_interval(tmp_path: Path) -> None:
+    folder = evaluated(tmp_path / "out", "mmlu", "base", [("mmlu", "accuracy_micro", 0.4)])
+    found = results_file.read(folder)
+    one = found.scores[0].model_copy(update={"low": 0.4, "high": 0.4, "n": 1})
+    results_file.write(found.model_copy(update={"scores": (one,)}), folder)
+    (entry,) = read_entries(str(folder))
+    assert (entry.low, entry.high) == (None, None)
+
+
 def test_every_score_is_shown_on_request(tmp_path: Path) -> None:
     scores = [("mmlu", "accuracy_micro", 0.4), ("mmlu/virology", "accuracy", 0.5)]
     entries = read_entries(str(evaluated(tmp_path / "out", "mmlu", "base", scores)))
