@@ -16,10 +16,13 @@ def printable(text: str) -> str:
     return _STEERING.sub(" ", text)
 
 
-# postgresql://USER:PASSWORD@HOST/NAME; a token may stand alone: https://TOKEN@HOST.
-_PASSWORD = re.compile(r"(?<=://)(?:([^\s/@:]*):)?[^\s/@]+(?=@)")
+# postgresql://USER:PASSWORD@HOST/NAME, whose password may have "/" and "@" in it, or ?password=. A
+# token may stand alone: https://TOKEN@HOST.
+_PASSWORD = re.compile(
+    r"(?<=://)([^\s/@:]*:)\S+(?=@)|(?<=://)[^\s/@]+(?=@)|([?&]pass(?:word|wd)=)[^\s&]+"
+)
 
 
 def without_passwords(text: str) -> str:
     """The text with *** for the password, or the lone token, of each URL."""
-    return _PASSWORD.sub(lambda found: f"{found[1]}:***" if found[1] else "***", text)
+    return _PASSWORD.sub(lambda found: f"{found[1] or found[2] or ''}***", text)

@@ -231,7 +231,7 @@ def test_a_suite_is_shown_as_a_table_and_gives_its_numbers(at: Any) -> None:
     found = brulee.evaluate(at.model, "bundled", limit=3)
     page = found._repr_html_()
     assert page.count("<table>") == 1
-    assert f"<b>bundled of {at.model}, the first 3 of each task</b>" in page
+    assert f"<b>bundled of {at.model}, at most 3 items of each task</b>" in page
     assert "<td>common-knowledge</td>" in page
     assert [row["task"] for row in found.scores] == [*found.scored]
     row = found.scores[0]

@@ -28,7 +28,10 @@ def evaluate(
         typer.Option(help="Folder of the suite's official files [default: the Hub's copy]."),
     ] = None,
     limit: Annotated[
-        int | None, typer.Option(min=1, help="Only the first N items of each task.")
+        int | None,
+        typer.Option(
+            min=1, help="Only N items of each task: the first, or as the suite draws them."
+        ),
     ] = None,
     settings: Annotated[
         list[str] | None,

@@ -17,8 +17,8 @@ from brulee.data.text_files import SUFFIXES
 from brulee.errors import InputError
 from brulee.progress import Bar, bar, note, silent
 
-# Files that `datasets` writes in addition to the data.
-_ABOUT = (FILE_NAME, "state.json", "dataset_dict.json")
+# Files that `datasets` writes in addition to the data, or wrote once.
+_ABOUT = (FILE_NAME, "state.json", "dataset_dict.json", "dataset_infos.json")
 _BESIDE = frozenset(("readme", "license", "licence", "notice"))  # texts that are not data
 _LISTED = 5  # files that a message names
 _WORTH_A_BAR = 50  # files

@@ -16,7 +16,7 @@ from brulee.evaluation.base import Array
 
 _LEVEL: Final = 0.05
 _POWER: Final = 0.8
-_EXACT: Final = 1e-4
+_EXACT: Final = 1e-4  # relative; true differences of many items that rarely differ are minute
 _REACH: Final = 8.0  # standard deviations of the number of differing items that are summed over
 
 
@@ -50,7 +50,7 @@ def of_share(gained: int, lost: int, items: int) -> float:
 
     if short(1.0) < 0:  # fewer than six items
         return 1.0
-    return float(brentq(short, 0.0, 1.0, xtol=_EXACT, rtol=_EXACT))
+    return float(brentq(short, 0.0, 1.0, xtol=_EXACT / items, rtol=_EXACT))
 
 
 def power(difference: float, differing: float, items: int) -> float:
@@ -58,25 +58,16 @@ def power(difference: float, differing: float, items: int) -> float:
 
     `differing` is the true share of items that are right on one side only, at least the difference.
     """
-    from scipy.special import xlogy
+    from scipy.special import gammaln, xlogy
 
     share = min(1.0, max(differing, difference))
     up = (1 + difference / share) / 2
     spread = _REACH * math.sqrt(items * share * (1 - share)) + 1
-    near = slice(max(0, math.floor(items * share - spread)), math.ceil(items * share + spread) + 1)
-    counts_D, needed_D, ways_D = (table[near] for table in _tables(items))
-    of_counts_D = np.exp(ways_D + xlogy(counts_D, share) + xlogy(items - counts_D, 1 - share))
-    return float(of_counts_D @ _at_least(needed_D, counts_D, up))
-
-
-@functools.lru_cache(maxsize=4)
-def _tables(items: int) -> tuple[Array, Array, Array]:
-    """For 0 to `items` differing ones: how many, how many gains are needed, log of the ways."""
-    from scipy.special import gammaln
-
-    counts_D = np.arange(items + 1, dtype=np.float64)
+    least, most = math.floor(items * share - spread), math.ceil(items * share + spread)
+    counts_D = np.arange(max(0, least), min(items, most) + 1, dtype=np.float64)
     ways_D = gammaln(items + 1) - gammaln(counts_D + 1) - gammaln(items - counts_D + 1)
-    return counts_D, _needed(counts_D), ways_D
+    of_counts_D = np.exp(ways_D + xlogy(counts_D, share) + xlogy(items - counts_D, 1 - share))
+    return float(of_counts_D @ _at_least(_needed(counts_D), counts_D, up))
 
 
 def _needed(counts_D: Array) -> Array:

@@ -65,7 +65,7 @@ def pooled(
 
 
 def of_the_first(average: Aggregate, items: int) -> Aggregate:
-    """Mark an average as measured on only the first `items` items of a task."""
+    """Mark an average as measured on only so many `items` of a task."""
     label = f"{average.label}, only {items} items of a task"
     return replace(average, label=label, first=items)
 

@@ -19,7 +19,7 @@ from transformers import PreTrainedModel
 from brulee.inference.padded_decoder import PLAINEST, PaddedDecoder, Way
 from brulee.models.allocator import is_exhaustion
 from brulee.models.context import context_length
-from brulee.models.rounding_trial import logits_only_round
+from brulee.models.rounding_trial import coarsest, logits_only_round
 from brulee.models.turns import turn
 from brulee.progress import waiting
 
@@ -74,7 +74,7 @@ def _is_right(
             raise
         return False
     alone = partial(_logits, model, texts[:1], pad_id, PLAINEST)
-    return logits_only_round(found, expected, model, alone, found.dtype)
+    return logits_only_round(found, expected, model, alone, coarsest(model, found))
 
 
 def _logits(

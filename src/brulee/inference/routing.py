@@ -43,7 +43,7 @@ from brulee.methods.base import Attached
 from brulee.methods.swapping import view_of
 from brulee.methods.wrapping import Wrapper, put
 from brulee.models.hooks import Adds, Prefixes, Refreshes
-from brulee.models.rounding_trial import logits_only_round
+from brulee.models.rounding_trial import coarsest, logits_only_round
 from brulee.models.turns import turn
 
 _TRIED = 2 * ROWS + 2  # tokens; no number of heads
@@ -62,9 +62,8 @@ class Compared:
     def alike(self) -> bool:
         """Whether they differ by no more than rounding explains."""
         with turn(self.model):
-            return logits_only_round(
-                self.found, self.alone, self.model, self.again, self.found.dtype
-            )
+            dtype = coarsest(self.model, self.found)
+            return logits_only_round(self.found, self.alone, self.model, self.again, dtype)
 
 
 @dataclass(frozen=True)

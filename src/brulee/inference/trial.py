@@ -9,7 +9,7 @@ from transformers import PreTrainedModel
 
 from brulee.inference.branches import lay_out
 from brulee.inference.path_reader import PathReader
-from brulee.models.rounding_trial import logits_only_round
+from brulee.models.rounding_trial import coarsest, logits_only_round
 from brulee.models.turns import turn
 
 
@@ -50,7 +50,7 @@ def _same_alone(model: PreTrainedModel) -> bool:
     for document, path in zip(documents, stream.paths, strict=True):
         alone = partial(_alone, model, torch.tensor([document], device=reader.device))
         found = found_NV[torch.from_numpy(path)]
-        if not logits_only_round(found, alone(), model, alone, found.dtype):
+        if not logits_only_round(found, alone(), model, alone, coarsest(model, found)):
             return False
     return True
 

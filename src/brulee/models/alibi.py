@@ -9,7 +9,9 @@ kernel of attention computes with the rest:
     query   q, m / scale in two parts, each twice, zeros
     key     k, j in two parts, twice, zeros
 
-The parts keep positions exact, and slopes to 16 bits, in half precision.
+The parts keep positions exact, and slopes to 16 bits, in half precision. The first Falcons round
+every m j to bfloat16 (503 to 504), whatever the model's dtype: there, keys have these in place of
+j, each head its own, and queries a factor in place of m.
 
 Shapes: `Q` queries, `T` keys, `H` query heads, `K` key heads, `W` head width, `E` values more.
 """
@@ -63,22 +65,24 @@ def with_places(
     slopes: Sequence[float],
     scale: float,
     places_T: torch.Tensor,
+    rounded: float | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Queries and keys of width W + E whose products, times `scale`, have the bias.
 
-    `places` are the positions of the last keys; those before are a prefix's.
+    `places` are the positions of the last keys; those before are a prefix's. `rounded` is the
+    factor of biases that are rounded before. Raises RuntimeError for these if heads share keys.
     """
     before_P = torch.arange(len(k_TKW) - len(places_T), device=k_TKW.device)
     places_T = torch.cat([before_P, places_T])
     width = q_QHW.shape[2]
     more = wider(width, q_QHW.device) - width
-    of_query_HE = _steep(tuple(slopes), scale, more, q_QHW.dtype, q_QHW.device)
-    rest_T = places_T % _HALF
-    of_key_TE = k_TKW.new_zeros(len(places_T), more)
-    of_key_TE[:, :_PARTS] = torch.stack([rest_T, places_T - rest_T] * 2, dim=1)
+    rates, parts_TK2 = _factors(tuple(slopes), places_T, rounded)
+    of_query_HE = _steep(rates, scale, more, q_QHW.dtype, q_QHW.device)
+    of_key_TKE = k_TKW.new_zeros(*parts_TK2.shape[:2], more)
+    of_key_TKE[..., :_PARTS] = parts_TK2.repeat(1, 1, 2)
     return (
         torch.cat([q_QHW, of_query_HE.expand(len(q_QHW), -1, -1)], dim=2),
-        torch.cat([k_TKW, of_key_TE[:, None].expand(-1, k_TKW.shape[1], -1)], dim=2),
+        torch.cat([k_TKW, of_key_TKE.expand(-1, k_TKW.shape[1], -1)], dim=2),
     )
 
 
@@ -89,14 +93,34 @@ def wider(width: int, device: torch.device) -> int:
     return -(-(width + _PARTS) // step) * step
 
 
+def _factors(
+    slopes: tuple[float, ...], places_T: torch.Tensor, rounded: float | None
+) -> tuple[tuple[float, ...], torch.Tensor]:
+    """What queries have, by head, and in two parts what keys have: (T, 1, 2), rounded (T, K, 2).
+
+    The bias is their product.
+    """
+    if rounded is None:
+        rest_T = places_T % _HALF
+        return slopes, torch.stack([rest_T, places_T - rest_T], dim=1)[:, None]
+    steps_TK = (places_T[:, None] * _kept(slopes, places_T.device)).bfloat16()
+    return (rounded,) * len(slopes), torch.stack([steps_TK, torch.zeros_like(steps_TK)], dim=2)
+
+
+@functools.lru_cache(maxsize=64)
+def _kept(values: tuple[float, ...], device: torch.device) -> torch.Tensor:
+    """A tensor of these, kept, as a copy to a GPU cannot be captured."""
+    return torch.tensor(values, device=device)
+
+
 @functools.lru_cache(maxsize=64)
 def _steep(
-    slopes: tuple[float, ...], scale: float, more: int, dtype: torch.dtype, device: torch.device
+    rates: tuple[float, ...], scale: float, more: int, dtype: torch.dtype, device: torch.device
 ) -> torch.Tensor:
-    """The values more of queries, (H, E), kept, as a copy to a GPU cannot be captured."""
-    steep_H = torch.tensor(slopes, device=device) / scale
+    """The values more of queries, (H, E), kept as well."""
+    steep_H = _kept(rates, device) / scale
     coarse_H = steep_H.to(dtype)
     fine_H = (steep_H - coarse_H).to(dtype)
-    found_HE = torch.zeros(len(slopes), more, dtype=dtype, device=device)
+    found_HE = torch.zeros(len(rates), more, dtype=dtype, device=device)
     found_HE[:, :_PARTS] = torch.stack([coarse_H, coarse_H, fine_H, fine_H], dim=1)
     return found_HE

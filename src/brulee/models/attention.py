@@ -30,7 +30,7 @@ from brulee.models.allocator import is_exhaustion
 from brulee.models.attention_kind import attend_as_before, attention_of_parts
 from brulee.models.attention_trial import is_right, scale
 from brulee.models.rounding import widened
-from brulee.models.rounding_trial import logits_only_round
+from brulee.models.rounding_trial import coarsest, logits_only_round
 from brulee.models.turns import turn
 
 NAME = "brulee_packed"
@@ -278,7 +278,7 @@ def _same_apart(model: PreTrainedModel, lengths: tuple[int, ...]) -> bool:
         return torch.cat([model(input_ids=part, use_cache=False).logits for part in parts], dim=1)
 
     found = together.logits
-    return logits_only_round(found, apart(), model, apart, found.dtype)
+    return logits_only_round(found, apart(), model, apart, coarsest(model, found))
 
 
 _flash = torch.ops.aten._flash_attention_forward

@@ -106,7 +106,8 @@ _QUERIES_KEYS_VALUES = (
 )
 _UNSCALED = ("local", "global")
 _SCALES = ("scaling", "softmax_scale")
-_OF_BIAS = "beta"  # what an attention multiplies the bias of scores by (the first Falcons)
+# What an attention multiplies the bias of scores by. It is rounded if that is not 1 (Falcon RW).
+_OF_BIAS = "beta"
 _NOWHERE = (None, None)  # norms around what a layer lacks
 _OUTPUTS = ("o_proj", "out_proj", "c_proj", "dense")
 _MULTIPLIERS = ("residual_multiplier", "residual_scale")
@@ -149,7 +150,7 @@ def read_form(model: PreTrainedModel) -> DecoderForm | None:
 def _sloping(form: LayerForm, layer: Any, slopes: tuple[float, ...]) -> LayerForm:
     """The form of a layer whose scores have a bias instead of rotary embeddings."""
     times = float(getattr(attention_in(layer, form.attention), _OF_BIAS, 1.0))
-    extras = replace(form.extras, slopes=tuple(times * slope for slope in slopes))
+    extras = replace(form.extras, slopes=slopes, rounded=None if times == 1.0 else times)
     return replace(form, turns=False, extras=extras)
 
 

@@ -87,8 +87,13 @@ def attend(
     cap: float | None = None,
     dropout: float = 0.0,
     sinks_H: torch.Tensor | None = None,
+    wide: bool = False,
 ) -> torch.Tensor:
-    """Causal attention of each query to the keys of its span, (Q, H, V)."""
+    """Causal attention of each query to the keys of its span, (Q, H, V).
+
+    With `wide`, products whose scores are stored are computed in fp32, as kernels compute all of
+    them: scores of hundreds would be rounded to whole numbers in bfloat16.
+    """
     window = window if window is not None and window < read.longest[1] else None
     if cap is None and not dropout:
         out_QHD = _by_kernel(q_QHD, k_TKD, v_TKD, read, scale, window, sinks_H)
@@ -101,7 +106,9 @@ def attend(
         or (q_QHD.device.type == "cpu" and at_once <= LONGEST)
     ):
         apply: Callable[..., torch.Tensor] = _Attend.apply  # torch leaves it untyped
-        return apply(q_QHD, k_TKD, v_TKD, read, scale, window, cap, dropout, sinks_H)
+        dtype = torch.promote_types(q_QHD.dtype, torch.float32) if wide else q_QHD.dtype
+        given = (x.to(dtype) for x in (q_QHD, k_TKD, v_TKD))
+        return apply(*given, read, scale, window, cap, dropout, sinks_H).to(q_QHD.dtype)
     parts = [_kernel(q_QHD, k_TKD, v_TKD, span, scale, window, dropout) for span in read.spans]
     padding = len(q_QHD) - read.spans[-1].queries.stop
     return torch.cat([*parts, q_QHD.new_zeros(padding, *parts[0].shape[1:])])

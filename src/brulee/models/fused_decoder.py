@@ -248,12 +248,14 @@ class FusedDecoder:
                 before_PKW = even_first(before_PKW, rows.key_angles[form.angles][0].shape[1])
             k_TKW, v_TKW = _behind(before_PKW, k_TKW), _behind(values_PKW, v_TKW)
         if rows.places is not None:
-            q_QHW, k_TKW = with_places(q_QHW, k_TKW, form.extras.slopes, form.scale, rows.places)
+            bias = form.extras.slopes, form.scale, rows.places, form.extras.rounded
+            q_QHW, k_TKW = with_places(q_QHW, k_TKW, *bias)
         share = self._now(form.weights_drop)
         sinks_H = getattr(own, form.sinks) if form.sinks else None
         q_QHW = tempered(q_QHW, rows.reading, form.extras.tempered, rows.long)
         seen = in_chunks(k_TKW, v_TKW, rows.reading, form.extras.chunk, rows.long)
-        mixed_QHW = attend(q_QHW, *seen, form.scale, form.window, form.cap, share, sinks_H)
+        steep = bool(form.extras.slopes)
+        mixed_QHW = attend(q_QHW, *seen, form.scale, form.window, form.cap, share, sinks_H, steep)
         mixed_again: Again | None = None
         if gate_QHG is not None:
             opened = mixed_QHW, gate_QHG, form.gated_by

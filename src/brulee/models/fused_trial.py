@@ -2,9 +2,9 @@
 
 Two tests. The first is on a twin (twin.py), a small fp32 model of the same architecture, whose
 windows are shorter than the test documents; one pair of documents is at the end of the model's
-positions. If the architecture has dropout, twins with probability 1 in one place each show,
-deterministically, where it is applied. The second is on the model itself, with its dtype, its
-device and everything that a method added.
+positions, or long if scores have a bias by distance. If the architecture has dropout, twins with
+probability 1 in one place each show, deterministically, where it is applied. The second is on the
+model itself, with its dtype, its device and everything that a method added.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from transformers import PreTrainedModel
 from brulee.data.batching import Batch, common_start, pack
 from brulee.data.encoding import Encoded
 from brulee.models.allocator import is_exhaustion
+from brulee.models.context import context_length
 from brulee.models.experts import router_modules
 from brulee.models.form_reading import read_form
 from brulee.models.hooks import Adds, Prefixes, Refreshes, owners
@@ -41,6 +42,7 @@ LONGEST = 9  # most tokens in a test document
 _PAIRS = 5  # pairs of test documents
 _TOKENS = 64  # tokens on which a router is tested
 _END = 16  # distance from the last position
+_FAR = 300  # tokens, at which a bias by distance shows whether it is rounded to bfloat16
 _MULTIPLIED = 0.5  # stands for all residual multipliers other than 1
 
 
@@ -108,11 +110,10 @@ def _is_right(
     if _kinds(own.layers) != _kinds(form.layers):
         return False
     decoder = decoder_of(twin, own)
-    end = int(getattr(twin.config, "max_position_embeddings", 0) or 0) - _END
-    starts = [0] * (_PAIRS - 1) + [max(0, end)]
     try:
         # An error may be NaN, if a twin's hidden states are; the comparison is then False.
-        right = all(_error(decoder, twin, i, start) <= 1e-4 for i, start in enumerate(starts))
+        right = all(_error(decoder, twin, seed) <= 1e-4 for seed in range(_PAIRS - 1))
+        right = right and _error(decoder, twin, _PAIRS - 1, *_far(twin, own)) <= 1e-4
     except (RuntimeError, ValueError, TypeError) as failure:
         if is_exhaustion(failure):
             raise
@@ -120,6 +121,17 @@ def _is_right(
     if not right or _routes_by_chance(twin, own):
         return False
     return all(_drops_where_read(model, len(own.layers), key, decoder_of) for key in drops(model))
+
+
+def _far(twin: PreTrainedModel, form: DecoderForm) -> tuple[int, int]:
+    """Where a pair of documents far from the first position begins, and how much longer it is.
+
+    A bias by distance counts from the first token, at whatever position that is said to be.
+    """
+    if any(layer.extras.slopes for layer in form.layers):
+        return 0, min(_FAR, (context_length(twin) or _FAR) - LONGEST)
+    end = int(getattr(twin.config, "max_position_embeddings", 0) or 0) - _END
+    return max(0, end), 0
 
 
 def _drops_where_read(
@@ -198,18 +210,20 @@ def shaken_by(model: PreTrainedModel) -> list[float]:
 
 
 @torch.no_grad()
-def _error(decoder: Decoder, model: PreTrainedModel, seed: int, start: int = 0) -> float:
-    documents = _documents(model, seed)
+def _error(
+    decoder: Decoder, model: PreTrainedModel, seed: int, start: int = 0, longer: int = 0
+) -> float:
+    documents = _documents(model, seed, longer)
     batch = pack(documents, common_start(documents)).to(next(model.parameters()).device)
     batch.inputs["position_ids"] += start
     found, expected = decoder(batch).float(), _all_alone(model, documents, start)
     return float((found - expected).norm() / expected.norm())
 
 
-def _documents(model: PreTrainedModel, seed: int) -> list[Encoded]:
-    high = model.get_input_embeddings().weight.shape[0]
-    drawn = torch.randint(high, (12,), generator=torch.Generator().manual_seed(seed)).tolist()
-    return [Encoded.ending(drawn[:7], 3), Encoded.ending(drawn[:3] + drawn[6:], 4)]
+def _documents(model: PreTrainedModel, seed: int, longer: int = 0) -> list[Encoded]:
+    high, draw = model.get_input_embeddings().weight.shape[0], torch.Generator().manual_seed(seed)
+    drawn = torch.randint(high, (12 + longer,), generator=draw).tolist()
+    return [Encoded.ending(drawn[: 7 + longer], 3), Encoded.ending(drawn[:3] + drawn[6:], 4)]
 
 
 def _all_alone(model: PreTrainedModel, documents: list[Encoded], start: int) -> torch.Tensor:

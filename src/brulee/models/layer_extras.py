@@ -52,9 +52,10 @@ class Extras:
     document only, or is `tempered` by these two constants (Llama 4; fused_long.py). A `mixer` of
     another kind reads what attention reads, and both outputs are added (Falcon H1). `output_norm`
     and `inner_norm` are norms of the inputs of attention's and of the MLP's last linear layer
-    (BitNet). Heads' scores fall with distance by these `slopes`, and the module of attention, or of
-    the MLP, `sums_inside` itself what the layer goes on with, so that adapters read the sum (BLOOM;
-    alibi.py). `factors` and `streams` are explained in layer_factors.py.
+    (BitNet). Heads' scores fall with distance by these `slopes`, in `rounded` steps times this
+    factor (Falcon RW; alibi.py). The module of attention, or of the MLP, `sums_inside` itself what
+    the layer goes on with, so that adapters read the sum (BLOOM). `factors` and `streams` are
+    explained in layer_factors.py.
 
     The others are Gemma 4's. `value_norm` is the name of the norm of values, which are the keys
     before their norm if there is no linear layer for them; a layer may read the keys and values of
@@ -83,6 +84,7 @@ class Extras:
     factors: Factors = NO_FACTORS
     streams: Streams | None = None
     slopes: tuple[float, ...] = ()
+    rounded: float | None = None
     sums_inside: tuple[bool, bool] = (False, False)
 
     def as_in_twins(self) -> Extras:

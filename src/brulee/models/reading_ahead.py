@@ -9,6 +9,7 @@ takes only texts that fill all of its table of positions.
 
 from __future__ import annotations
 
+import math
 from functools import partial
 
 import torch
@@ -19,7 +20,7 @@ from brulee.models.allocator import is_exhaustion
 from brulee.models.context import free_length
 from brulee.models.reading_files import reason
 from brulee.models.rope import unchanged_length
-from brulee.models.rounding_trial import logits_only_round
+from brulee.models.rounding_trial import coarsest, logits_only_round
 
 _TOKENS = 8
 _STRIDES = (7, 11, 13)  # between the ids of a text, one text for each
@@ -82,7 +83,8 @@ def _moves(model: PreTrainedModel, count: int, stride: int) -> bool:
     found_1TV = _logits(model, ids_1T, count)[:, : count // 2]
     if not torch.isfinite(found_1TV).all():
         return False  # damaged weights, which are told where they are looked for
-    return not logits_only_round(found_1TV, alone(), model, alone, model.dtype)
+    dtype, most = coarsest(model, found_1TV), math.inf  # a doubt is not enough to refuse a model
+    return not logits_only_round(found_1TV, alone(), model, alone, dtype, most)
 
 
 def _logits(model: PreTrainedModel, ids_1T: torch.Tensor, count: int) -> torch.Tensor:

@@ -12,6 +12,9 @@ from torch import nn
 _ROUNDED: Final = 0.05  # error of a pass in bf16 that needs no further explanation
 _LOGITS: Final = 1e-3  # error of logits in fp32
 _SHAKEN: Final = 5  # times the change by one rounding of each layer, in which there are several
+# Error of logits that nothing explains: rounding may send tokens to other experts, whose logits say
+# no more of a pass than those of another model.
+_UNEXPLAINED: Final = 0.25
 
 
 def only_round(errors: list[float], dtype: torch.dtype, shaken: Callable[[], list[float]]) -> bool:
@@ -35,11 +38,12 @@ def logits_only_round(
     model: nn.Module,
     run: Callable[[], torch.Tensor],
     dtype: torch.dtype,
+    most: float = _UNEXPLAINED,
 ) -> bool:
     """Whether logits differ from those that `run` computes by no more than rounding in `dtype`.
 
     By the largest difference, over the largest logit: 0.001 in fp32; in bfloat16 0.05, or what
-    `roughened` layers explain, as for hidden states.
+    `roughened` layers explain, as for hidden states, but no more than `most`.
     """
     exact = expected.float()
     largest = float(exact.abs().max())  # of a head of zeros, zero
@@ -51,7 +55,15 @@ def logits_only_round(
         return off(found) <= _LOGITS * largest
     if off(found) <= _ROUNDED * largest:
         return True
+    if off(found) > most * largest:
+        return False
     return off(found) <= _SHAKEN * off(roughened(blocks_of(model), run))
+
+
+def coarsest(model: nn.Module, logits: torch.Tensor) -> torch.dtype:
+    """The dtype that rounds logits most: some models in bfloat16 give theirs in fp32 (Mamba)."""
+    dtypes = {p.dtype for p in model.parameters() if p.is_floating_point()} | {logits.dtype}
+    return max(dtypes, key=lambda dtype: torch.finfo(dtype).eps)
 
 
 def blocks_of(model: nn.Module) -> list[nn.Module]:

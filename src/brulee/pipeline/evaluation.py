@@ -82,8 +82,8 @@ class Evaluation:
 
     @property
     def _of(self) -> str:
-        first = "" if self.limit is None else f", the first {self.limit} of each task"
-        return f"{self.suite.name} of {self.target}{first}"
+        items = "" if self.limit is None else f", at most {self.limit} items of each task"
+        return f"{self.suite.name} of {self.target}{items}"
 
     @property
     def table(self) -> TableRows:
@@ -150,10 +150,10 @@ def evaluate(
 ) -> Evaluation:
     """Score a model, an adapter or a run on a suite, with the official files under `data`.
 
-    Without `data`, the Hub's copy is used. `limit` takes the first items of every task, `options`
-    are the suite's, `chat` applies the model's chat template to every prompt. Replies are cached by
-    model, adapter, task and request. With `bundle`, the items must be those that the suite's
-    leaderboard accepts.
+    Without `data`, the Hub's copy is used. `limit` takes so many items of every task, the first or
+    those that the suite's own package draws, `options` are the suite's, `chat` applies the model's
+    chat template to every prompt. Replies are cached by model, adapter, task and request. With
+    `bundle`, the items must be those that the suite's leaderboard accepts.
     Raises InputError for an unknown suite or option, missing or malformed files, a wrong target,
     or a number below 1.
     """

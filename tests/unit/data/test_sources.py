@@ -144,6 +144,7 @@ def test_rows_in_a_subfolder_are_read_and_not_the_readme_above_them(
     tmp_path: Path, files: tuple[str, str]
 ) -> None:
     (tmp_path / "README.md").write_text("---\nlicense: mit\n---\n# Chats\n")
+    (tmp_path / "dataset_infos.json").write_text('{"default": {"splits": {"train": {}}}}')
     (tmp_path / ".cache").mkdir()
     write(tmp_path / ".cache" / "huggingface.json", '{"a": 0}')
     for number, file in enumerate(files):

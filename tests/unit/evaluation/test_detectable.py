@@ -25,7 +25,8 @@ def test_the_power_is_that_of_the_test(items: int, differing: float, difference:
 
 
 @pytest.mark.parametrize(
-    ("gained", "lost", "items"), [(0, 0, 50), (2, 3, 20), (10, 12, 100), (90, 40, 1000)]
+    ("gained", "lost", "items"),
+    [(0, 0, 50), (2, 3, 20), (10, 12, 100), (90, 40, 1000), (30, 10, 20_000), (0, 1, 200_000)],
 )
 def test_what_is_detectable_is_found_in_four_cases_of_five(
     gained: int, lost: int, items: int

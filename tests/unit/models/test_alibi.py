@@ -6,6 +6,8 @@ import pytest
 import torch
 
 from brulee.models.alibi import with_places
+from brulee.models.fused_attention import attend, reading
+from brulee.models.spans import Span
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
@@ -27,3 +29,35 @@ def test_products_of_wider_heads_have_the_bias(width: int, dtype: torch.dtype) -
     )
     bias = torch.tensor(slopes, dtype=torch.float64)[:, None, None] * keys
     torch.testing.assert_close(found - plain, bias.expand_as(found), rtol=2e-5, atol=1e-9)
+
+
+def test_biases_that_are_rounded_are_those_of_a_head() -> None:
+    """The first Falcons' are 500, 502 and 504 for these keys, times a factor."""
+    q, k, places = torch.zeros(1, 2, 64), torch.zeros(3, 2, 64), torch.tensor([501, 502, 503])
+    wide_q, wide_k = with_places(q, k, (1.0, 0.5), 0.1, places, rounded=0.25)
+    found = 0.1 * torch.einsum("qhw,thw->ht", wide_q, wide_k)
+    expected = torch.tensor([[500.0, 502.0, 504.0], [250.0, 251.0, 252.0]])
+    torch.testing.assert_close(found, 0.25 * expected)
+    with pytest.raises(RuntimeError, match="expand"):
+        with_places(q, k[:, :1], (1.0, 0.5), 0.1, places, rounded=0.25)
+
+
+@pytest.mark.parametrize("width", [20, 64])
+@pytest.mark.parametrize("dropout", [0.0, 1e-9])
+def test_far_keys_are_told_apart_in_half_precision(width: int, dropout: float) -> None:
+    """Their scores are hundreds, which only a product in fp32 or a kernel keeps to a fraction."""
+    slopes, scale, count = (0.7071, 0.0039), width**-0.5, 600
+    draw = torch.Generator().manual_seed(0)
+    q, k, v = (torch.randn(count, 2, width, generator=draw).bfloat16() for _ in range(3))
+    at, whole = torch.arange(count), slice(0, count)
+    read = reading([Span(whole, whole, 0)], count, q.device)
+    found = attend(
+        *(*with_places(q, k, slopes, scale, at), v, read), scale, dropout=dropout, wide=True
+    )
+    scores = scale * torch.einsum("qhw,thw->hqt", q.double(), k.double())
+    scores += torch.tensor(slopes, dtype=torch.float64)[:, None, None] * at
+    unseen = torch.ones(count, count, dtype=torch.bool).triu(1)
+    weights = scores.masked_fill(unseen, -torch.inf).softmax(-1)
+    expected = torch.einsum("hqt,thw->qhw", weights, v.double())
+    error = (found.double() - expected).norm(dim=(0, 2)) / expected.norm(dim=(0, 2))
+    assert float(error.max()) < 0.01

@@ -27,6 +27,7 @@ from brulee.models.fused_decoder import FusedDecoder
 from brulee.models.head import CompletionLoss
 from brulee.models.layer_factors import NO_FACTORS, Streams
 from brulee.models.layer_form import DecoderForm, LayerForm
+from brulee.models.text_part import body_with_inputs
 from brulee.models.twin import WINDOW, twin_of
 
 _FOUND = runpy.run_path(str(Path(__file__).parent / "families.py"))
@@ -115,6 +116,22 @@ def test_losses_and_gradients_are_the_models_own(name: str, method: dict[str, An
     loss, expected = CompletionLoss(model), _own(model)
     for shared in (0, common_start(DOCUMENTS)):
         _assert_same(_ours(loss, shared), expected)
+
+
+@pytest.mark.parametrize("name", ["bloom", "mpt", "falcon-rw"])
+def test_biases_by_distance_in_long_documents(name: str) -> None:
+    """Falcon RW rounds them to bfloat16; in bf16, what is far must not be rounded otherwise."""
+    model = make_family(name)
+    document = Encoded.ending(tuple(3 + at * at % 293 for at in range(500)), 100)
+    decoder = fused_decoder.fused_decoder(model)
+    assert decoder is not None
+    with torch.no_grad():
+        body = body_with_inputs(model)
+        expected = body(input_ids=torch.tensor([document.ids])).last_hidden_state[0, 399:499]
+        torch.testing.assert_close(decoder(pack([document])), expected, rtol=1e-4, atol=1e-4)
+        found = FusedDecoder(model.bfloat16(), decoder.form)(pack([document])).float()
+    error = (found - expected).norm(dim=1) / expected.norm(dim=1)
+    assert float(error.mean()) < 0.012
 
 
 def test_sinks_that_are_trained_in_a_copy() -> None:
@@ -233,6 +250,8 @@ SLOWLY_MISREAD: list[tuple[str, dict[str, Any]]] = [
     ("mpt", {"scale": 8**-0.5}),
     ("mpt", {"extras": {"clip": None}}),
     ("falcon-rw", {"extras": {"slopes": (0.1, 0.1)}}),
+    ("falcon-rw", {"extras": {"slopes": (8**-0.5 / 16, 8**-0.5 / 256), "rounded": None}}),
+    ("bloom", {"extras": {"rounded": 1.0}}),
     ("gemma3n", {"extras": {"sparsity": 0.0}}),
     ("gemma3n", {"extras": {"words": "silu"}}),
     ("minimax", {"extras": {"streams": Streams()}}),

@@ -1,0 +1,19 @@
+"""What is taken out of texts before they are shown."""
+
+from __future__ import annotations
+
+import pytest
+
+from brulee.printable import without_passwords
+
+
+@pytest.mark.parametrize("secret", ["s3cret", "s3/cret", "s3@cret", "s3:cret", "s3?c#ret", "s3%40"])
+def test_no_part_of_a_password_is_left_in_a_url(secret: str) -> None:
+    given = f"postgresql://me:{secret}@host/db, file:///a@b and http://host:80/x"
+    assert without_passwords(given) == given.replace(secret, "***")
+
+
+@pytest.mark.parametrize("key", ["password", "passwd"])
+def test_nor_of_one_among_the_parameters_of_a_url(key: str) -> None:
+    given = f"postgresql://host/db?user=me&{key}=s3cret&sslmode=require"
+    assert without_passwords(given) == given.replace("s3cret", "***")
