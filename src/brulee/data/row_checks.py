@@ -13,6 +13,7 @@ from brulee.data.template import Rendered, Template
 from brulee.data.templates import TemplateSet
 from brulee.errors import InputError, nearest
 from brulee.progress import bar
+from brulee.yaml_lines import quoted
 
 # A larger share of rows without a completion means that the data is wrong.
 MOST_EMPTY = 0.05
@@ -78,7 +79,7 @@ def require_columns(rows: Rows, templates: TemplateSet) -> None:
         if missing:
             close = nearest(missing[0], rows.columns)
             if close:
-                hint = f" Did you mean data.columns: {{{missing[0]}: {close[0]}}}?"
+                hint = f" Did you mean data.columns: {{{missing[0]}: {quoted(close[0])}}}?"
             else:
                 hint = f" data.columns: {{{missing[0]}: COLUMN}} takes another column for it."
             raise InputError(
