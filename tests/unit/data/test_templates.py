@@ -431,3 +431,8 @@ def test_a_label_that_is_no_whole_number_says_what_to_write(label: object) -> No
     assert "as in answer_choices[label | int]; columns present: a, label" in said
     jinja = "{{a}} ||| {{answer_choices[label | int]}}"
     assert rendered(jinja, {"a": "x", "label": label}, answer_choices="no ||| yes") == ("x", "yes")
+
+
+def test_a_recipe_given_as_a_template_file_is_told_to_be_one() -> None:
+    with pytest.raises(InputError, match="`brulee data inspect` shows a recipe's rows"):
+        read_templates("model: bundled\ndata: {source: rows.csv}\n", "toys", "toys.yaml")
