@@ -183,8 +183,9 @@ CASES = [
     Case("malformed JSONL", _malformed, "rows.jsonl, line 3: not valid JSON"),
     Case("a row without the column the template needs",
          lambda at: _with_row(at, 7, {"summary": "?", "topic": "x"}),
-         "rows.jsonl, line 7: the column 'dialogue' that template 'inline' needs is missing; "
-         "columns with a value in this row: summary, topic."),
+         "rows.jsonl, line 7: the column 'dialogue' that template 'inline' needs is missing, "
+         "as in 1 of 24 rows; columns with a value in this row: summary, topic. "
+         "{% if dialogue is not none %} ... {% endif %} around the prompt leaves such rows out."),
     Case("column missing altogether",
          lambda at: at.run(data__templates={"jinja": "{{ dialog }} ||| {{ summary }}"}),
          "recipe.yaml, line 2: rows.jsonl: no column 'dialog', which template 'inline' needs; "
@@ -195,7 +196,7 @@ CASES = [
     Case("every row longer than max_length", _long_rows,
          "recipe.yaml, line 4: train.max_length: every train row (16) is longer; raise it, or "),
     Case("label missing (null)", lambda at: _with_row(at, 5, {**ROWS[4], "summary": None}),
-         "rows.jsonl, line 5: the label 'summary' that template 'inline' needs is missing"),
+         "{% if summary is not none %}{{summary}}{% endif %} as completion leaves such rows out."),
     Case("unknown model folder", lambda at: at.run(model=str(at.copy_of_model()) + "x"),
          "copy'? Valid: bundled, a folder"),
     Case("folder that is not a model", _not_a_model, "photos: not a model folder"),

@@ -220,6 +220,13 @@ def test_axolotl_keeps_its_entries_and_tells_what_packs_change(tmp_path: Path) -
     assert recipe.train.prompt_loss_weight == 1
     assert left(found) == {"sample_packing", "datasets.1.shards"}
     assert "not-to-be-shown" not in found.text
+    assert {one.key for one in found.left if "project" in one.key} == {"wandb_project"}
+
+
+def test_a_padding_token_is_not_dropped_silently(tmp_path: Path) -> None:
+    _, found = converted(f'{AXOLOTL}special_tokens: {{pad_token: "<|pad|>"}}\n', tmp_path)
+    kept = [one for one in found.left if one.key == "special_tokens.pad_token"]
+    assert [(one.value, one.matters) for one in kept] == [("<|pad|>", False)]
 
 
 def test_trl_ends_at_its_steps_and_takes_its_own_defaults(tmp_path: Path) -> None:

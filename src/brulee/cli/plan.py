@@ -92,18 +92,17 @@ def _print(found: Plan) -> None:
 
 
 def _row(line: Line) -> list[str]:
-    from brulee.reporting.wording import size
+    from brulee.reporting.wording import duration, size
 
     assert line.memory is not None
     assert line.cost is not None
     m, c = line.memory, line.cost
     parts = [m.weights, m.gradients, m.optimizer, m.activations, m.logits, m.runtime + m.saving]
-    minutes, seconds = divmod(round(c.seconds), 60)
     return [
         line.label,
         *map(size, parts),
         size(m.total),
-        f"{minutes} min {seconds:02} s",
+        duration(c.seconds),
         size(c.folder_bytes),
         "yes" if line.fits else "no",
     ]

@@ -203,8 +203,9 @@ def _whole_folder(path: Path, label: str, limit: int | None, numbered: bool) -> 
     held = f"it holds {_listed(files)}" if files else "it holds no data file"
     entry = f"{label.rstrip('/')}/{FILE_NAME}"
     hint = f" {entry}:NAME is an entry of that file." if (path / FILE_NAME).is_file() else ""
-    if len(kinds := {file.suffix for file in files}) == 1 and not any(map(_held_out, files)):
-        hint = f" To read them as one: {label.rstrip('/')}/*{kinds.pop()}.{hint}"
+    if (kinds := {file.suffix for file in files}) and not any(map(_held_out, files)):
+        ending = kinds.pop() if len(kinds) == 1 else ""
+        hint = f" To read them as one: {label.rstrip('/')}/*{ending}.{hint}"
     raise InputError(
         f"{label}: a folder needs files named train, validation and test "
         f"({', '.join(CONTAINERS)}), one file, or texts alone ({', '.join(SUFFIXES)}); "

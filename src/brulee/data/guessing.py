@@ -69,7 +69,7 @@ def guess(detected: Detected) -> dict[str, Any]:
     answers = [text for row in rows if (text := _text(row[target]))]
     labels = list(classes) or (sorted(set(answers)) if are_labels(answers) else [])
     few = 0 < len(labels) <= _MOST_LABELS
-    shown = _shown(target)
+    shown = _shown(target).rstrip("?!.: ")
     question = f"Write the {shown}." if _are_texts(answers[:SAMPLE]) else f"What is the {shown}?"
     one_of = f" Answer with one of: {', '.join(labels)}." if few else ""
     templates = {
@@ -78,9 +78,9 @@ def guess(detected: Detected) -> dict[str, Any]:
     }
     if classes:
         templates["completion"] = f"{{{{answer_choices[{names[target]}]}}}}"
-        if any(number is None or number < 0 for number in rows.column(target)):
-            known = f"{names[target]} is not none and {names[target]} >= 0"
-            templates["completion"] = f"{{% if {known} %}}{templates['completion']}{{% endif %}}"
+    known = f"{names[target]} is not none" + f" and {names[target]} >= 0" * bool(classes)
+    if any(value is None or (classes and value < 0) for value in rows.column(target)):
+        templates["completion"] = f"{{% if {known} %}}{templates['completion']}{{% endif %}}"
     if labels:
         templates["answer_choices"] = f" {SEPARATOR} ".join(labels)
     used = {names[c]: c for c in (*asked, target) if names[c] not in (c, c.replace("-", "_"))}
@@ -137,7 +137,7 @@ def _target(name: str, columns: Sequence[str], sample: Sequence[Mapping[str, Any
         replies = [c for c in nearly if _head(c) in _REPLIES and _are_texts([r[c] for r in sample])]
         kinds = are_labels([_text(row[by_name]) for row in sample])
         return replies[-1] if replies and kinds else by_name
-    labels = [c for c in full if are_labels([_text(row[c]) for row in sample])]
+    labels = [c for c in nearly if are_labels([t for row in sample if (t := _text(row[c]))])]
     written = [c for c in columns if _is_written_json([_text(row[c]) for row in sample])]
     for column in columns:
         seems = column.lower() in _TARGETS or (len(labels) != 1 and [column] == written)
@@ -148,9 +148,9 @@ def _target(name: str, columns: Sequence[str], sample: Sequence[Mapping[str, Any
                 f"first {len(sample)} rows leave it empty; remove such rows from the file, or set "
                 "the completion in data.templates: {prompt: ..., completion: ...}."
             )
-    if not full or nested:
+    if nested or not (full or labels):
         return None
-    return next((one[0] for one in (labels, written) if len(one) == 1), full[-1])
+    return next((one[0] for one in (labels, written, full[-1:]) if len(one) == 1), None)
 
 
 def _is_written_json(texts: Sequence[str]) -> bool:
@@ -171,9 +171,8 @@ def says_what(name: str) -> bool:
     return name.strip().lower() in {*_TARGETS, *_ANYTHING}
 
 
-def _gaps(column: str, sample: Sequence[Mapping[str, Any]]) -> float:
-    values = [row[column] for row in sample]
-    return float("inf") if None in values else float(values.count(""))
+def _gaps(column: str, sample: Sequence[Mapping[str, Any]]) -> int:
+    return sum(row[column] in (None, "") for row in sample)
 
 
 def _head(column: str) -> str:

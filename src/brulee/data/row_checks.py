@@ -7,11 +7,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from brulee.data.rows import spellings
 from brulee.data.sources import Rows
 from brulee.data.template import Rendered, Template
 from brulee.data.templates import TemplateSet
 from brulee.errors import InputError, nearest
 from brulee.progress import bar
+from brulee.yaml_lines import quoted
 
 # A larger share of rows without a completion means that the data is wrong.
 MOST_EMPTY = 0.05
@@ -76,7 +78,10 @@ def require_columns(rows: Rows, templates: TemplateSet) -> None:
         missing = sorted(template.required - present)
         if missing:
             close = nearest(missing[0], rows.columns)
-            hint = f" Did you mean data.columns: {{{missing[0]}: {close[0]}}}?" if close else ""
+            if close:
+                hint = f" Did you mean data.columns: {{{missing[0]}: {quoted(close[0])}}}?"
+            else:
+                hint = f" data.columns: {{{missing[0]}: COLUMN}} takes another column for it."
             raise InputError(
                 f"{rows.name}: no column {missing[0]!r}, which template {template.name!r} needs; "
                 f"columns present: {', '.join(rows.columns)}.{hint}"
@@ -99,11 +104,18 @@ def _require(rows: Rows, i: int, values: dict[str, Any], template: Template) -> 
     missing = sorted(c for c in template.required - filled if _is_missing(values.get(c)))
     if not missing:
         return
-    what = "label" if missing[0] not in template.source_columns else "column"
+    name = missing[0]
+    what = "label" if name not in template.source_columns else "column"
     present = ", ".join(c for c, v in values.items() if not _is_missing(v)) or "none"
+    count = sum(map(_is_missing, rows.column(spellings(values)[name])))
+    test = f"{{% if {name} is not none %}}"
+    how = f"{test}{{{{{name}}}}}{{% endif %}} as completion"
+    if what == "column":
+        how = f"{test} ... {{% endif %}} around the prompt"
     raise InputError(
-        f"{rows.place(i)}: the {what} {missing[0]!r} that template {template.name!r} needs is "
-        f"missing; columns with a value in this row: {present}."
+        f"{rows.place(i)}: the {what} {name!r} that template {template.name!r} needs is missing, "
+        f"as in {count} of {len(rows)} rows; columns with a value in this row: {present}. "
+        f"{how} leaves such rows out."
     )
 
 

@@ -301,7 +301,7 @@ def _lines(
     if task.plain:
         return
     yield "  generation:"
-    yield f"    max_new_tokens: {_tokens(list(map(_written, targets)))}  # what an answer may have"
+    yield f"    max_new_tokens: {_tokens(list(map(_written, targets)))}  # of an answer at most"
 
 
 def _section(key: str, value: Any) -> Iterator[str]:

@@ -29,6 +29,10 @@ _CHOICES = "answer_choices"
 _CHAT = frozenset(("history", "speaker", "tools", "asked_with", "answered_with"))
 # Jinja's error for `answer_choices[label]` where the label is a string or a float.
 _NO_NUMBER = re.compile(r"list object'? has no (attribute '|element -?\d*\.)")
+# Printed words without an operator between them, which can only be meant as a column's name.
+_PRINTED = re.compile(r"\{\{\s*(\w[^{}|\"\[]*?)\s*\}\}")
+_SPACED = re.compile(r"\w [\w(]|\w'\w|[?#$@]")
+_OPERATORS = frozenset(("if", "else", "and", "or", "not", "in", "is"))
 _ENVIRONMENT = LimitedEnvironment()
 # Jinja does not report globals as undeclared names, so columns are found in an environment without.
 _WITHOUT_GLOBALS = LimitedEnvironment()
@@ -227,7 +231,9 @@ class Template:
 
     def _malformed(self, part: str, error: jinja2.TemplateSyntaxError) -> InputError:
         where = f"malformed {part}, line {error.lineno} of it"
-        return InputError(f"{self.label}: {where}: {error.message}")
+        reason = (error.message or "").rstrip(".")
+        text = self.jinja if part == "jinja" else self.answer_choices or ""
+        return InputError(f"{self.label}: {where}: {reason}{_hint_of_name(text)}.")
 
     def _choices(self, row: Mapping[str, Any], seed: str) -> tuple[str, ...] | None:
         if self.answer_choices is None:
@@ -264,6 +270,16 @@ def _plain(row: Mapping[str, Any]) -> Rendered | None:
     if text is None or not text.strip():
         return None
     return Rendered("", text, None, plain=True, ends=not row.get(GOES_ON))
+
+
+def _hint_of_name(text: str) -> str:
+    """How to print a column whose name is no name in Jinja; "" if none is printed."""
+    printed = (name for name in _PRINTED.findall(text) if _SPACED.search(name))
+    odd = next((name for name in printed if not _OPERATORS & {*name.split()}), None)
+    if odd is None:
+        return ""
+    own = json.dumps(odd, ensure_ascii=False)
+    return f"; for the column {odd!r}, write {{{{text}}}} and data.columns: {{text: {own}}}"
 
 
 def _check_names(tree: nodes.Template) -> None:

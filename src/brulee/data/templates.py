@@ -141,11 +141,16 @@ def families() -> list[str]:
     )
 
 
+def _is_recipe(values: object) -> bool:
+    return isinstance(values, dict) and "data" in values
+
+
 def read_templates(text: str, name: str, where: str) -> TemplateSet:
     """Parse a YAML file in promptsource's schema; its `!Template` tags are read as mappings."""
     values, lines = parse(text, where)
     if not isinstance(values, dict) or not isinstance(values.get("templates"), dict):
-        raise InputError(f"{where}: a template file is a mapping with the key 'templates'.")
+        hint = "; `brulee data inspect` shows a recipe's rows" if _is_recipe(values) else ""
+        raise InputError(f"{where}: a template file is a mapping with the key 'templates'{hint}.")
     _check_keys(values, _FILE_KEYS, where)
     templates = []
     cluster, sources = _cluster(values, where), _sources(values, where)

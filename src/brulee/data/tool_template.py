@@ -61,7 +61,8 @@ class ToolTemplate:
         if self._lost[key]:
             raise FramingError(
                 f"the model's chat template does not show {self._lost[key]}, which would be lost; "
-                "use a model whose template does, or write it into a turn's text."
+                "use a model whose template does, set model.chat_template to a file that does, or "
+                "write it into a turn's text."
             )
 
     def _first_lost(self, marked: Sequence[Message], tools: str, marks: Mapping[str, str]) -> str:

@@ -48,6 +48,11 @@ def final_answer(text: str) -> str:
     return text.split(_SAYS)[-1].strip().removesuffix(".").rstrip()
 
 
+def says_final_answer(text: str) -> bool:
+    """Whether a text marks its final answer."""
+    return _SAYS in text
+
+
 class _BestReference(MeanMetric, Protocol):
     """The mean over items of the score against the best-matching reference."""
 

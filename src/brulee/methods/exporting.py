@@ -54,7 +54,7 @@ def export(
         raise InputError(f"{out}: a GGUF file's name ends in .gguf.")
     try_writing(nearest_folder(out.parent, "the folder of the GGUF file"))
     if stored.kind == "model":
-        return _model(stored.folder, stored, "tuned whole", out, to, dtype)
+        return _model(stored.folder, stored, "whole model", out, to, dtype)
     adapter = open_adapter(stored.folder)
     name, revision = adapter.named_base(base)
     label = adapter.label()

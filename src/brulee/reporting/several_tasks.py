@@ -101,13 +101,12 @@ def _group(
     if len(pairs) > 1:
         return f"improved {_count(pairs, directions)} {kind}"
     (pair,) = pairs
-    metric = wording.metric_name(pair.metric)
-    return (
-        f"{wording.verb(pair, directions[pair.task])} {metric} on {pair.task} "
-        f"{wording.from_to(pair)} ({wording.difference(pair)}, 95% interval "
-        f"{wording.interval(pair)}, corrected {wording.p_phrase(adjusted[pair.task])}), the only "
-        f"task {kind}"
+    metric, direction = wording.metric_name(pair.metric), directions[pair.task]
+    p = wording.p_phrase(adjusted[pair.task])
+    change = wording.change(
+        pair, direction, f"95% interval {wording.interval(pair)}, corrected {p}"
     )
+    return f"{wording.verb(pair, direction)} {metric} on {pair.task} {change}, the only task {kind}"
 
 
 def _count(pairs: Sequence[Comparison], directions: dict[str, int]) -> str:

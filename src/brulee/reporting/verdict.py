@@ -43,14 +43,15 @@ def _main(results: Results) -> str:
     pair = results.comparisons[0]
     metric, task = wording.metric_name(pair.metric), pair.task
     evidence = (
-        f"({wording.difference(pair)}, 95% interval {wording.interval(pair)}, "
-        f"{_yet(pair)}{wording.p_phrase(pair.p)}{_limits(pair, results.groups.get(task))})"
+        f"95% interval {wording.interval(pair)}, "
+        f"{_yet(pair)}{wording.p_phrase(pair.p)}{_limits(pair, results.groups.get(task))}"
     )
     ending = f", {cost}" if cost else ""
     over = phrasings.over(results, task)
     task = f"{task}{over}," if over else task
-    raised, change = wording.verb(pair, pair.direction), wording.from_to(pair)
-    return f"{method} {raised} {metric} on {task} {change} {evidence}{ending}"
+    raised = wording.verb(pair, pair.direction)
+    change = wording.change(pair, pair.direction, evidence)
+    return f"{method} {raised} {metric} on {task} {change}{ending}"
 
 
 def _yet(pair: Comparison) -> str:

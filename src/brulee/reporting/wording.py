@@ -129,12 +129,20 @@ def verb(pair: Comparison, direction: int) -> str:
     return f"{word} ({'better' if direction > 0 else 'worse'})"
 
 
-def from_to(paired: Paired) -> str:
-    """The two scores of a comparison: "from 0.26 to 0.42"."""
+def change(paired: Paired, direction: int, rest: str) -> str:
+    """The two scores, their difference, and the `rest` of the evidence.
+
+    "from 0.26 to 0.42 (+0.16, ...)", or "(0.26 before, 0.28 after: +0.02, ...)" if no change
+    counts.
+    """
     decimals = places(paired.difference)
     if float(fixed(paired.difference, decimals)) == 0:
         decimals = places_of(paired)
-    return f"from {fixed(paired.base, decimals)} to {fixed(paired.tuned, decimals)}"
+    base, tuned = fixed(paired.base, decimals), fixed(paired.tuned, decimals)
+    evidence = f"{difference(paired)}, {rest}"
+    if direction == 0:
+        return f"({base} before, {tuned} after: {evidence})"
+    return f"from {base} to {tuned} ({evidence})"
 
 
 def interval(paired: Paired) -> str:

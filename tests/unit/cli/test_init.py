@@ -203,6 +203,20 @@ def test_labels_are_learned_whatever_their_column_is_called(brulee, here: Path) 
     assert (rendered.prompt.split("\n")[0], rendered.completion) == (said(1), "shipping")
 
 
+@pytest.mark.parametrize("column", ["label", "is_negative?"])
+def test_numbered_labels_that_a_few_rows_lack_are_learned_from_the_others(
+    brulee, here: Path, column: str
+) -> None:
+    rows = [(said(i), "" if i == 7 else i % 2) for i in range(60)]
+    table(here / "notes.csv", ["text", column], rows)
+    done = brulee("init", "notes.csv", "--quiet")
+    assert done.code == 0, done.err
+    (task,) = open_corpus(load_recipe("notes.yaml")).tasks.values()
+    assert task.dropped["empty completion"] == 1
+    assert task.labels == ("0", "1")
+    assert "??" not in (here / "notes.yaml").read_text()
+
+
 def test_a_file_that_names_no_columns_gets_a_recipe_that_does(brulee, here: Path) -> None:
     rows = [[i, f"{said(i)}?", TEAMS[i % 3]] for i in range(60)]
     table(here / "bare.csv", rows[0], rows[1:])

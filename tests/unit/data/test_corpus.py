@@ -388,6 +388,26 @@ def test_chats_beside_a_task_that_reads_one_column_of_them_lose_no_row(tmp_path:
 
 
 @pytest.mark.parametrize(
+    ("column", "said"),
+    [
+        ("late?", 'Did you mean data.columns: {late: "late?"}?'),
+        ("where it went", "data.columns: {late: COLUMN} takes another column for it."),
+    ],
+)
+def test_a_column_under_another_name_is_told_how_to_be_given(
+    tmp_path: Path, column: str, said: str
+) -> None:
+    (tmp_path / "rows.csv").write_text(f'"q","{column}"\nWhere?,no\nWhen?,yes\n')
+    data = {
+        "source": str(tmp_path / "rows.csv"),
+        "templates": {"prompt": "{{ q }}", "completion": "{{ late }}"},
+    }
+    with pytest.raises(InputError) as caught:
+        open_corpus(recipe_from_dict({"data": data}))
+    assert str(caught.value).endswith(said)
+
+
+@pytest.mark.parametrize(
     ("changed", "said"),
     [
         ("source: nowhere.jsonl", "line 3: nowhere.jsonl: no such file or folder."),

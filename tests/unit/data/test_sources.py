@@ -310,6 +310,9 @@ def test_folders_that_leave_a_choice_are_refused(tmp_path: Path) -> None:
     said = refused(str(tmp_path))
     assert "it holds a.jsonl, b.jsonl" in said
     assert said.endswith(f"To read them as one: {tmp_path}/*.jsonl.")
+    write(tmp_path / "c.json", '[{"a": 1}]')
+    assert refused(str(tmp_path)).endswith(f"To read them as one: {tmp_path}/*.")
+    assert len(open_source(f"{tmp_path}/*")) == 3
     write(tmp_path / "my_test.jsonl", '{"a": 1}')
     assert "as one" not in refused(str(tmp_path))
     write(tmp_path / "dev.jsonl", '{"a": 1}')

@@ -220,6 +220,7 @@ def test_a_runaway_template_stops(jinja: str, monkeypatch: pytest.MonkeyPatch) -
 
 def test_other_mistakes_in_a_template_are_input_errors() -> None:
     assert "malformed jinja, line 2 of it" in refused("a\n{{ b ||| c")
+    assert "malformed jinja, line 1 of it: expected token" in refused("{{ a b }} ||| c")
     assert "No filter named 'upcase'" in refused("{{ b | upcase }} ||| c")
     assert "malformed answer_choices" in refused("a ||| b", answer_choices="{% if %}")
     assert "put ||| between" in refused("{{a}}", {"a": 1})
@@ -227,6 +228,14 @@ def test_other_mistakes_in_a_template_are_input_errors() -> None:
     assert "division" in refused("{{ 1 / 0 }} ||| c")
     assert "may not be called 'answer_choices'" in refused("a ||| b", {"answer_choices": 1})
     assert "no loader" in refused("{% include '/etc/passwd' %} ||| b")
+
+
+@pytest.mark.parametrize("name", ["Customer's note", "intent id", "late?", "price (EUR)#"])
+def test_a_column_that_is_no_name_in_jinja_is_told_how_to_print(name: str) -> None:
+    said = refused(f"{{{{ {name} }}}} ||| {{{{ b }}}}")
+    assert f'write {{{{text}}}} and data.columns: {{text: "{name}"}}' in said
+    assert "data.columns" not in refused("{{ a if b is odd els c }} ||| c")
+    assert "data.columns" not in refused("{{ a.b( }} ||| c")
 
 
 def test_promptsource_files_load_as_they_are() -> None:
@@ -422,3 +431,8 @@ def test_a_label_that_is_no_whole_number_says_what_to_write(label: object) -> No
     assert "as in answer_choices[label | int]; columns present: a, label" in said
     jinja = "{{a}} ||| {{answer_choices[label | int]}}"
     assert rendered(jinja, {"a": "x", "label": label}, answer_choices="no ||| yes") == ("x", "yes")
+
+
+def test_a_recipe_given_as_a_template_file_is_told_to_be_one() -> None:
+    with pytest.raises(InputError, match="`brulee data inspect` shows a recipe's rows"):
+        read_templates("model: bundled\ndata: {source: rows.csv}\n", "toys", "toys.yaml")

@@ -68,6 +68,7 @@ def wandb(monkeypatch: pytest.MonkeyPatch) -> Wandb:
     made = Wandb()
     monkeypatch.delenv("WANDB_MODE", raising=False)
     monkeypatch.delenv("WANDB_SILENT", raising=False)
+    monkeypatch.delenv("WANDB_PROJECT", raising=False)
     module(monkeypatch, "wandb", init=made.init, Settings=dict)
     module(monkeypatch, "wandb.proto")
     module(monkeypatch, "wandb.proto.wandb_internal_pb2", Record=Record)
@@ -108,6 +109,14 @@ def test_wandb_is_offline_and_its_run_named_as_the_folder(wandb: Wandb, tmp_path
     tracker.log({"train/loss": 1.0}, 1)
     tracker.finish("finished")
     assert (wandb.rows, wandb.exits) == ([1], [0])
+
+
+def test_the_environment_names_the_project_of_wandb(
+    wandb: Wandb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_PROJECT", "parcels")
+    WeightsAndBiases(Opening("tuned", tmp_path, RECIPE)).finish("finished")
+    assert (wandb.asked[0]["project"], wandb.asked[0]["name"]) == ("parcels", "tuned")
 
 
 @pytest.mark.parametrize(("held", "expected"), [(2, [3, 4, 5]), (4, [5])])

@@ -38,7 +38,7 @@ class Forecast:
 
     def told(self) -> list[str]:
         """The forecast in sentences."""
-        each = ", ".join(f"{wording.duration(s)} {name}" for name, s in self.by_method.items())
+        each = ", ".join(f"{wording.duration(s)} ({name})" for name, s in self.by_method.items())
         said = [
             f"{self.trainings} trainings of about {each}: {wording.duration(self.seconds)} in all, "
             "without loading, validation and the test; up to "

@@ -147,7 +147,12 @@ _NOTED = (
 )  # fmt: skip
 
 
+_UNPADDED = "the tokenizer's own padding token is used, and passes are packed without padding"
+
+
 def _put_single(found: Converted, to: str, key: str, value: Any, here: Any) -> None:
+    if key == "special_tokens" and isinstance(value, dict) and value.get("pad_token"):
+        found.leave(f"{key}.pad_token", value["pad_token"], _UNPADDED, matters=False)
     if here is UNSET:
         return
     if key == "special_tokens" and isinstance(value, dict):

@@ -85,6 +85,9 @@ def trackers(found: Converted, flat: Mapping[str, Any], at: At) -> None:
     known = [name for name in dict.fromkeys(names) if name in TRACKERS]
     if known:
         found.put("train.trackers", known)
+    if (project := flat.get("wandb_project")) and "wandb" in known:
+        why = "the project at W&B is called as the run, or as the environment's WANDB_PROJECT says"
+        found.leave("wandb_project", project, why, matters=False)
     for name in names:
         if name not in TRACKERS:
             found.leave("report_to", name, f"the trackers are {', '.join(TRACKERS)}", matters=False)
