@@ -7,6 +7,9 @@ ARGS ?=
 BIN := $(VENV)/bin
 RUNTIME := $(VENV)/.runtime-installed
 DEV := $(VENV)/.dev-installed
+# Tests start dozens of processes. Bytecode is kept even if the environment says otherwise, or each
+# of them would compile the package anew, and every run all tests.
+PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
 .PHONY: help quickstart test test-all lint format clean
@@ -21,10 +24,10 @@ quickstart: $(RUNTIME) ## tune the bundled model on the bundled chats, write the
 	$(BIN)/brulee run recipes/support-chat.yaml --fresh $(ARGS)
 
 test: $(DEV) ## the fast tests, on two processes
-	$(BIN)/python -m pytest -m "not slow" -n 2 $(ARGS)
+	$(PYTEST) -m "not slow" -n 2 $(ARGS)
 
 test-all: $(DEV) ## every test, the slow ones too
-	$(BIN)/python -m pytest -n 2 $(ARGS)
+	$(PYTEST) -n 2 $(ARGS)
 
 lint: $(DEV) ## style, format, types
 	$(BIN)/ruff check .

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import runpy
 from collections import Counter
 from collections.abc import Callable
@@ -56,6 +57,14 @@ _SIZES: dict[str, Any] = {
     "bos_token_id": 1,
     "eos_token_id": 2,
 }
+
+
+def pytest_configure() -> None:
+    """Garbage is looked for a tenth as often as usual, which would be a twelfth of all the time.
+
+    The libraries and the collected tests are hundreds of thousands of objects that stay.
+    """
+    gc.set_threshold(20_000, 10, 10)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import sys
 from datetime import UTC, datetime
+from functools import cache
 from importlib import metadata
 from typing import Any
 
@@ -32,8 +33,12 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **found}
 
 
+@cache
 def _version(name: str) -> str | None:
-    """Looked up by name: listing all installed packages takes a tenth of a second."""
+    """Looked up by name: listing all installed packages takes a tenth of a second.
+
+    Once in a process, which keeps the packages that it has imported.
+    """
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:

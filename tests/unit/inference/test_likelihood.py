@@ -37,8 +37,8 @@ def _questions(count: int, answers: int) -> list[Encoded]:
     return made
 
 
-def _engine(model: PreTrainedModel, batch_tokens: int = 8192) -> Engine:
-    return Engine(model, (2,), 0, batch_tokens)
+def _engine(model: PreTrainedModel, batch_tokens: int = 8192, like: Engine | None = None) -> Engine:
+    return Engine(model, (2,), 0, batch_tokens, like=like)
 
 
 @pytest.mark.parametrize("name", STREAMED)
@@ -65,25 +65,26 @@ def test_a_model_that_caps_its_attention_is_not(make_model: Make) -> None:
 @pytest.mark.parametrize("name", STREAMED)
 def test_size_and_order_of_batches_change_no_bit(make_model: Make, name: str) -> None:
     model, requests = make_model(name, max_position_embeddings=512), _questions(7, 2)
-    expected = [_engine(model).loglikelihood([r])[0] for r in requests]
+    engine = _engine(model)
+    expected = [engine.loglikelihood([r])[0] for r in requests]
     for size in (3, 8, 32):
-        engine = _engine(model)
         found: list[Likelihood] = []
         for start in range(0, len(requests), size):
             found += engine.loglikelihood(requests[start : start + size])
         assert found == expected
     for batch_tokens in (7, 33, 150):
-        assert _engine(model, batch_tokens).loglikelihood(requests) == expected
+        assert _engine(model, batch_tokens, engine).loglikelihood(requests) == expected
     order = random.Random(0).sample(range(len(requests)), len(requests))
-    shuffled = _engine(model).loglikelihood([requests[i] for i in order])
+    shuffled = engine.loglikelihood([requests[i] for i in order])
     assert shuffled == [expected[i] for i in order]
 
 
 def test_bfloat16_differs_by_its_rounding_only(make_model: Make) -> None:
     model, requests = make_model("llama").to(torch.bfloat16), _questions(11, 3)
-    expected = _engine(model).loglikelihood(requests)
+    engine = _engine(model)
+    expected = engine.loglikelihood(requests)
     for request, whole in zip(requests, expected, strict=True):
-        (alone,) = _engine(model).loglikelihood([request])
+        (alone,) = engine.loglikelihood([request])
         assert alone.log_probability == pytest.approx(whole.log_probability, rel=0.02)
 
 

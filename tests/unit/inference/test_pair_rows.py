@@ -83,7 +83,7 @@ def _held(base: Base, tmp_path: Path, ways: list[str]) -> tuple[list[Voice], Ada
 
 @pytest.mark.parametrize(("name", "forced"), [*((name, None) for name in NAMES), ("bart", 9)])
 @torch.no_grad()
-@pytest.mark.fast_cases(2)
+@pytest.mark.fast_cases(1)
 def test_logits_are_those_of_the_model_alone_whoever_joins_and_leaves(
     make_base: MakeBase, tmp_path: Path, name: str, forced: int | None
 ) -> None:

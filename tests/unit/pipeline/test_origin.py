@@ -15,6 +15,7 @@ def test_versions_are_asked_by_name_and_what_is_missing_is_left_out(
     """Every run asks: all that is installed is not read for it."""
     monkeypatch.setattr(origin, "_PACKAGES", ("torch", "no-such-package"))
     monkeypatch.delattr(metadata, "distributions")
+    origin._version.cache_clear()
     found = origin.versions()
     assert found.keys() == {"python", "torch"}
     assert found["torch"] == metadata.version("torch")

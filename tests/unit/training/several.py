@@ -5,11 +5,13 @@
                                                [:count=DOCUMENTS][:pass=DOCUMENTS]
                                                [:look=STEPS][:by=OPTIMIZER]
                                                [:prompts=WEIGHT][:refused=WORDS]
+                                               [:sharded=yes]
 
 NAME is a folder in MODEL instead of that, T what a LoRA is put on. A count is read once instead of
 11 documents twice; a pass has two documents or as many as are given, a step four. After so many
 steps the model is looked at, past the loss that training calls, and fails before that inside a
-layer. Of a model that is refused, all processes say these words.
+layer. Of a model that is refused, all processes say these words. Weights are sharded from such a
+case on, as if the environment had said so.
 
 A case trains in FOLDER/CASE, where the first process writes; the others are given a folder that
 nobody may make. What each process read goes to FOLDER/CASE-RANK.json.
@@ -42,7 +44,7 @@ from brulee.planning.shares import shares_of
 from brulee.recipe import MethodSpec, TrainSpec
 from brulee.training.documents import Document
 from brulee.training.trainer import Glimpse, Trainer
-from brulee.training.world import ALONE, World, joined
+from brulee.training.world import ALONE, SHARDS, World, joined
 
 COUNT, EPOCHS = 11, 2
 _LONGEST = 600  # seconds, after which a process that waits for another one is killed
@@ -175,7 +177,11 @@ def main() -> None:
     torch.set_num_threads(1)
     model, root = Path(sys.argv[1]), Path(sys.argv[2])
     for case in sys.argv[3:]:
+        sharded = ":sharded=yes" in case
+        if sharded:
+            os.environ[SHARDS] = "true"
         with joined("cpu") as world:  # as each training does for itself
+            assert world.shards or not sharded
             folder = root / case.split(":go")[0]
             if world.writes:
                 folder.mkdir(exist_ok=True)

@@ -48,6 +48,7 @@ def models(tmp_path_factory: pytest.TempPathFactory, make_tokenizer: Callable[..
     return root
 
 
+@pytest.mark.fast_cases(4)  # those whose trainings below are fast
 @pytest.mark.parametrize("name", [*NAMES, *DROPPED])
 def test_they_take_the_fast_path(models: Path, name: str) -> None:
     base = load_base(str(models / name), torch.float32, torch.device("cpu"))

@@ -64,24 +64,53 @@ def alone(model: Path, folder: Path, case: str) -> Path:
     return target
 
 
+@pytest.fixture(scope="module")
+def trained(
+    tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory, one_thread: None
+) -> Path:
+    """Trainings by two processes with whole weights and with sharded ones, and alone.
+
+    All in one launch: what processes import takes longer than what they do.
+    """
+    folder = tmp_path_factory.mktemp("several")
+    whole, sharded = ("lora", "full", "lora:halt=3"), ("full", "lora")
+    halted = [f"{method}:halt=3:sharded=yes" for method in sharded]
+    launch(tiny_model_folder, folder, *whole, *halted)
+    for method in sharded:
+        alone(tiny_model_folder, folder, method)
+    return folder
+
+
+def assert_as_alone(folder: Path, method: str) -> None:
+    """The losses of one process, from all rows once, written by the first."""
+    assert_same_curve(folder / method, folder / f"alone-{method}")
+    read = [json.loads((folder / f"{method}-{rank}.json").read_text()) for rank in (0, 1)]
+    assert sorted(read[0] + read[1]) == list(range(22)), "a row was missed or read twice"
+    assert len(read[0]) == len(read[1]) == 11
+    assert not (folder / method / "nobody").exists(), "the second process wrote"
+
+
 def test_two_processes_give_the_losses_of_one(
-    tiny_model_folder: Path, tmp_path: Path, one_thread: None, capsys: pytest.CaptureFixture[str]
+    tiny_model_folder: Path, trained: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    launch(tiny_model_folder, tmp_path, "lora", "full", "lora:halt=3", by=TORCHRUN)
     for method in ("lora", "full"):
-        assert_same_curve(tmp_path / method, alone(tiny_model_folder, tmp_path, method))
-        read = [json.loads((tmp_path / f"{method}-{rank}.json").read_text()) for rank in (0, 1)]
-        assert sorted(read[0] + read[1]) == list(range(22)), "a row was missed or read twice"
-        assert len(read[0]) == len(read[1]) == 11
-        assert not (tmp_path / method / "nobody").exists(), "the second process wrote"
+        assert_as_alone(trained, method)
 
     # Halted after step 3 by a signal to one of the two; one process goes on.
-    halted = tmp_path / "lora:halt=3"
+    halted = trained / "lora:halt=3"
     assert [p.name for p in sorted((halted / "checkpoints").iterdir())] == ["step-2", "step-3"]
     with progress.shown(True):
         ONE["train"]("lora", tiny_model_folder, halted)
     assert "step 3 was reached by 2 processes, and 1 goes on: " in capsys.readouterr().err
-    assert_same_curve(halted, tmp_path / "lora")
+    assert_same_curve(halted, trained / "lora")
+
+
+@pytest.mark.slow  # above they are named as torchrun names them
+def test_torchrun_starts_them(tiny_model_folder: Path, tmp_path: Path, one_thread: None) -> None:
+    launch(tiny_model_folder, tmp_path, "lora", "full", by=TORCHRUN)
+    for method in ("lora", "full"):
+        alone(tiny_model_folder, tmp_path, method)
+        assert_as_alone(tmp_path, method)
 
 
 @pytest.mark.slow
@@ -97,13 +126,13 @@ def test_two_processes_go_on_from_one(
 
 
 def test_sharded_weights_give_the_losses_of_one_process(
-    tiny_model_folder: Path, tmp_path: Path, one_thread: None
+    tiny_model_folder: Path, trained: Path
 ) -> None:
-    launch(tiny_model_folder, tmp_path, "full:halt=3", "lora:halt=3", ACCELERATE_USE_FSDP="true")
     for method in ("full", "lora"):
-        halted = tmp_path / f"{method}:halt=3"
+        halted = trained / f"{method}:halt=3:sharded=yes"
+        assert [p.name for p in sorted((halted / "checkpoints").iterdir())] == ["step-2", "step-3"]
         ONE["train"](method, tiny_model_folder, halted)
-        assert_same_curve(halted, alone(tiny_model_folder, tmp_path, method))
+        assert_same_curve(halted, trained / f"alone-{method}")
 
 
 @pytest.mark.slow
