@@ -4,12 +4,13 @@
     python benchmarks/gpu.py --wheels wheels --small 135m --data dialogsum.ids.json \\
         --only exact,lora-16,lora-64,head
 
-A row that fails or takes too long does not stop the others: the end of its output is added to
-gpu-failed.txt next to the results, and the exit code is 1. No row starts in the last minute of
---minutes, and a row still running at the end is stopped, so that the command ends in time. A row
-is left out if its peer has no Python from --wheels (gpu_sites.py), --trl or --unsloth. `--tiny`
-runs every row on a two-layer model, which takes seconds: with `--device cpu` to try the scripts,
-with `--device cuda` to check first that the machine has what they need. See docs/gpu.md.
+A row that fails or takes too long does not stop the others: the end of its output is kept in
+gpu-failed.json next to the results until the row succeeds, and the exit code is 1. The command ends
+within --minutes: a row is stopped when only a minute is left for each row after it, and none starts
+in the last minute. A row is left out if its peer has no Python from --wheels (gpu_sites.py), --trl
+or --unsloth. `--tiny` runs every row on a two-layer model, which takes seconds: with `--device cpu`
+to try the scripts, with `--device cuda` to check first that the machine has what they need. See
+docs/gpu.md.
 """
 
 from __future__ import annotations
@@ -31,9 +32,9 @@ from gpu_sites import install
 from versus_jobs import PAIRS
 
 HERE = Path(__file__).parent
-LAST_LINES = 60
-LEAST = 60.0  # seconds; with fewer left, no row starts
-FAILED = "gpu-failed.txt"
+LAST_LINES = 120  # gpu_exact.py prints about 90
+LEAST = 60.0  # seconds that are left for a row; with fewer left, none starts
+FAILED = "gpu-failed.json"
 TINY = {"tokens": "64", "vocabulary": "1024"}
 
 
@@ -99,7 +100,9 @@ def main() -> None:
     parser.add_argument("--results", type=Path, help="folder to add to [default: results]")
     parser.add_argument("--minutes", type=float, default=9.0, help="for all rows")
     parser.add_argument("--device", default="cuda", choices=("cpu", "cuda"))
-    parser.add_argument("--tiny", action="store_true", help="try the rows; results are thrown away")
+    parser.add_argument(
+        "--tiny", action="store_true", help="try the rows; without --results, nothing is kept"
+    )
     arguments = parser.parse_args()
     if arguments.list:
         print("\n".join(f"{row.name:24}beside {row.against}; {_held_to(row)}" for row in ROWS))
@@ -114,7 +117,6 @@ def main() -> None:
             arguments.unsloth = arguments.unsloth or found.get("unsloth")
         results = arguments.results or (Path(scratch) if arguments.tiny else HERE / "results")
         results.mkdir(parents=True, exist_ok=True)
-        (results / FAILED).unlink(missing_ok=True)
         outcomes = run(rows, arguments, results)
         print(table(rows, outcomes, results, arguments.device))
     sys.exit(any(outcome not in ("ok", "left out") for outcome in outcomes.values()))
@@ -132,15 +134,19 @@ def chosen(only: str | None) -> list[Row]:
 def run(rows: Sequence[Row], arguments: argparse.Namespace, results: Path) -> dict[str, str]:
     """Run the rows; each one's outcome: ok, failed, stopped, no time, left out."""
     until = time.monotonic() + 60 * arguments.minutes
+    commands = [command_of(row, arguments, results) for row in rows]
     outcomes = {}
-    for row in rows:
-        command, left = command_of(row, arguments, results), until - time.monotonic()
+    for at, (row, command) in enumerate(zip(rows, commands, strict=True)):
+        left = until - time.monotonic()
         if command is None:
             outcome = "left out"
         elif left < LEAST:
             outcome = "no time"
         else:
-            outcome = attempt(command, left, results / FAILED)
+            # A row that hangs must not take the time of all that follow.
+            later = sum(other is not None for other in commands[at + 1 :])
+            outcome, said = attempt(command, max(LEAST, left - LEAST * later))
+            keep(results / FAILED, row.name, outcome, command, said)
         print(f"{row.name}: {outcome}", file=sys.stderr, flush=True)
         outcomes[row.name] = outcome
     return outcomes
@@ -178,8 +184,8 @@ def _python(script: str, *arguments: str) -> list[str]:
     return [sys.executable, str(HERE / script), *arguments]
 
 
-def attempt(command: list[str], seconds: float, kept: Path) -> str:
-    """Run a command with a time limit; on failure, append the end of its output to `kept`."""
+def attempt(command: list[str], seconds: float) -> tuple[str, list[str]]:
+    """Run a command with a time limit; its outcome, and the last lines that it printed."""
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as said:
         # A new session, so that the processes that it starts are stopped with it.
         started = subprocess.Popen(command, stdout=said, stderr=said, start_new_session=True)
@@ -192,10 +198,20 @@ def attempt(command: list[str], seconds: float, kept: Path) -> str:
         said.seek(0)
         lines = said.read().splitlines()[-LAST_LINES:]
     if outcome != "ok":
-        with kept.open("a", encoding="utf-8") as file:
-            file.write("\n".join([f"{outcome}: {' '.join(command)}", *lines, "", ""]))
         print("\n".join(lines), file=sys.stderr, flush=True)
-    return outcome
+    return outcome, lines
+
+
+def keep(file: Path, row: str, outcome: str, command: list[str], said: list[str]) -> None:
+    """Keep what a failed row said; for one that succeeded, remove what was kept."""
+    found = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    found.pop(row, None)
+    if outcome != "ok":
+        found[row] = {"outcome": outcome, "command": " ".join(command), "said": said}
+    if found:
+        file.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    else:
+        file.unlink(missing_ok=True)
 
 
 def table(rows: Sequence[Row], outcomes: dict[str, str], results: Path, device: str) -> str:

@@ -26,8 +26,10 @@ import torch
 import torch.nn.functional as F
 
 HERE = Path(__file__).parent
-# Tolerances: of one rounding to bfloat16, and of roundings throughout a small bfloat16 model.
-ROUNDED, THROUGHOUT = 5e-3, 5e-2
+# Tolerances: of one rounding to bfloat16, and of roundings throughout a small bfloat16 model. T5's
+# scores are not divided by the root of the width, so rounding moves its weights further: on a CPU,
+# gradients of transformers' own layers are off by 7e-2, those of Llama's by 2e-2.
+ROUNDED, THROUGHOUT, THROUGHOUT_T5 = 5e-3, 5e-2, 1.5e-1
 Found = dict[str, tuple[float, float]]  # what was compared -> (error, tolerance)
 
 
@@ -270,13 +272,15 @@ def _compared(
 
     enable()
     steps = [_documents(seed) for seed in range(times)]
+    most = THROUGHOUT if model_of is None else THROUGHOUT_T5
     model_of, cpu = model_of or _model, torch.device("cpu")
-    loss, grads, found = _pass(model_of(), device, method, steps, recompute)
-    exact_loss, exact_grads, _ = _pass(model_of(), cpu, method, steps[-1:], False)
+    narrow = device.type == "cuda" and method == "lora"
+    loss, grads, found = _pass(model_of(), device, method, steps, recompute, narrow)
+    exact_loss, exact_grads, _ = _pass(model_of(), cpu, method, steps[-1:])
     every, exact = (torch.cat([g.flatten().cpu() for g in x]) for x in (grads, exact_grads))
     rows: Found = {
         f"loss, {method}": (_off(loss, exact_loss), ROUNDED),
-        f"gradient, {method}": (_off(every, exact), THROUGHOUT),
+        f"gradient, {method}": (_off(every, exact), most),
     }
     if times > 1 and device.type == "cuda":
         rows[f"passes not replayed, {method}"] = (float(times - 1 - found.replayed), 0.0)
@@ -284,14 +288,18 @@ def _compared(
 
 
 def _pass(
-    model: Any, device: torch.device, method: str, steps: Sequence[Any], recompute: bool
+    model: Any,
+    device: torch.device,
+    method: str,
+    steps: Sequence[Any],
+    recompute: bool = False,
+    narrow: bool = False,
 ) -> tuple[torch.Tensor, list[torch.Tensor], Any]:
     from brulee.methods import build_method
     from brulee.models.loading import Base
     from brulee.recipe import MethodSpec
     from brulee.training.passes import Passes
 
-    narrow = device.type == "cuda" and method == "lora"
     model = model.to(device, torch.bfloat16 if narrow else torch.float32)
     kind: Literal["causal", "seq2seq"] = "seq2seq" if model.config.is_encoder_decoder else "causal"
     tokenizer: Any = SimpleNamespace(pad_token_id=0, eos_token_id=2)

@@ -279,9 +279,10 @@ def _add(target: Path, pair: str, result: dict[str, Any], among: str = "pairs") 
 
     found = json.loads(target.read_text()) if target.is_file() else {"pairs": {}}
     found["what"] = "LoRA on all linears or everything trained; a pair's setting says of what"
-    found["machine"], found["date"] = machine(), datetime.now(UTC).date().isoformat()
     unpaired = {name: one for name, one in found.pop("unpaired", {}).items() if name != pair}
-    (found["pairs"] if among == "pairs" else unpaired)[pair] = result
+    # Of each pair: another one may be measured on another day, or on another GPU.
+    origin = {"machine": machine(), "date": datetime.now(UTC).date().isoformat()}
+    (found["pairs"] if among == "pairs" else unpaired)[pair] = {**result, **origin}
     found |= {"unpaired": unpaired} if unpaired else {}
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(json.dumps(found, indent=2) + "\n")

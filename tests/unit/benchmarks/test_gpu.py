@@ -11,7 +11,7 @@ import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -57,18 +57,31 @@ def test_only_packed_rows_are_tried_with_random_ids(gpu: ModuleType, tmp_path: P
     assert "--tokens" not in gpu.command_of(plain, given(tiny=True), tmp_path)
 
 
-def test_the_end_of_what_a_failing_row_said_is_kept(gpu: ModuleType, tmp_path: Path) -> None:
-    kept = tmp_path / "failed.txt"
+def test_the_end_of_what_a_failing_command_said_is_returned(gpu: ModuleType) -> None:
     command = [sys.executable, "-c", "print('first'); raise SystemExit('no such kernel')"]
-    assert gpu.attempt(command, 60, kept) == "failed"
-    assert kept.read_text().rstrip().splitlines()[-1] == "no such kernel"
-    assert gpu.attempt([sys.executable, "-c", ""], 60, kept) == "ok"
-    other = [sys.executable, "-c", "raise SystemExit('no such device')"]
-    assert gpu.attempt(other, 60, kept) == "failed"
-    assert [x for x in kept.read_text().splitlines() if "no such" in x and "-c" not in x] == [
-        "no such kernel",
-        "no such device",
-    ]
+    assert gpu.attempt(command, 60) == ("failed", ["first", "no such kernel"])
+    assert gpu.attempt([sys.executable, "-c", ""], 60) == ("ok", [])
+
+
+def test_what_a_failed_row_said_is_kept_until_that_row_succeeds(
+    gpu: ModuleType, tmp_path: Path, monkeypatch
+) -> None:
+    """Also by a later command that runs other rows."""
+    outcomes = {"lora-16": "failed", "head": "ok", "lora-64": "stopped"}
+    monkeypatch.setattr(gpu, "command_of", lambda row, *_: [row.name])
+    monkeypatch.setattr(gpu, "attempt", lambda command, _: (outcomes[command[0]], ["no kernel"]))
+    file = tmp_path / gpu.FAILED
+    for only in ("lora-16,head", "lora-64"):
+        gpu.run(gpu.chosen(only), given(), tmp_path)
+    said = {"outcome": "failed", "command": "lora-16", "said": ["no kernel"]}
+    found = json.loads(file.read_text())
+    other = {**said, "outcome": "stopped", "command": "lora-64"}
+    assert found == {"lora-16": said, "lora-64": other}
+    outcomes |= {"lora-16": "ok", "lora-64": "ok"}
+    gpu.run(gpu.chosen("lora-16"), given(), tmp_path)
+    assert list(json.loads(file.read_text())) == ["lora-64"]
+    gpu.run(gpu.chosen("lora-64"), given(), tmp_path)
+    assert not file.exists()
 
 
 def test_a_row_that_takes_too_long_is_stopped_with_what_it_started(
@@ -77,7 +90,7 @@ def test_a_row_that_takes_too_long_is_stopped_with_what_it_started(
     alive = tmp_path / "alive"
     inner = f"import pathlib, time; time.sleep(2); pathlib.Path({str(alive)!r}).touch()"
     outer = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {inner!r}])"
-    assert gpu.attempt([sys.executable, "-c", outer], 1.0, tmp_path / "failed.txt") == "stopped"
+    assert gpu.attempt([sys.executable, "-c", outer], 1.0)[0] == "stopped"
     time.sleep(1.5)
     assert not alive.exists()
 
@@ -88,14 +101,30 @@ def test_rows_after_a_failing_one_run_and_late_ones_do_not(
     rows = gpu.chosen("lora-16,lora-64,head,lora-16-unsloth")
     outcomes = {"head.py": "ok", "versus_trl.py": "failed"}
 
-    def attempt(command: list[str], *_: object) -> str:
-        return outcomes[Path(command[1]).name]
+    def attempt(command: list[str], _: float) -> tuple[str, list[str]]:
+        return outcomes[Path(command[1]).name], []
 
     monkeypatch.setattr(gpu, "attempt", attempt)
     found = gpu.run(rows, given(), tmp_path)
     assert [found[row.name] for row in rows] == ["failed", "failed", "left out", "ok"]
     late = gpu.run(rows, given(minutes=0.5), tmp_path)
     assert [late[row.name] for row in rows] == ["no time", "no time", "left out", "no time"]
+
+
+def test_a_row_that_hangs_leaves_a_minute_for_each_row_after_it(
+    gpu: ModuleType, tmp_path: Path, monkeypatch
+) -> None:
+    now, limits = [0.0], list[float]()
+
+    def attempt(_: list[str], seconds: float) -> tuple[str, list[str]]:
+        limits.append(seconds)
+        now[0] += seconds
+        return "stopped", []
+
+    monkeypatch.setattr(gpu, "attempt", attempt)
+    monkeypatch.setattr(gpu, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    gpu.run(gpu.chosen("lora-16,lora-16-unsloth,lora-64,head"), given(), tmp_path)
+    assert limits == [420.0, 60.0, 60.0]  # one is left out
 
 
 def test_the_table_says_which_rows_fall_short(gpu: ModuleType, tmp_path: Path) -> None:

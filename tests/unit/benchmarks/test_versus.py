@@ -156,6 +156,22 @@ def test_what_was_measured_is_kept_where_the_peer_fails(
     assert list(found["unpaired"]) == ["lora-64"]
 
 
+def test_each_pair_has_the_machine_that_it_was_measured_on(
+    versus: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from brulee.pipeline import origin
+
+    monkeypatch.setattr(versus, "draw", lambda *_: None)
+    for pair, gpu in (("lora-16", "one"), ("lora-64", "another")):
+        monkeypatch.setattr(origin, "machine", lambda gpu=gpu: {"gpu": gpu})
+        versus._add(tmp_path / "versus.json", pair, {"runs": {}})
+    found = json.loads((tmp_path / "versus.json").read_text())["pairs"]
+    assert {pair: one["machine"]["gpu"] for pair, one in found.items()} == {
+        "lora-16": "one",
+        "lora-64": "another",
+    }
+
+
 def test_conversations_travel_as_token_ids(jobs: ModuleType, tiny: None, tmp_path: Path) -> None:
     """To a machine that has no tokenizer to make them."""
     file = tmp_path / "two.jsonl"
