@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import shutil
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,8 @@ from brulee.inference import generation
 from brulee.inference.engine import Engine
 from brulee.inference.guesses import LONGEST, Guesses, shared_out
 from brulee.inference.sampling import Sampling
+from brulee.models.kernels import language
+from brulee.models.precision import pick_device
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -24,6 +25,12 @@ WIDE = {  # heads whose width the loop in C takes
     "llama": {"hidden_size": 64}, "mistral": {"hidden_size": 64}, "gpt2": {"n_embd": 64},
     "phi": {"hidden_size": 64}, "gemma": {"head_dim": 16},
 }  # fmt: skip
+
+
+needs_loops = pytest.mark.skipif(
+    language(pick_device("auto")) != "C",
+    reason="only the loops in C read several tokens of a row in a pass",
+)
 
 
 def test_what_followed_the_same_tokens_before_is_guessed() -> None:
@@ -88,7 +95,7 @@ def _written(
 
 
 @pytest.mark.fast_cases(2)
-@pytest.mark.skipif(shutil.which("gcc") is None, reason="needs gcc")
+@needs_loops
 @pytest.mark.parametrize("name", WIDE)
 def test_the_same_tokens_in_fewer_passes(
     make_model: Make, name: str, monkeypatch: pytest.MonkeyPatch
@@ -110,7 +117,7 @@ def test_the_same_tokens_in_fewer_passes(
     assert drawn != expected
 
 
-@pytest.mark.skipif(shutil.which("gcc") is None, reason="needs gcc")
+@needs_loops
 def test_a_text_that_repeats_itself_is_written_in_few_passes(make_model: Make) -> None:
     model = make_model("llama", seed=1, hidden_size=64, max_position_embeddings=512)
     with torch.no_grad():  # no token is likelier than another, and the first is taken

@@ -14,7 +14,7 @@ from brulee.models.fused_decoder import fused_decoder
 from brulee.models.loading import load_base
 
 HERE = Path(__file__).parent
-NAMES = ["gemma3", "phi3", "olmo2", "qwen3.5", "lfm2", "experts"]
+NAMES = ["gemma3", "qwen3.5", "phi3", "olmo2", "lfm2", "experts"]
 SEVERAL: dict[str, Any] = runpy.run_path(str(HERE / "test_several.py"))
 TRAIN: Callable[..., list[int]] = SEVERAL["ONE"]["train"]
 make_family = runpy.run_path(str(HERE.parent / "models" / "families.py"))["make_family"]
