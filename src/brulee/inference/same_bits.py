@@ -7,10 +7,9 @@ work by the numbers of queries and keys. Here
 - a linear map is a C loop of ours, in which each value is one sum in the order of its terms
   (kernels/products.c), so is a low-rank correction, and attention is two products by this loop;
 - grouped products of experts are computed one expert at a time, by the same maps.
-With AVX-512, a linear map goes through oneDNN, whose sums were found not to depend on the number of
-rows from two on, and attention's second product, over the keys, is computed in blocks of equal size
-that are added in order. Without a C compiler it is the same, but MKL's kernels for AVX2 do not
-guarantee it.
+With AVX-512, a linear map goes through oneDNN, if its sums do not depend on the number of rows from
+two on, and attention's second product, over the keys, is computed in blocks of equal size that are
+added in order. Without a C compiler it is the same, but MKL's kernels for AVX2 do not guarantee it.
 
 Shapes: `T` queries, `S` keys, `H` query heads, `K` key heads, `G` = H / K, `D` head width, `E` that
 of values.
@@ -35,6 +34,8 @@ ROWS = 16
 KEYS = 192
 # Up to so many terms our loop takes half the time of oneDNN, with AVX-512 too.
 _FEW_TERMS = 32
+_TRIED_ROWS = (2, 3, 7, 16, 40, 80, 300)
+_TRIED_TERMS = 576
 _GROUPED = getattr(torch, "_grouped_mm", None)  # transformers computes experts with it
 _OPERATOR = type(torch.ops.aten.add)
 # Some builds of PyTorch lack it; there, linear maps without our loop stay unchanged.
@@ -58,7 +59,27 @@ def filled(count: int, model: PreTrainedModel) -> int:
 
 @functools.cache
 def _by_onednn() -> bool:
-    return _ONEDNN and torch.backends.cpu.get_cpu_capability().startswith("AVX512")
+    return (
+        _ONEDNN
+        and torch.backends.cpu.get_cpu_capability().startswith("AVX512")
+        and _onednn_is_invariant()
+    )
+
+
+@torch.no_grad()
+def _onednn_is_invariant() -> bool:
+    """Whether rows of oneDNN's products have the same bits in any number; not in torch 2.11."""
+    draw = torch.Generator().manual_seed(0)
+    rows, weight = (torch.randn(n, _TRIED_TERMS, generator=draw) for n in (_TRIED_ROWS[-1], 192))
+    of_all = _onednn(rows, weight)
+    return all(torch.equal(_onednn(rows[:n], weight), of_all[:n]) for n in _TRIED_ROWS)
+
+
+def _onednn(
+    rows: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None
+) -> torch.Tensor:
+    out: torch.Tensor = torch.ops.mkldnn._linear_pointwise(rows, weight, bias, "none", [], "")
+    return out
 
 
 def _loop(x: torch.Tensor) -> Callable[..., None] | None:
@@ -129,8 +150,7 @@ def _linear(
         return _by_loop(run, rows, weight, bias).view(shape)
     if len(rows) == 1:  # a single row would use another kernel
         rows = rows.expand(2, -1).contiguous()
-    out: torch.Tensor = torch.ops.mkldnn._linear_pointwise(rows, weight, bias, "none", [], "")
-    return out[: x.shape[:-1].numel()].view(shape)
+    return _onednn(rows, weight, bias)[: x.shape[:-1].numel()].view(shape)
 
 
 def _corrected(
