@@ -213,9 +213,9 @@ def test_attributes_of_python_are_refused(jinja: str) -> None:
 def test_a_runaway_template_stops(jinja: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert sandbox.MAX_SECONDS < 2
     monkeypatch.setattr(sandbox, "MAX_SECONDS", 0.3)
-    start = time.monotonic()
+    start = time.process_time()  # not what other processes take
     assert refused(jinja + " ||| y", {"x": "text " * 20}).startswith("template 'phrase': ")
-    assert time.monotonic() - start < 10  # on a busy machine; unlimited, they take hours
+    assert time.process_time() - start < 2
 
 
 def test_other_mistakes_in_a_template_are_input_errors() -> None:

@@ -105,8 +105,11 @@ def _assert_same(found: Any, expected: Any) -> None:
         )
 
 
-def _assert_same_or_rounded(found: Any, expected: Any, model: PreTrainedModel) -> None:
-    """Of linear attention, rounding the weights once more changes gradients by more than 1e-4."""
+def _assert_same_or_rounded(name: str, found: Any, expected: Any, model: PreTrainedModel) -> None:
+    """With a state, rounding the weights once more changes gradients by more than 1e-4."""
+    if name not in ("qwen3-next", "qwen3.5", "jamba"):
+        _assert_same(found, expected)
+        return
     try:
         _assert_same(found, expected)
     except AssertionError:
@@ -142,7 +145,7 @@ def test_losses_and_gradients_are_the_models_own(name: str, method: dict[str, An
     model = _tuned(name, method)
     loss, expected = CompletionLoss(model), _own(model)
     for shared in (0, common_start(DOCUMENTS)):
-        _assert_same_or_rounded(_ours(loss, shared), expected, model)
+        _assert_same_or_rounded(name, _ours(loss, shared), expected, model)
 
 
 @pytest.mark.parametrize("name", ["bloom", "mpt", "falcon-rw"])
