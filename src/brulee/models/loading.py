@@ -28,6 +28,7 @@ from brulee.models.decoder_start import decoder_start
 from brulee.models.gguf_tokens import gguf_tokenizer
 from brulee.models.hollow import Together, hollow, structure
 from brulee.models.languages import read_languages, write_language
+from brulee.models.mends import mend
 from brulee.models.named import WEIGHTS, check_name, downloaded
 from brulee.models.quantised_experts import quantise_experts
 from brulee.models.quantising import keep_values, quantisation
@@ -256,6 +257,7 @@ def _from_folder(folder: Path, asked: _Held, name: str) -> Base:
         return asked.model(auto, config, lambda: weighted(auto))
 
     model = reading_text(config, made, str(folder))
+    mend(model)
     if scaling is not None:
         check_scaled(model, scaling, name)
     if asked.quantise is None or stored:
