@@ -39,7 +39,7 @@ _PRODUCT = r"aten::(mm|addmm_?|bmm|baddbmm|linear|matmul)"
 GROUPS: list[tuple[str, str, str]] = [
     ("head and loss", r".*", r"_LinearCrossEntropy.*"),
     ("optimiser and clipping", r".*", r"Optimizer\.step.*"),
-    ("optimiser and clipping", r"aten::(_foreach_.*|linalg_vector_norm)", ""),
+    ("optimiser and clipping", r"aten::(_foreach_.*|linalg_vector_norm|dot)", ""),
     ("attention: loops", r"loop attend.*", ""),
     ("attention: products", _PRODUCT, r"_Attend.*"),
     ("attention: softmax", r"loop softmax.*|aten::_softmax.*", ""),

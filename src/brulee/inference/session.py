@@ -30,6 +30,7 @@ from brulee.models.chat_templates import by_record, mode_of
 from brulee.models.defaults import own_defaults
 from brulee.models.languages import chosen
 from brulee.models.loading import Base, load_base
+from brulee.models.named import check_name
 from brulee.models.precision import pick_device, pick_dtype
 from brulee.progress import bar, waiting
 
@@ -220,11 +221,7 @@ def open_session(
     of an adapter. Raises InputError for a target that is none of these, an adapter that does not
     belong to its base or has other languages, or a `base` for a target that is not an adapter.
     """
-    if not isinstance(target, str | os.PathLike):
-        raise InputError(
-            f"a target is the name or the folder of a model, an adapter or a run, not an object of "
-            f"type {type(target).__name__}."
-        )
+    check_target(target)
     where = pick_device(device)
     target, folder = os.fspath(target), Path(target)
     dtype = pick_dtype(asked_precision(precision, folder), where)
@@ -244,6 +241,16 @@ def open_session(
             f"{target}: this run has no adapter yet; train it with: brulee resume {target}"
         )
     return _model_session(target, where, dtype, languages)
+
+
+def check_target(target: str | os.PathLike[str]) -> None:
+    """Raise InputError for a target that is no name, or is neither here nor can be a Hub id."""
+    if not isinstance(target, str | os.PathLike):
+        raise InputError(
+            f"a target is the name or the folder of a model, an adapter or a run, not an object of "
+            f"type {type(target).__name__}."
+        )
+    check_name(os.fspath(target))
 
 
 def asked_precision(precision: str, run: Path) -> str:

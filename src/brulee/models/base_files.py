@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 
 from brulee.errors import InputError
 from brulee.models.bundled import bundled_folder, sha256
-from brulee.models.named import OTHER_FORMAT, WEIGHTS, downloaded, looks_like_path, no_such_model
+from brulee.models.named import OTHER_FORMAT, WEIGHTS, check_name, downloaded
 
 
 def base_digest(name: str, revision: str | None = None) -> str:
@@ -23,8 +23,7 @@ def base_digest(name: str, revision: str | None = None) -> str:
     if path.is_file():
         return sha256(path)
     if not path.is_dir():
-        if looks_like_path(name):
-            raise InputError(no_such_model(path, name))
+        check_name(name)
         path = downloaded(name, revision, WEIGHTS)
     return digest_of(weight_files(path))
 

@@ -18,6 +18,8 @@ import torch
 
 from brulee.models.kernels import kernel
 
+_PARTS = 16  # sums of the gain's gradient; enough for as many threads
+
 
 class _RMSNorm(torch.autograd.Function):
     @staticmethod
@@ -35,7 +37,7 @@ class _RMSNorm(torch.autograd.Function):
         (d_y,) = grads
         d_gain = None
         if ctx.needs_input_grad[1]:
-            d_gain = (d_y * (x_TD * r_T1)).flatten(0, -2).sum(0).to(gain_D.dtype)
+            d_gain = _gain_backward(x_TD, r_T1, d_y).to(gain_D.dtype)
         run = kernel("norm_backward", x_TD, d_y.dtype)
         if run is None:
             return _backward(x_TD, gain_D, r_T1, d_y), d_gain, None, None
@@ -73,6 +75,16 @@ def _backward(
     d_unit = d_y.to(unit_TD.dtype) * gain_D
     along_T1 = (d_unit * unit_TD).mean(-1, keepdim=True)
     return d_unit.sub_(unit_TD.mul_(along_T1)).mul_(r_T1).to(x_TD.dtype)
+
+
+def _gain_backward(x_TD: torch.Tensor, r_T1: torch.Tensor, d_y: torch.Tensor) -> torch.Tensor:
+    """The gradient of the gain (D), in fp32 or wider."""
+    run = kernel("norm_gain", x_TD, d_y.dtype)
+    if run is None:
+        return (d_y * (x_TD * r_T1)).flatten(0, -2).sum(0)
+    sums_PD = r_T1.new_empty(_PARTS, x_TD.shape[-1])
+    run(x_TD, r_T1, d_y.contiguous(), sums_PD, r_T1.numel(), x_TD.shape[-1], _PARTS)
+    return sums_PD.sum(0)
 
 
 def gain_of(weight_D: torch.Tensor, beyond: float) -> torch.Tensor:

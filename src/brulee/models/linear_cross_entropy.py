@@ -51,7 +51,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         wide = torch.promote_types(hidden_ND.dtype, torch.float32)
         loss = hidden_ND.new_zeros((), dtype=wide)
         d_hidden = torch.empty_like(hidden_ND) if need_hidden else None
-        d_weight = torch.zeros_like(weight_VD, dtype=wide) if need_weight else None
+        d_weight = None  # made of the first chunk's
         d_bias = torch.zeros_like(bias_V, dtype=wide) if need_bias and bias_V is not None else None
         d_rows = (
             torch.zeros_like(rows_RD, dtype=wide) if need_rows and rows_RD is not None else None
@@ -89,9 +89,11 @@ class _LinearCrossEntropy(torch.autograd.Function):
                 if more_CD is not None:
                     d_hidden_CD += more_CD
                 d_hidden[part] = d_hidden_CD[:learned]
-            if d_weight is not None:
-                d_weight += d_logits_CV.T @ hidden_CD
+            if need_weight:
+                d_weight = _added(d_weight, d_logits_CV.T @ hidden_CD, wide)
             del logits_CV, d_logits_CV, bent_CV  # free them before the next chunk's are allocated
+        if need_weight and d_weight is None:  # no position at all
+            d_weight = torch.zeros_like(weight_VD, dtype=wide)
         ctx.save_for_backward(d_hidden, d_weight, d_bias, d_rows)
         held_in = (weight_VD, bias_V, rows_RD)
         ctx.held_in = tuple(None if tensor is None else tensor.dtype for tensor in held_in)
@@ -110,6 +112,10 @@ class _LinearCrossEntropy(torch.autograd.Function):
         if d_rows is not None:
             d_rows = (d_rows * scale).to(ctx.held_in[2])
         return d_hidden, d_weight, None, None, None, d_bias, None, d_rows, None, None
+
+
+def _added(total: torch.Tensor | None, more: torch.Tensor, wide: torch.dtype) -> torch.Tensor:
+    return more.to(wide) if total is None else total.add_(more)
 
 
 def _logits(

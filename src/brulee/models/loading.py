@@ -28,7 +28,8 @@ from brulee.models.decoder_start import decoder_start
 from brulee.models.gguf_tokens import gguf_tokenizer
 from brulee.models.hollow import Together, hollow, structure
 from brulee.models.languages import read_languages, write_language
-from brulee.models.named import WEIGHTS, downloaded, looks_like_path, no_such_model
+from brulee.models.mends import mend
+from brulee.models.named import WEIGHTS, check_name, downloaded
 from brulee.models.quantised_experts import quantise_experts
 from brulee.models.quantising import keep_values, quantisation
 from brulee.models.reading_ahead import refuse_reading_ahead
@@ -167,8 +168,7 @@ def _load(name: str, asked: _Held, revision: str | None, resolve: Callable[[str]
         return _from_folder(path, asked, path.name)
     if path.is_file():
         return _from_gguf(path, asked)
-    if looks_like_path(name):
-        raise InputError(no_such_model(path, name))
+    check_name(name)
     return _from_hub(name, revision, asked)
 
 
@@ -257,6 +257,7 @@ def _from_folder(folder: Path, asked: _Held, name: str) -> Base:
         return asked.model(auto, config, lambda: weighted(auto))
 
     model = reading_text(config, made, str(folder))
+    mend(model)
     if scaling is not None:
         check_scaled(model, scaling, name)
     if asked.quantise is None or stored:

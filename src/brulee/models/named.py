@@ -52,6 +52,12 @@ def looks_like_path(name: str) -> bool:
     )
 
 
+def check_name(name: str) -> None:
+    """Raise InputError for a name that is neither here nor can be a Hub id."""
+    if name != "bundled" and looks_like_path(name) and not Path(name).exists():
+        raise InputError(no_such_model(Path(name), name))
+
+
 def no_such_model(path: Path, name: str) -> str:
     """The error message for a path that does not exist, with the most similar name there."""
     parent = path.parent

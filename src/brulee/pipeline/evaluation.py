@@ -29,7 +29,7 @@ from brulee.evaluation.tasks import (
     SuiteTask,
     TaskScores,
 )
-from brulee.inference.session import Session, open_session
+from brulee.inference.session import Session, check_target, open_session
 from brulee.methods.adapter_files import config_digest, tensors_digest
 from brulee.models.bundled import cache_folder
 from brulee.models.context import context_length
@@ -162,6 +162,7 @@ def evaluate(
             raise InputError(f"{name} = {count!r} is not valid: it should be 1 or more.")
     found = suite_of(suite)
     checked = suite_options(found, options or {})
+    check_target(target)  # before the suite's files, which may have to be downloaded
     tasks = found.open(Path(data) if data is not None else None, checked)
     if not tasks:
         raise InputError(f"suite {suite}: none of its files are in {data}.")

@@ -90,6 +90,21 @@ def test_norm(dtype: torch.dtype, shape: tuple[int, ...], monkeypatch: pytest.Mo
 
 
 @compiled
+def test_the_gradient_of_a_gain_does_not_depend_on_threads() -> None:
+    _forget()
+    x, gain = _draw(37, 24, dtype=torch.bfloat16, seed=0), _draw(24, dtype=torch.float32, seed=1)
+    threads = torch.get_num_threads()
+    found = []
+    try:
+        for number in (1, 3):
+            torch.set_num_threads(number)
+            found.append(_with_gradients(lambda a, b: rms_norm(a, b, 1e-5, a.dtype), [x, gain]))
+    finally:
+        torch.set_num_threads(threads)
+    assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
+
+
+@compiled
 def test_norm_of_an_fp32_stream_for_bf16_products(monkeypatch: pytest.MonkeyPatch) -> None:
     x, gain = _draw(9, 40, dtype=torch.float32, seed=0), _draw(40, dtype=torch.float32, seed=1)
     ours = _with_gradients(lambda a, b: rms_norm(a, b, 1e-5, torch.bfloat16), [x, gain])

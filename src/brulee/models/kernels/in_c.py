@@ -31,6 +31,7 @@ _P, _L, _F = ctypes.c_void_p, ctypes.c_long, ctypes.c_float
 _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "norm_forward": (_P, _P, _P, _P, _L, _L, _F),
     "norm_backward": (_P, _P, _P, _P, _P, _L, _L),
+    "norm_gain": (_P, _P, _P, _P, _L, _L, _L),
     "swiglu_forward": (_P, _P, _P, _L),
     "swiglu_backward": (_P, _P, _P, _P, _P, _L),
     "geglu_forward": (_P, _P, _P, _L),

@@ -38,6 +38,24 @@ void NAME(norm_backward)(const X *x, const float *gain, const float *r, const Y 
   }
 }
 
+// The gradient of the gain in `parts` sums over consecutive rows, so that neither threads nor their
+// number change its bits: sums[p] = sum of dy x r.
+void NAME(norm_gain)(const X *x, const float *r, const Y *dy, float *sums, long rows, long width,
+                     long parts, int threads) {
+#pragma omp parallel for num_threads(threads) schedule(static)
+  for (long p = 0; p < parts; p++) {
+    float *sum = sums + p * width;
+    for (long i = 0; i < width; i++) sum[i] = 0;
+    for (long t = p * rows / parts; t < (p + 1) * rows / parts; t++) {
+      const X *in = x + t * width;
+      const Y *grad = dy + t * width;
+      float scale = r[t];
+#pragma omp simd
+      for (long i = 0; i < width; i++) sum[i] += Y_WIDE(grad[i]) * X_WIDE(in[i]) * scale;
+    }
+  }
+}
+
 // y = silu(gate) up, elementwise over `size` values.
 void NAME(swiglu_forward)(const Y *gate, const Y *up, Y *y, long size, int threads) {
 #pragma omp parallel for simd num_threads(threads) schedule(static)

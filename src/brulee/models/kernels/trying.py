@@ -11,6 +11,7 @@ import functools
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Final
 
 import torch
@@ -76,6 +77,16 @@ def _norm_backward(x: torch.dtype, y: torch.dtype) -> Iterator[Case]:
     d_x = r * (grad - wide * r.square() * (grad * wide).mean(-1, keepdim=True))
     there = _empty(*rows.shape, dtype=x)
     yield Case((rows, gain, r.float(), d_y, there, _ROWS, _WIDTH), {4: d_x})
+
+
+def _norm_gain(x: torch.dtype, y: torch.dtype) -> Iterator[Case]:
+    rows, _, r = _normed(x)
+    d_y = _drawn(2, _ROWS, _WIDTH, dtype=y)
+    each, parts = d_y.double() * rows.double() * r, 4
+    ends = [part * _ROWS // parts for part in range(parts + 1)]
+    sums = torch.stack([each[a:b].sum(0) for a, b in pairwise(ends)])
+    there = _empty(parts, _WIDTH, dtype=torch.float32)
+    yield Case((rows, r.float(), d_y, there, _ROWS, _WIDTH, parts), {3: sums})
 
 
 def _normed(x: torch.dtype) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -168,6 +179,7 @@ def _cross_entropy(_: torch.dtype, y: torch.dtype) -> Iterator[Case]:
 _CASES: Final[dict[str, Callable[[torch.dtype, torch.dtype], Iterator[Case]]]] = {
     "norm_forward": _norm_forward,
     "norm_backward": _norm_backward,
+    "norm_gain": _norm_gain,
     "swiglu_forward": functools.partial(_gate_forward, "silu"),
     "swiglu_backward": functools.partial(_gate_backward, "silu"),
     "geglu_forward": functools.partial(_gate_forward, "gelu"),
