@@ -152,16 +152,30 @@ def test_losses_and_gradients_are_the_models_own(name: str, method: dict[str, An
 def test_biases_by_distance_in_long_documents(name: str) -> None:
     """Falcon RW rounds them to bfloat16; in bf16, what is far must not be rounded otherwise."""
     model = make_family(name)
-    document = Encoded.ending(tuple(3 + at * at % 293 for at in range(500)), 100)
-    decoder = fused_decoder.fused_decoder(model)
-    assert decoder is not None
+    expected, decoder = _of_a_long_document(model)
     with torch.no_grad():
-        body = body_with_inputs(model)
-        expected = body(input_ids=torch.tensor([document.ids])).last_hidden_state[0, 399:499]
-        torch.testing.assert_close(decoder(pack([document])), expected, rtol=1e-4, atol=1e-4)
-        found = FusedDecoder(model.bfloat16(), decoder.form)(pack([document])).float()
+        found = FusedDecoder(model.bfloat16(), decoder.form)(pack([_LONG])).float()
     error = (found - expected).norm(dim=1) / expected.norm(dim=1)
     assert float(error.mean()) < 0.012
+
+
+def test_rounded_biases_of_so_many_heads_that_slopes_are_no_powers_of_two() -> None:
+    heads = {"num_attention_heads": 32, "num_kv_heads": 32, "hidden_size": 256}
+    _of_a_long_document(make_family("falcon-rw", **heads))
+
+
+_LONG = Encoded.ending(tuple(3 + at * at % 293 for at in range(500)), 100)
+
+
+@torch.no_grad()
+def _of_a_long_document(model: PreTrainedModel) -> tuple[torch.Tensor, FusedDecoder]:
+    """The model's own hidden states, equal to those of the decoder, which is returned as well."""
+    decoder = fused_decoder.fused_decoder(model)
+    assert decoder is not None
+    body = body_with_inputs(model)
+    expected = body(input_ids=torch.tensor([_LONG.ids])).last_hidden_state[0, 399:499]
+    torch.testing.assert_close(decoder(pack([_LONG])), expected, rtol=1e-4, atol=1e-4)
+    return expected, decoder
 
 
 def test_sinks_that_are_trained_in_a_copy() -> None:
