@@ -56,6 +56,8 @@ def _main(results: Results) -> str:
 
 def _yet(pair: Comparison) -> str:
     """A word where interval and p contradict each other, so that no change counts."""
+    if wording.is_unknown(pair):
+        return ""
     return "yet " if (pair.low * pair.high > 0) != (pair.p < 0.05) else ""
 
 
