@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -90,6 +90,7 @@ def open_folder(path: Path, label: str, limit: int | None = None, numbered: bool
     if not parts:
         return _whole_folder(path, label, limit, numbered)
     read = {file for files in by_split.values() for file in files}
+    _check_depth(path, label, {split for split, files in by_split.items() if files})
     if left := [f for f in _data_files(path) if f not in read and not _is_text(f)]:
         note(f"{label}: not read, as no split is named so: {_listed(left)}.")
     return together(parts)
@@ -233,8 +234,27 @@ def _inside(inside: Sequence[Path], label: str, limit: int | None, numbered: boo
     """The rows of the only subfolder that has some."""
     names = [f"{label.rstrip('/')}/{sub.name}" for sub in inside]
     if len(names) > 1:
-        raise InputError(f"{label}: its rows are in several folders; name one: {', '.join(names)}.")
+        splits = {
+            SPLIT_NAMES.get(sub.name.lower()): name for sub, name in zip(inside, names, strict=True)
+        }
+        way = f"one: {', '.join(names)}"
+        if len(splits) == len(names) and None not in splits:
+            each = ", ".join(f"{split}: {name}" for split, name in splits.items())
+            way = f"a source for each split: data.source: {{{each}}}"
+        raise InputError(f"{label}: its rows are in several folders; name {way}.")
     return open_folder(inside[0], names[0], limit, numbered)
+
+
+def _check_depth(path: Path, label: str, found: Set[str]) -> None:
+    """Raise InputError for a folder of a split not found because its rows are further inside."""
+    for sub in _folders_of_rows(path):
+        split = SPLIT_NAMES.get(sub.name.lower())
+        if split and split not in found:
+            name = f"{label.rstrip('/')}/{sub.name}"
+            raise InputError(
+                f"{name}: its rows are in a folder inside it; name a source for each split: "
+                f"data.source: {{{split}: {name}, ...}}."
+            )
 
 
 def _listed(files: Sequence[Path]) -> str:
