@@ -241,5 +241,5 @@ def test_the_sentence_is_stored_with_the_results() -> None:
 def test_a_guard_of_one_text_is_said_to_be_one() -> None:
     alone = guard(-0.01, -0.01, "plain-prose", p=1.0).model_copy(update={"kept": "unclear"})
     assert verdict(results(GAIN, guards=(alone,))).endswith(
-        "; plain-prose was measured on one item alone (-0.01)."
+        "; plain-prose was measured on one item or group alone (-0.01)."
     )
