@@ -155,7 +155,7 @@ def interval(paired: Paired) -> str:
 
 def is_unknown(paired: Paired) -> bool:
     """Whether a change has an interval without width: a single item or group shows no variance."""
-    return paired.low == paired.high == paired.difference != 0
+    return paired.low == paired.high and paired.difference != 0
 
 
 def known_bounds(found: Interval | Score) -> tuple[float, float] | tuple[None, None]:
