@@ -247,9 +247,9 @@ def _inside(inside: Sequence[Path], label: str, limit: int | None, numbered: boo
 
 def _check_depth(path: Path, label: str, found: Set[str]) -> None:
     """Raise InputError for a folder of a split not found because its rows are further inside."""
-    for sub in _folders_of_rows(path):
+    for sub in sorted(path.iterdir()):
         split = SPLIT_NAMES.get(sub.name.lower())
-        if split and split not in found:
+        if split and split not in found and sub.is_dir() and _folders_of_rows(sub):
             name = f"{label.rstrip('/')}/{sub.name}"
             raise InputError(
                 f"{name}: its rows are in a folder inside it; name a source for each split: "
