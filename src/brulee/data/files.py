@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence, Set
 from contextlib import AbstractContextManager
+from itertools import takewhile
 from pathlib import Path
 
 from brulee.data.containers import CONTAINERS, container_of, digest, read_document, read_file
@@ -16,6 +17,7 @@ from brulee.data.tables import join_tables, to_table
 from brulee.data.text_files import SUFFIXES
 from brulee.errors import InputError
 from brulee.progress import Bar, bar, note, silent
+from brulee.recipe.source import is_pattern
 
 # Files that `datasets` writes in addition to the data, or wrote once.
 _ABOUT = (FILE_NAME, "state.json", "dataset_dict.json", "dataset_infos.json")
@@ -42,9 +44,10 @@ def open_files(
 ) -> Found:
     """The rows of files with their names, one after the other.
 
-    If all files or their folders are named train, validation and test, they are those splits; if
-    none is named validation or test, they are one data set. Raises InputError for anything between,
-    as rows of a test could be trained on, and for texts beside files of rows.
+    If all files, or folders of theirs that wildcards of `label` match, are named train, validation
+    and test, they are those splits; if none is named validation or test, they are one data set.
+    Raises InputError for anything between, as rows of a test could be trained on, and for texts
+    beside files of rows.
     """
     texts = [name for path, name in files if _is_text(path)]
     if texts and len(texts) < len(files):
@@ -52,9 +55,10 @@ def open_files(
         raise InputError(
             f"{label}: matches texts ({texts[0]}) and files of rows ({rows}); name only one kind."
         )
+    given = len(list(takewhile(lambda part: not is_pattern(part), Path(label).expanduser().parts)))
     by_split: dict[str | None, list[tuple[Path, str]]] = {}
     for path, name in files:
-        by_split.setdefault(_split_named(Path(name)), []).append((path, name))
+        by_split.setdefault(_split_named(Path(name), given), []).append((path, name))
     if len(by_split) > 1 and None in by_split:
         held_out = [split for split in ("validation", "test") if split in by_split]
         if held_out and not texts:
@@ -129,9 +133,13 @@ def _files_of(folder: Path, split: str) -> list[Path]:
     return [f for f in _data_files(folder) if SPLIT_NAMES.get(_stem(f).lower()) == split] + inside
 
 
-def _split_named(file: Path) -> str | None:
-    """The split that a file, or else its folder, is named after."""
-    return SPLIT_NAMES.get(_stem(file).lower()) or SPLIT_NAMES.get(file.parent.name.lower())
+def _split_named(file: Path, given: int) -> str | None:
+    """The split that a file, or else a folder of its, is named after.
+
+    Only its own folder may be among the parts `given` before the first wildcard.
+    """
+    names = (_stem(file), file.parent.name, *reversed(file.parts[given:-1]))
+    return next((SPLIT_NAMES[name.lower()] for name in names if name.lower() in SPLIT_NAMES), None)
 
 
 def _data_files(folder: Path) -> list[Path]:
