@@ -192,9 +192,11 @@ def attempt(command: list[str], seconds: float) -> tuple[str, list[str]]:
         try:
             outcome = "failed" if started.wait(seconds) else "ok"
         except subprocess.TimeoutExpired:
-            os.killpg(started.pid, signal.SIGKILL)
-            started.wait()
             outcome = "stopped"
+        finally:  # also on Ctrl-C, which does not reach another session
+            if started.poll() is None:
+                os.killpg(started.pid, signal.SIGKILL)
+                started.wait()
         said.seek(0)
         lines = said.read().splitlines()[-LAST_LINES:]
     if outcome != "ok":

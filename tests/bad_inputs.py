@@ -196,7 +196,8 @@ CASES = [
     Case("every row longer than max_length", _long_rows,
          "recipe.yaml, line 4: train.max_length: every train row (16) is longer; raise it, or "),
     Case("label missing (null)", lambda at: _with_row(at, 5, {**ROWS[4], "summary": None}),
-         "{% if summary is not none %}{{summary}}{% endif %} as completion leaves such rows out."),
+         "{% if summary is not none %} ... {% endif %} around the completion leaves such rows "
+         "out."),
     Case("unknown model folder", lambda at: at.run(model=str(at.copy_of_model()) + "x"),
          "copy'? Valid: bundled, a folder"),
     Case("folder that is not a model", _not_a_model, "photos: not a model folder"),

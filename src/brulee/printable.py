@@ -17,9 +17,10 @@ def printable(text: str) -> str:
 
 
 # postgresql://USER:PASSWORD@HOST/NAME, whose password may have "/" and "@" in it, or ?password=. A
-# token may stand alone: https://TOKEN@HOST.
+# token may stand alone: https://TOKEN@HOST. In https://HOST:PORT/a@b, no password may have a "/".
+_PORT = r"(?!(?:(?<=http://)|(?<=https://))[^\s/@:]+:\d+/)"
 _PASSWORD = re.compile(
-    r"(?<=://)([^\s/@:]*:)\S+(?=@)|(?<=://)[^\s/@]+(?=@)|([?&]pass(?:word|wd)=)[^\s&]+"
+    rf"(?<=://){_PORT}([^\s/@:]*:)\S+(?=@)|(?<=://)[^\s/@]+(?=@)|([?&]pass(?:word|wd)=)[^\s&]+"
 )
 
 

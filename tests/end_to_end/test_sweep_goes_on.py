@@ -98,6 +98,27 @@ def test_an_interrupted_sweep_ends_as_one_that_was_not(
 
 
 @pytest.mark.slow
+def test_a_sweep_that_is_asked_to_end_between_trainings_says_so(
+    at: Any, brulee: Any, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr("brulee.pipeline.sweeps.tell_forecast", lambda _: None)
+    # Without a handler, the signal would end the tests.
+    before = signal.signal(signal.SIGTERM, lambda *_: pytest.fail("SIGTERM is not handled"))
+    try:
+        monkeypatch.setattr("brulee.pipeline.sweeps.try_out", lambda *_: _terminate())
+        done = brulee("sweep", at.write(), *AXIS, "--folder", "cut")
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert done.code == 2
+    assert done.err.splitlines()[-1].startswith("error: interrupted; finished trials are kept,")
+
+
+def _terminate() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(1)
+
+
+@pytest.mark.slow
 def test_two_processes_share_the_trials(at: Any, environment: dict[str, str]) -> None:
     axis = ("--set", "train.learning_rate=1e-3,2e-3,3e-3,5e-3,1e-2,2e-2,3e-2,5e-2")
     recipe = at.write(train__epochs=15)

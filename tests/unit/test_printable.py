@@ -17,3 +17,10 @@ def test_no_part_of_a_password_is_left_in_a_url(secret: str) -> None:
 def test_nor_of_one_among_the_parameters_of_a_url(key: str) -> None:
     given = f"postgresql://host/db?user=me&{key}=s3cret&sslmode=require"
     assert without_passwords(given) == given.replace("s3cret", "***")
+
+
+def test_a_port_is_no_password_where_one_with_a_slash_cannot_be() -> None:
+    for given in ("http://host:80/a@b", "https://host:8080/a/b?c=d@e"):
+        assert without_passwords(given) == given
+    assert without_passwords("https://me:80@host:80/a@b").startswith("https://me:***@")
+    assert without_passwords("mysql://me:80/1@host/a") == "mysql://me:***@host/a"

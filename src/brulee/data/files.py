@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from contextlib import AbstractContextManager
+from itertools import takewhile
 from pathlib import Path
 
 from brulee.data.containers import CONTAINERS, container_of, digest, read_document, read_file
@@ -16,6 +17,7 @@ from brulee.data.tables import join_tables, to_table
 from brulee.data.text_files import SUFFIXES
 from brulee.errors import InputError
 from brulee.progress import Bar, bar, note, silent
+from brulee.recipe.source import is_pattern
 
 # Files that `datasets` writes in addition to the data, or wrote once.
 _ABOUT = (FILE_NAME, "state.json", "dataset_dict.json", "dataset_infos.json")
@@ -42,9 +44,10 @@ def open_files(
 ) -> Found:
     """The rows of files with their names, one after the other.
 
-    If all files or their folders are named train, validation and test, they are those splits; if
-    none is named validation or test, they are one data set. Raises InputError for anything between,
-    as rows of a test could be trained on, and for texts beside files of rows.
+    If all files, or folders of theirs that wildcards of `label` match, are named train, validation
+    and test, they are those splits; if none is named validation or test, they are one data set.
+    Raises InputError for anything between, as rows of a test could be trained on, and for texts
+    beside files of rows.
     """
     texts = [name for path, name in files if _is_text(path)]
     if texts and len(texts) < len(files):
@@ -52,9 +55,10 @@ def open_files(
         raise InputError(
             f"{label}: matches texts ({texts[0]}) and files of rows ({rows}); name only one kind."
         )
+    given = len(list(takewhile(lambda part: not is_pattern(part), Path(label).expanduser().parts)))
     by_split: dict[str | None, list[tuple[Path, str]]] = {}
     for path, name in files:
-        by_split.setdefault(_split_named(Path(name)), []).append((path, name))
+        by_split.setdefault(_split_named(Path(name), given), []).append((path, name))
     if len(by_split) > 1 and None in by_split:
         held_out = [split for split in ("validation", "test") if split in by_split]
         if held_out and not texts:
@@ -90,6 +94,7 @@ def open_folder(path: Path, label: str, limit: int | None = None, numbered: bool
     if not parts:
         return _whole_folder(path, label, limit, numbered)
     read = {file for files in by_split.values() for file in files}
+    _check_depth(path, label, {split for split, files in by_split.items() if files})
     if left := [f for f in _data_files(path) if f not in read and not _is_text(f)]:
         note(f"{label}: not read, as no split is named so: {_listed(left)}.")
     return together(parts)
@@ -128,9 +133,13 @@ def _files_of(folder: Path, split: str) -> list[Path]:
     return [f for f in _data_files(folder) if SPLIT_NAMES.get(_stem(f).lower()) == split] + inside
 
 
-def _split_named(file: Path) -> str | None:
-    """The split that a file, or else its folder, is named after."""
-    return SPLIT_NAMES.get(_stem(file).lower()) or SPLIT_NAMES.get(file.parent.name.lower())
+def _split_named(file: Path, given: int) -> str | None:
+    """The split that a file, or else a folder of its, is named after.
+
+    Only its own folder may be among the parts `given` before the first wildcard.
+    """
+    names = (_stem(file), file.parent.name, *reversed(file.parts[given:-1]))
+    return next((SPLIT_NAMES[name.lower()] for name in names if name.lower() in SPLIT_NAMES), None)
 
 
 def _data_files(folder: Path) -> list[Path]:
@@ -233,8 +242,27 @@ def _inside(inside: Sequence[Path], label: str, limit: int | None, numbered: boo
     """The rows of the only subfolder that has some."""
     names = [f"{label.rstrip('/')}/{sub.name}" for sub in inside]
     if len(names) > 1:
-        raise InputError(f"{label}: its rows are in several folders; name one: {', '.join(names)}.")
+        splits = {
+            SPLIT_NAMES.get(sub.name.lower()): name for sub, name in zip(inside, names, strict=True)
+        }
+        way = f"one: {', '.join(names)}"
+        if len(splits) == len(names) and None not in splits:
+            each = ", ".join(f"{split}: {name}" for split, name in splits.items())
+            way = f"a source for each split: data.source: {{{each}}}"
+        raise InputError(f"{label}: its rows are in several folders; name {way}.")
     return open_folder(inside[0], names[0], limit, numbered)
+
+
+def _check_depth(path: Path, label: str, found: Set[str]) -> None:
+    """Raise InputError for a folder of a split not found because its rows are further inside."""
+    for sub in sorted(path.iterdir()):
+        split = SPLIT_NAMES.get(sub.name.lower())
+        if split and split not in found and sub.is_dir() and _folders_of_rows(sub):
+            name = f"{label.rstrip('/')}/{sub.name}"
+            raise InputError(
+                f"{name}: its rows are in a folder inside it; name a source for each split: "
+                f"data.source: {{{split}: {name}, ...}}."
+            )
 
 
 def _listed(files: Sequence[Path]) -> str:

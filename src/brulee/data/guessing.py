@@ -122,7 +122,6 @@ def _target(name: str, columns: Sequence[str], sample: Sequence[Mapping[str, Any
 
     Raises InputError if a column suits by name or as JSON but has too many gaps.
     """
-    full = [c for c in columns if all(row[c] not in (None, "") for row in sample)]
     # A few empty answers are dropped later; more are an error.
     nearly = [c for c in columns if _gaps(c, sample) <= MOST_EMPTY * len(sample)]
     named = {c.lower(): c for c in nearly}
@@ -148,9 +147,9 @@ def _target(name: str, columns: Sequence[str], sample: Sequence[Mapping[str, Any
                 f"first {len(sample)} rows leave it empty; remove such rows from the file, or set "
                 "the completion in data.templates: {prompt: ..., completion: ...}."
             )
-    if nested or not (full or labels):
+    if nested:
         return None
-    return next((one[0] for one in (labels, written, full[-1:]) if len(one) == 1), None)
+    return next((one[0] for one in (labels, written, nearly[-1:]) if len(one) == 1), None)
 
 
 def _is_written_json(texts: Sequence[str]) -> bool:

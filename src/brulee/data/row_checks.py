@@ -108,14 +108,12 @@ def _require(rows: Rows, i: int, values: dict[str, Any], template: Template) -> 
     what = "label" if name not in template.source_columns else "column"
     present = ", ".join(c for c, v in values.items() if not _is_missing(v)) or "none"
     count = sum(map(_is_missing, rows.column(spellings(values)[name])))
-    test = f"{{% if {name} is not none %}}"
-    how = f"{test}{{{{{name}}}}}{{% endif %}} as completion"
-    if what == "column":
-        how = f"{test} ... {{% endif %}} around the prompt"
+    part = "completion" if what == "label" else "prompt"
+    how = f"{{% if {name} is not none %}} ... {{% endif %}} around the {part} leaves such rows out."
     raise InputError(
         f"{rows.place(i)}: the {what} {name!r} that template {template.name!r} needs is missing, "
         f"as in {count} of {len(rows)} rows; columns with a value in this row: {present}. "
-        f"{how} leaves such rows out."
+        f"{'Remove such rows from the file.' if template.plain else how}"
     )
 
 

@@ -12,11 +12,14 @@ import numpy as np
 
 from brulee.evaluation import shares
 from brulee.evaluation.base import Array
-from brulee.evaluation.resampling import FEW, t_quantile
+from brulee.evaluation.resampling import FEW, UNLIMITED, t_quantile
 
 
 class Part(NamedTuple):
-    """A score, its bounds, its resamples (B,), its number of units, whether it is a share."""
+    """A score, its bounds, its resamples (B,), its number of units, whether it is a share.
+
+    `limits` are the least and the largest score that is possible.
+    """
 
     value: float
     low: float
@@ -24,6 +27,7 @@ class Part(NamedTuple):
     resampled: Array
     units: int
     share: bool
+    limits: tuple[float, float] = UNLIMITED
 
 
 def average(parts: Sequence[Part], weights: Sequence[float] | None = None) -> tuple[float, float]:
@@ -38,7 +42,7 @@ def average(parts: Sequence[Part], weights: Sequence[float] | None = None) -> tu
     at least eight units, the bounds combine the parts' own (Zou and Donner 2008, "Construction of
     confidence limits about effect measures: a general approach"), which know more than a variance:
     how skewed a score is, and what no item showed. Otherwise the bounds are at most as wide as
-    under perfectly correlated errors.
+    under perfectly correlated errors, or, with a score on a single unit, within what is possible.
     """
     if len(parts) == 1:
         return parts[0].low, parts[0].high
@@ -55,7 +59,9 @@ def average(parts: Sequence[Part], weights: Sequence[float] | None = None) -> tu
     if min(part.units for part in parts) > 1:
         low = max(low, float(weights_K @ [part.low for part in parts]))
         high = min(high, float(weights_K @ [part.high for part in parts]))
-    return low, high
+        return low, high
+    least, most = weights_K @ np.array([part.limits for part in parts])
+    return max(low, float(least)), min(high, float(most))
 
 
 def average_change(parts: Sequence[Part], gained: float, lost: float) -> tuple[float, float]:

@@ -20,6 +20,7 @@ Reduce: TypeAlias = Callable[[Array, float | Array], Array]
 Clusters: TypeAlias = Sequence[Any] | NDArray[Any] | None
 
 TIE: Final = 1e-10  # smaller differences count as rounding
+UNLIMITED: Final = (-math.inf, math.inf)  # the range of a score of which none is known
 _CHUNK: Final = 1 << 22  # entries of the largest (B, N) array held at once
 FEW: Final = 8  # with fewer units, resamples vary too little to bound a mean or a difference
 _FAR: Final = 10.0  # a statistic that no correlation has

@@ -17,7 +17,7 @@ from brulee.evaluation.averages import Part, average
 from brulee.evaluation.base import Array
 from brulee.evaluation.resampling import TIE
 from brulee.evaluation.shares import is_share
-from brulee.evaluation.stats import Interval, bounds, resampled
+from brulee.evaluation.stats import Interval, bounds, limits, resampled
 from brulee.evaluation.tasks import Aggregate, Scored, SuiteTask, TaskScores
 
 RESAMPLES = 2000
@@ -88,7 +88,11 @@ def _part(scores: Sequence[Scored]) -> Part:
     resampled_B = np.mean([score.resampled for score in scores], axis=0)
     share = len(scores) == 1 and scores[0].share
     least = min(score.units for score in scores)
-    return Part(float(value), float(low), float(high), resampled_B, least, share)
+    lowest, highest = np.mean([score.limits for score in scores], axis=0)
+    return Part(
+        float(value), float(low), float(high), resampled_B, least, share,
+        (float(lowest), float(highest)),
+    )  # fmt: skip
 
 
 def _scored(task: SuiteTask, answers: Sequence[Answer], key: str, resamples: int) -> Scored:
@@ -103,4 +107,5 @@ def _scored(task: SuiteTask, answers: Sequence[Answer], key: str, resamples: int
     if chance_B is not None and by_chance(value, chance_B):
         low = 0.0
     found = Interval(value, low, high, len(stats_NS))
-    return Scored(found, stats_NS, draws_B, units(answers), is_share(reduce, stats_NS))
+    share, possible = is_share(reduce, stats_NS), limits(reduce, stats_NS)
+    return Scored(found, stats_NS, draws_B, units(answers), share, possible)

@@ -163,6 +163,20 @@ def _check_level(level: float) -> None:
         raise ValueError(f"level is {level}; it must lie between 0 and 1.")
 
 
+def limits(reduce: Reduce, *sides_NS: Array) -> tuple[float, float]:
+    """The least and the largest possible score, as far as its kind and its items tell.
+
+    A ratio of counts, such as bits per byte, may be above 1 although that of no item is.
+    """
+    items, statistics = sides_NS[0].shape
+    limited = (
+        confusions.are_confusions(*sides_NS)
+        or shares.is_mean(reduce, statistics, items)
+        or distances.is_distance(reduce, statistics, items)
+    )
+    return (resampling.span(reduce, *sides_NS) if limited else None) or resampling.UNLIMITED
+
+
 def resampled(
     stats_NS: ArrayLike,
     reduce: Reduce,

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Protocol
 import numpy as np
 
 from brulee.evaluation.base import Array
+from brulee.evaluation.resampling import UNLIMITED
 from brulee.evaluation.stats import Interval
 from brulee.recipe import Strict
 
@@ -153,7 +154,8 @@ class Scored:
     `statistics` (N, S) are those of the items that count, `resampled` (B,) the score in bootstrap
     resamples; all scores of a task use the same resamples, so that an average of scores has an
     interval too. `units` is the number of resampled units (items or clusters); `share` says whether
-    the score is a proportion of correct items.
+    the score is a proportion of correct items; `limits` are the least and the largest that is
+    possible.
     """
 
     interval: Interval
@@ -161,6 +163,7 @@ class Scored:
     resampled: Array
     units: int
     share: bool = False
+    limits: tuple[float, float] = UNLIMITED
 
 
 @dataclass(frozen=True)

@@ -86,11 +86,10 @@ class _Text:
 
     @torch.no_grad()
     def again(self) -> torch.Tensor:
-        """The same, read from the beginning."""
-        self._decoder = self._begun()
-        for at in range(1, self._said):
-            self._decoder.push([[self.prompt[-at]]])
-        return self.alone()
+        """The same, read from the beginning; `alone` goes on from what it has read itself."""
+        decoder = self._begun()
+        read = [decoder.push([[self.prompt[-at]]]) for at in range(1, self._said + 1)]
+        return read[-1][0]
 
 
 @torch.no_grad()

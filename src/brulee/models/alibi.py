@@ -10,8 +10,8 @@ kernel of attention computes with the rest:
     key     k, j in two parts, twice, zeros
 
 The parts keep positions exact, and slopes to 16 bits, in half precision. The first Falcons round
-every m j to bfloat16 (503 to 504), whatever the model's dtype: there, keys have these in place of
-j, each head its own, and queries a factor in place of m.
+every j to bfloat16 (503 to 504) and then every m j, whatever the model's dtype: there, keys have
+these in place of j, each head its own, and queries a factor in place of m.
 
 Shapes: `Q` queries, `T` keys, `H` query heads, `K` key heads, `W` head width, `E` values more.
 """
@@ -103,7 +103,8 @@ def _factors(
     if rounded is None:
         rest_T = places_T % _HALF
         return slopes, torch.stack([rest_T, places_T - rest_T], dim=1)[:, None]
-    steps_TK = (places_T[:, None] * _kept(slopes, places_T.device)).bfloat16()
+    # As the model multiplies them: integers times bfloat16, which rounds the integers first.
+    steps_TK = places_T[:, None] * _kept(slopes, places_T.device).bfloat16()
     return (rounded,) * len(slopes), torch.stack([steps_TK, torch.zeros_like(steps_TK)], dim=2)
 
 

@@ -33,7 +33,7 @@ from brulee.models.layer_parts import (
 from brulee.models.linear_parts import parts_of
 from brulee.models.rounding_trial import changed_by_rounding
 from brulee.models.text_part import body_with_inputs, entrance
-from brulee.models.twin import WINDOW, drops, twin_of
+from brulee.models.twin import HEADS, WINDOW, drops, twin_of
 
 # Classes, configurations and forms for which the test on a twin has succeeded.
 FOUND_RIGHT: set[Hashable] = set()
@@ -43,6 +43,7 @@ _PAIRS = 5  # pairs of test documents
 _TOKENS = 64  # tokens on which a router is tested
 _END = 16  # distance from the last position
 _FAR = 300  # tokens, at which a bias by distance shows whether it is rounded to bfloat16
+_SLOPING = 9  # heads; of fewer, all slopes are powers of two, whose products are never rounded
 _MULTIPLIED = 0.5  # stands for all residual multipliers other than 1
 
 
@@ -100,7 +101,8 @@ def _is_right(
     form: DecoderForm,
     decoder_of: Callable[[PreTrainedModel, DecoderForm], Decoder],
 ) -> bool:
-    twin = twin_of(model, _layers_of_all_kinds(form))
+    heads = _SLOPING if _is_sloping(form) else HEADS
+    twin = twin_of(model, _layers_of_all_kinds(form), heads=heads)
     if twin is None:
         plain = all(layer.plain for layer in form.layers)
         return plain and form.embedding == 1.0 and form.growth is None
@@ -128,10 +130,14 @@ def _far(twin: PreTrainedModel, form: DecoderForm) -> tuple[int, int]:
 
     A bias by distance counts from the first token, at whatever position that is said to be.
     """
-    if any(layer.extras.slopes for layer in form.layers):
+    if _is_sloping(form):
         return 0, min(_FAR, (context_length(twin) or _FAR) - LONGEST)
     end = int(getattr(twin.config, "max_position_embeddings", 0) or 0) - _END
     return max(0, end), 0
+
+
+def _is_sloping(form: DecoderForm) -> bool:
+    return any(layer.extras.slopes for layer in form.layers)
 
 
 def _drops_where_read(

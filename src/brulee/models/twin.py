@@ -19,6 +19,7 @@ from brulee.models.layer_parts import attention_in, attention_of, head_width, la
 from brulee.models.text_part import text_class
 
 WINDOW = 5  # tokens
+HEADS = 2
 CLIP = 1.0  # of queries, keys and values, so low that many are clipped
 _VOCABULARY = 64
 _PAIR_LAYERS = 2
@@ -57,15 +58,17 @@ def drops(model: PreTrainedModel) -> list[str]:
     return [key for key in _DROPS if getattr(model.config.get_text_config(), key, None)]
 
 
-def twin_of(model: PreTrainedModel, layers: int, dropped: str = "") -> PreTrainedModel | None:
+def twin_of(
+    model: PreTrainedModel, layers: int, dropped: str = "", heads: int = HEADS
+) -> PreTrainedModel | None:
     """The twin of a decoder, on the CPU, in training mode; None if the class cannot be that small.
 
-    It has as many layers as `layers`, of the kinds of the model's first ones, heads as wide as the
-    model's, and is small otherwise. Its dropout probabilities are 0, except for that of the key
+    It has as many layers as `layers`, of the kinds of the model's first ones, `heads` as wide as
+    the model's, and is small otherwise. Its dropout probabilities are 0, except for that of the key
     `dropped`, which is 1. It is in training mode so that any other dropout is noticed. Does not
     change the state of the random number generator.
     """
-    twin = _built(model, lambda: _shrunk(model, layers, dropped))
+    twin = _built(model, lambda: _shrunk(model, layers, dropped, heads))
     return None if twin is None else twin.train()
 
 
@@ -113,7 +116,7 @@ def _shrunk_pair(model: PreTrainedModel) -> PretrainedConfig:
     return config
 
 
-def _shrunk(model: PreTrainedModel, layers: int, dropped: str) -> PretrainedConfig:
+def _shrunk(model: PreTrainedModel, layers: int, dropped: str, heads: int) -> PretrainedConfig:
     config = copy.deepcopy(model.config.get_text_config())
     by_layer = config.to_dict().get("per_layer_config")
     if by_layer:
@@ -126,9 +129,9 @@ def _shrunk(model: PreTrainedModel, layers: int, dropped: str) -> PretrainedConf
     grouped = config.num_attention_heads > max([n for n in keys if n], default=1)
     changes: dict[str, Any] = {
         "num_hidden_layers": layers,
-        "num_attention_heads": 2,
-        **dict.fromkeys(_KEY_HEADS, 1 if grouped else 2),
-        **dict.fromkeys(("hidden_size", "word_embed_proj_dim"), 2 * width),
+        "num_attention_heads": heads,
+        **dict.fromkeys(_KEY_HEADS, 1 if grouped else heads),
+        **dict.fromkeys(("hidden_size", "word_embed_proj_dim"), heads * width),
         **dict.fromkeys(_INNER, 3 * width),
         **dict.fromkeys(_OF_EXPERTS, width),
         **dict.fromkeys(("vocab_size", "vocab_size_per_layer_input"), _VOCABULARY),

@@ -141,9 +141,10 @@ def _scores(found: Results) -> list[str]:
     ]
     for pair in pairs:
         task = f"{pair.task}{phrasings.over(found, pair.task)}"
+        bounds = f"{pair.low:+.4f} to {pair.high:+.4f}"
         table.append(
             f"| {task} | {pair.metric} | {pair.base:.4f} | {pair.tuned:.4f} | "
-            f"{pair.difference:+.4f} | {pair.low:+.4f} to {pair.high:+.4f} | "
+            f"{pair.difference:+.4f} | {'unknown' if wording.is_unknown(pair) else bounds} | "
             f"{pair.corrected_p:.4f} |"
         )
     return [found.verdict, "", *table]

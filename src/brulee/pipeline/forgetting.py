@@ -18,7 +18,15 @@ from brulee.evaluation.averages import Part, average, average_change
 from brulee.evaluation.base import Array
 from brulee.evaluation.guards import Guard
 from brulee.evaluation.shares import is_share
-from brulee.evaluation.stats import Comparison, added, compare, interval, randomisation, resampled
+from brulee.evaluation.stats import (
+    Comparison,
+    added,
+    compare,
+    interval,
+    limits,
+    randomisation,
+    resampled,
+)
 from brulee.pipeline.comparing import adjusted
 from brulee.reporting.results import Forgetting, Score, outcome
 
@@ -177,7 +185,9 @@ def _change(
     base_B, tuned_B = (resampled(s, reduce, resamples, seed, of) for s in (base_NS, tuned_NS))
     drawn, count = tuned_B - base_B, units(sides[0])
     share = is_share(reduce, base_NS, tuned_NS)
-    part = Part(found.difference, found.low, found.high, drawn, count, share)
+    least, most = limits(reduce, base_NS, tuned_NS)
+    span = least - most, most - least
+    part = Part(found.difference, found.low, found.high, drawn, count, share, span)
     base_C, tuned_C = (added(resampling.units(s, of), reduce) for s in (base_NS, tuned_NS))
     return _Change(found, part, tuned_C - base_C)
 

@@ -24,13 +24,9 @@ def interruptible(where: RunFolder) -> Iterator[None]:
     Before the run has begun, there is nothing to resume, and the error is passed on. The training
     loop handles signals itself.
     """
-    alarm = _Alarm()
     try:
-        with handling_signals(alarm.interrupt, signal.SIGINT, signal.SIGTERM):
-            try:
-                yield
-            finally:
-                alarm.give_back()
+        with interrupts():
+            yield
     except KeyboardInterrupt:
         if not where.begun:
             raise
@@ -45,6 +41,17 @@ def interruptible(where: RunFolder) -> Iterator[None]:
             f"{error.filename2 or error.filename or where.path}: {reason}; finished work is kept. "
             f"Once this is fixed, continue with: {where.resume_line}"
         ) from None
+
+
+@contextmanager
+def interrupts() -> Iterator[None]:
+    """Raise KeyboardInterrupt on Ctrl-C and SIGTERM inside this block, again if it is swallowed."""
+    alarm = _Alarm()
+    with handling_signals(alarm.interrupt, signal.SIGINT, signal.SIGTERM):
+        try:
+            yield
+        finally:
+            alarm.give_back()
 
 
 class _Alarm:

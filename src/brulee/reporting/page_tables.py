@@ -239,7 +239,8 @@ def _detectable(pair: Comparison) -> str:
 
 def _guard_words(guard: Forgetting) -> str:
     if guard.kept == "unclear" and guard.low == guard.high:
-        return '<td class="words">Measured on one item only, which says little about others</td>'
+        said = "Measured on one item or group only, which says little about others"
+        return f'<td class="words">{said}</td>'
     worst = guard.low if guard.higher_is_better else guard.high
     shown = wording.signed(worst, wording.places_of(guard))
     return f'<td class="words">{number(_GUARD_WORDS[guard.kept].format(worst=shown))}</td>'

@@ -196,8 +196,10 @@ def _cell(run: Results, who: Who, task: str, metric: str) -> str:
     score = run.score(who, task, metric)
     if score is None:
         return "-"
-    half = (score.high - score.low) / 2
-    return f"{wording.fixed(score.value)} ±{wording.fixed(half)}"
+    low, high = wording.known_bounds(score)
+    if low is None or high is None:
+        return wording.fixed(score.value)
+    return f"{wording.fixed(score.value)} ±{wording.fixed((high - low) / 2)}"
 
 
 def _costs(results: Sequence[Results]) -> TableRows:

@@ -56,6 +56,8 @@ def _main(results: Results) -> str:
 
 def _yet(pair: Comparison) -> str:
     """A word where interval and p contradict each other, so that no change counts."""
+    if wording.is_unknown(pair):
+        return ""
     return "yet " if (pair.low * pair.high > 0) != (pair.p < 0.05) else ""
 
 
@@ -137,8 +139,8 @@ def _guard(guard: Forgetting) -> str:
         return f"{guard.task} got better ({evidence})"
     if guard.kept == "kept":
         return f"{guard.task} did not measurably change ({evidence})"
-    if guard.low == guard.high:  # a single item, whose variance is unknown
-        return f"{guard.task} was measured on one item alone ({change})"
+    if guard.low == guard.high:  # a single item or group, whose variance is unknown
+        return f"{guard.task} was measured on one item or group alone ({change})"
     worst = guard.low if guard.higher_is_better else guard.high
     bound = wording.signed(worst, wording.places_of(guard))
     return f"{guard.task} did not measurably change ({evidence}: could be as bad as {bound})"

@@ -146,24 +146,28 @@ def change(paired: Paired, direction: int, rest: str) -> str:
 
 
 def interval(paired: Paired) -> str:
-    """`+0.10 to +0.18`."""
+    """`+0.10 to +0.18`, or "unknown" of a change on a single item or group."""
+    if is_unknown(paired):
+        return "unknown"
     decimals = places_of(paired)
     return f"{signed(paired.low, decimals)} to {signed(paired.high, decimals)}"
 
 
+def is_unknown(paired: Paired) -> bool:
+    """Whether a change has an interval without width: a single item or group shows no variance."""
+    return paired.low == paired.high and paired.difference != 0
+
+
 def known_bounds(found: Interval | Score) -> tuple[float, float] | tuple[None, None]:
-    """The bounds, or None and None for a single item, whose variance is unknown."""
-    if found.n == 1 and found.low == found.high:
+    """The bounds, or None and None for a single item or group, whose variance is unknown."""
+    if found.low == found.high:
         return None, None
     return found.low, found.high
 
 
 def exact_interval(found: Interval) -> str:
     """`0.3012 to 0.4100`, or words if it is unknown."""
-    low, high = known_bounds(found)
-    if low is None or high is None:
-        return "unknown of one item"
-    return f"{low:.4f} to {high:.4f}"
+    return _bounds(found, 4)
 
 
 def items(count: int, groups: int | None) -> str:
@@ -174,8 +178,15 @@ def items(count: int, groups: int | None) -> str:
 
 
 def score_interval(score: Score) -> str:
-    """`0.29 to 0.33`."""
-    return f"{fixed(score.low)} to {fixed(score.high)}"
+    """`0.29 to 0.33`, or words if it is unknown."""
+    return _bounds(score, 2)
+
+
+def _bounds(found: Interval | Score, decimals: int) -> str:
+    low, high = known_bounds(found)
+    if low is None or high is None:
+        return "unknown of one item" if found.n == 1 else "unknown"
+    return f"{fixed(low, decimals)} to {fixed(high, decimals)}"
 
 
 def p_value(p: float) -> str:

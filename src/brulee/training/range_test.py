@@ -10,10 +10,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+from torch import nn
+from torch.optim import Optimizer
 
-from brulee.errors import BruleeError
+from brulee.errors import BruleeError, InputError
 from brulee.methods.base import Attached
 from brulee.progress import bar
 from brulee.recipe import TrainSpec
@@ -45,11 +48,14 @@ def range_test(
 ) -> Found:
     """Train with a rate that rises from 1e-6 to 1 over `steps` steps; this ruins the weights.
 
-    Raises BruleeError if the loss never falls, or is not finite at the lowest rate.
+    What has a rate of its own, `spec.embedding_learning_rate`, is trained at that. Raises
+    BruleeError if the loss never falls, or is not finite at the lowest rate; InputError if nothing
+    else is trained.
     """
-    groups = attached.groups()
+    groups, of_tokens = attached.groups(), attached.of_tokens()
     parameters = [p for group in groups for p in group.parameters]
-    optimizer = optimizer_of(spec, groups, _LOWEST)
+    optimizer = optimizer_of(spec, groups, _LOWEST, of_tokens)
+    steady = _of_a_rate_of_their_own(optimizer, of_tokens, spec)
     passes.base.model.train()
     size = spec.batch_size * spec.accumulation
     losses: list[float] = []
@@ -61,6 +67,8 @@ def range_test(
         torch.manual_seed(spec.seed)
         for step in range(steps):
             rate = set_learning_rate(optimizer, (_HIGHEST / _LOWEST) ** (step / (steps - 1)))
+            for group in steady:
+                group["lr"] = group["base_lr"]
             wanted = range(step * size, (step + 1) * size)
             loss, _ = passes.backward([document(i).encoded for i in wanted])
             torch.nn.utils.clip_grad_norm_(parameters, spec.max_grad_norm or math.inf)
@@ -76,6 +84,22 @@ def range_test(
     rates = [_LOWEST * (_HIGHEST / _LOWEST) ** (i / (steps - 1)) for i in range(len(losses))]
     finite = [(r, x) for r, x in zip(rates, losses, strict=True) if math.isfinite(x)]
     return suggest([r for r, _ in finite], smoothed([x for _, x in finite]))
+
+
+def _of_a_rate_of_their_own(
+    optimizer: Optimizer, of_tokens: Sequence[nn.Parameter], spec: TrainSpec
+) -> list[dict[str, Any]]:
+    """The groups that train at `spec.embedding_learning_rate`; InputError if all do."""
+    if spec.embedding_learning_rate is None:
+        return []
+    own = {id(p) for p in of_tokens}
+    found = [group for group in optimizer.param_groups if id(group["params"][0]) in own]
+    if len(found) == len(optimizer.param_groups):
+        raise InputError(
+            "train.embedding_learning_rate: it is the rate of all that is trained; leave it out to "
+            "find one."
+        )
+    return found
 
 
 def _unusable(model: torch.nn.Module, loss: float, rows: Sequence[str]) -> BruleeError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -93,6 +94,21 @@ def test_a_row_that_takes_too_long_is_stopped_with_what_it_started(
     assert gpu.attempt([sys.executable, "-c", outer], 1.0)[0] == "stopped"
     time.sleep(1.5)
     assert not alive.exists()
+
+
+def test_a_row_does_not_outlive_an_interrupt(gpu: ModuleType, tmp_path: Path) -> None:
+    file = tmp_path / "pid"
+    row = f"import os, pathlib, time; pathlib.Path({str(file)!r}).write_text(str(os.getpid()))"
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    signal.setitimer(signal.ITIMER_REAL, 0.7)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            gpu.attempt([sys.executable, "-c", f"{row}; time.sleep(9)"], 60)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(file.read_text()), 0)
 
 
 def test_rows_after_a_failing_one_run_and_late_ones_do_not(

@@ -217,6 +217,19 @@ def test_numbered_labels_that_a_few_rows_lack_are_learned_from_the_others(
     assert "??" not in (here / "notes.yaml").read_text()
 
 
+def test_texts_that_a_few_rows_lack_are_still_what_is_learned(brulee, here: Path) -> None:
+    """The last column, though the one before it has no gap."""
+    rows = [
+        json.dumps({"story": f"{said(i)} {i} {said(i + 1)}", "headline": said(i) if i % 40 else ""})
+        for i in range(80)
+    ]
+    (here / "news.jsonl").write_text("\n".join(rows))
+    done = brulee("init", "news.jsonl", "--quiet")
+    assert done.code == 0, done.err
+    (task,) = open_corpus(load_recipe("news.yaml")).tasks.values()
+    assert task.dropped["empty completion"] == 2
+
+
 def test_a_file_that_names_no_columns_gets_a_recipe_that_does(brulee, here: Path) -> None:
     rows = [[i, f"{said(i)}?", TEAMS[i % 3]] for i in range(60)]
     table(here / "bare.csv", rows[0], rows[1:])

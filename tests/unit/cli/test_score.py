@@ -67,6 +67,14 @@ def test_the_interval_of_one_text_is_said_to_be_unknown(brulee, tmp_path: Path) 
     assert "0.0000 to 0.7935" in shown
 
 
+def test_so_is_that_of_one_group(brulee, tmp_path: Path) -> None:
+    for name, text in {"p": "a b c\na b\n", "r": "a b d\na c\n", "g": "one\none\n"}.items():
+        (tmp_path / f"{name}.txt").write_text(text)
+    asked = ["--predictions", tmp_path / "p.txt", "--references", tmp_path / "r.txt"]
+    shown = brulee("score", *asked, "--metrics", "rouge1", "--groups", tmp_path / "g.txt").out
+    assert "unknown" in shown
+
+
 def test_files_of_different_length_are_refused(brulee, files: list[str], tmp_path: Path) -> None:
     (tmp_path / "p.txt").write_text("one\n")
     done = brulee("score", *files)

@@ -388,6 +388,35 @@ def test_chats_beside_a_task_that_reads_one_column_of_them_lose_no_row(tmp_path:
 
 
 @pytest.mark.parametrize(
+    ("templates", "said"),
+    [
+        # Not {{label}}, which is the number of the answer here.
+        (
+            {
+                "prompt": "{{text}}",
+                "completion": "{{answer_choices[label]}}",
+                "answer_choices": "no ||| yes",
+            },
+            "{% if label is not none %} ... {% endif %} around the completion leaves such rows "
+            "out.",
+        ),
+        ("plain-text", "Remove such rows from the file."),
+    ],
+)
+def test_rows_without_a_value_are_told_how_to_be_left_out(
+    tmp_path: Path, templates: Any, said: str
+) -> None:
+    row = {"text": "a b", "label": 0}
+    gap = {**row, "text" if templates == "plain-text" else "label": None}
+    (tmp_path / "rows.jsonl").write_text("\n".join(json.dumps(r) for r in [row, gap, row]))
+    source = str(tmp_path / "rows.jsonl")
+    data = {"source": source, "templates": templates, "split": {"test": 0}}
+    with pytest.raises(InputError) as caught:
+        open_corpus(recipe_from_dict({"data": data}))
+    assert str(caught.value).endswith(said)
+
+
+@pytest.mark.parametrize(
     ("column", "said"),
     [
         ("late?", 'Did you mean data.columns: {late: "late?"}?'),

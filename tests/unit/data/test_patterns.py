@@ -66,6 +66,15 @@ def test_files_or_folders_that_are_all_named_after_splits_are_splits(here: Path)
     )
 
 
+def test_folders_inside_those_named_after_splits_are_theirs(here: Path) -> None:
+    for name in ("train/a/1.jsonl", "train/b/1.jsonl", "test/a/1.jsonl"):
+        rows_at(here / "test" / name, 1)
+    assert open_source("test/*/*/*.jsonl").published == {"train": [0, 1], "test": [2]}
+    assert open_source("test/train/**/*.jsonl").published == {}
+    rows_at(here / "test/more/1.jsonl", 1)
+    assert "test/test/a/1.jsonl, which is named after a split" in refused("test/**/*.jsonl")
+
+
 def test_a_training_file_among_others_is_one_of_them(here: Path) -> None:
     rows_at(here / "d/train.jsonl", 1)
     rows_at(here / "d/more.jsonl", 2)

@@ -303,6 +303,20 @@ def test_a_column_of_two_types_across_files_is_refused(tmp_path: Path) -> None:
     assert "test.jsonl: column 'a' holds string but" in refused(str(tmp_path))
 
 
+def test_rows_of_splits_that_are_further_inside_are_refused_with_a_way_to_read_them(
+    tmp_path: Path,
+) -> None:
+    train, test = tmp_path / "train", tmp_path / "test"
+    for folder in (train / "a", test / "a"):
+        folder.mkdir(parents=True)
+        write(folder / "rows.jsonl", '{"a": 1}')
+    assert refused(str(tmp_path)).endswith(f"data.source: {{test: {test}, train: {train}}}.")
+    assert len(open_source(str(train))) == len(open_source(str(test))) == 1
+    # The training rows are not left out because the test is found.
+    write(tmp_path / "test.jsonl", '{"a": 1}')
+    assert refused(str(tmp_path)).startswith(f"{train}: its rows are in a folder inside it;")
+
+
 def test_folders_that_leave_a_choice_are_refused(tmp_path: Path) -> None:
     assert "no data file" in refused(str(tmp_path))
     write(tmp_path / "a.jsonl", '{"a": 1}')

@@ -7,7 +7,7 @@ import pytest
 
 from brulee.evaluation.averages import Part, average
 from brulee.evaluation.base import Array
-from brulee.evaluation.stats import interval, resampled
+from brulee.evaluation.stats import interval, limits, resampled
 
 
 def mean(mean_S: Array, _items: float | Array) -> Array:
@@ -17,7 +17,8 @@ def mean(mean_S: Array, _items: float | Array) -> Array:
 def part(values: Array, share: bool, seed: int = 0) -> Part:
     found = interval(values[:, None], mean)
     drawn = resampled(values[:, None], mean, seed=seed)
-    return Part(found.value, found.low, found.high, drawn, len(values), share)
+    possible = limits(mean, values[:, None])
+    return Part(found.value, found.low, found.high, drawn, len(values), share, possible)
 
 
 def right(count: int, of: int) -> Array:
@@ -78,6 +79,14 @@ def test_bounds_are_no_further_apart_than_if_all_erred_together() -> None:
     low, high = average(parts)
     assert low >= np.mean([p.low for p in parts])
     assert high <= np.mean([p.high for p in parts])
+
+
+@pytest.mark.parametrize("high", [1.0, 1.2])
+def test_an_average_with_a_single_item_is_within_what_is_possible(high: float) -> None:
+    """F1 is not above 1; of a score that an item has above 1, no limit is known."""
+    values = [np.array([0.97]), np.array([high, *[0.9] * 4, 0.2])]
+    _, most = average([part(v, False) for v in values])
+    assert most == 1.0 if high == 1.0 else most > 1.1
 
 
 def test_an_average_knows_of_its_parts_what_no_item_showed() -> None:

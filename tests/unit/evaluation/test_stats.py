@@ -11,7 +11,7 @@ from scipy import stats as scipy_stats
 from brulee.evaluation import metric, resampling, shares
 from brulee.evaluation.base import Array
 from brulee.evaluation.classification import MacroF1, Matthews
-from brulee.evaluation.stats import compare, holm, interval, mcnemar, resampled
+from brulee.evaluation.stats import compare, holm, interval, limits, mcnemar, resampled
 
 
 def mean(mean_S: Array, items: float | Array) -> Array:
@@ -787,3 +787,11 @@ def test_impossible_options_are_refused() -> None:
         mcnemar([0, 1], [1])
     with pytest.raises(ValueError, match="p-values"):
         holm([0.5, math.nan])
+
+
+def test_limits_are_those_of_a_kind_of_score() -> None:
+    values = column(0.2, 0.9)
+    assert limits(mean, values) == (0.0, 1.0)
+    assert limits(mean, values, column(0.2, 1.1)) == (-math.inf, math.inf)
+    ratio = np.hstack([values, values + 1])  # as bits per byte, of which other texts may have more
+    assert limits(lambda mean_S, _: mean_S[..., 0] / mean_S[..., 1], ratio) == (-math.inf, math.inf)

@@ -14,6 +14,7 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
+from brulee.inference import pair_trial
 from brulee.inference.adapters import Adapters
 from brulee.inference.padded_decoder import PaddedDecoder
 from brulee.inference.pair_rows import PairRows
@@ -21,6 +22,7 @@ from brulee.inference.pair_trial import joins_pairs
 from brulee.inference.row import Voice
 from brulee.models.decoder_start import decoder_start
 from brulee.models.loading import Base
+from brulee.models.rounding_trial import blocks_of, roughened
 
 MakeBase = Callable[..., Base]
 MakeModel = Callable[..., PreTrainedModel]
@@ -160,6 +162,21 @@ def test_what_joins_is_tried(make_model: MakeModel, name: str) -> None:
     model = make_model(name)
     assert joins_pairs(model, 0)
     assert not joins_pairs(make_model("llama"), 0)
+
+
+@torch.no_grad()
+def test_looking_at_what_rounding_does_leaves_what_is_compared_next(make_model: MakeModel) -> None:
+    model = make_model("t5")
+    asked, other = (pair_trial._Text(Voice(None, model), 9, 0) for _ in range(2))
+    for text in (asked, other):
+        text.next()
+    once = asked.alone()
+    torch.testing.assert_close(asked.again(), once)
+    assert not torch.equal(roughened(blocks_of(model), asked.again), once)
+    other.alone()
+    for text in (asked, other):
+        text.next()
+    assert torch.equal(asked.alone(), other.alone())
 
 
 def test_trying_does_not_change_what_a_model_computes() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from transformers.models.falcon.modeling_falcon import build_alibi_tensor
 
 from brulee.models.alibi import with_places
 from brulee.models.fused_attention import attend, reading
@@ -40,6 +41,17 @@ def test_biases_that_are_rounded_are_those_of_a_head() -> None:
     torch.testing.assert_close(found, 0.25 * expected)
     with pytest.raises(RuntimeError, match="expand"):
         with_places(q, k[:, :1], (1.0, 0.5), 0.1, places, rounded=0.25)
+
+
+def test_biases_that_are_rounded_are_those_of_many_heads() -> None:
+    """Of a head whose slope is no power of two, a product of rounded positions is rounded again."""
+    heads, count = 71, 1000
+    bias = build_alibi_tensor(torch.ones(1, count, dtype=torch.long), heads, torch.float32)
+    slopes = tuple((bias[:, 0, 1] - bias[:, 0, 0]).tolist())
+    q, k = torch.zeros(1, heads, 64), torch.zeros(count, heads, 64)
+    wide_q, wide_k = with_places(q, k, slopes, 0.125, torch.arange(count), rounded=0.125)
+    found = 0.125 * torch.einsum("qhw,thw->ht", wide_q, wide_k)
+    torch.testing.assert_close(found, 0.125 * bias[:, 0], rtol=1e-6, atol=0)
 
 
 @pytest.mark.parametrize("width", [20, 64])

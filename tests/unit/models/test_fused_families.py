@@ -22,7 +22,7 @@ from transformers import PreTrainedModel
 from brulee.data.batching import common_start, pack
 from brulee.data.encoding import Encoded
 from brulee.errors import InputError
-from brulee.models import form_reading, fused_attention, fused_decoder, fused_trial
+from brulee.models import alibi, form_reading, fused_attention, fused_decoder, fused_trial
 from brulee.models.form_reading import read_form
 from brulee.models.fused_decoder import FusedDecoder
 from brulee.models.head import CompletionLoss
@@ -152,16 +152,49 @@ def test_losses_and_gradients_are_the_models_own(name: str, method: dict[str, An
 def test_biases_by_distance_in_long_documents(name: str) -> None:
     """Falcon RW rounds them to bfloat16; in bf16, what is far must not be rounded otherwise."""
     model = make_family(name)
-    document = Encoded.ending(tuple(3 + at * at % 293 for at in range(500)), 100)
-    decoder = fused_decoder.fused_decoder(model)
-    assert decoder is not None
+    expected, decoder = _of_a_long_document(model)
     with torch.no_grad():
-        body = body_with_inputs(model)
-        expected = body(input_ids=torch.tensor([document.ids])).last_hidden_state[0, 399:499]
-        torch.testing.assert_close(decoder(pack([document])), expected, rtol=1e-4, atol=1e-4)
-        found = FusedDecoder(model.bfloat16(), decoder.form)(pack([document])).float()
+        found = FusedDecoder(model.bfloat16(), decoder.form)(pack([_LONG])).float()
     error = (found - expected).norm(dim=1) / expected.norm(dim=1)
     assert float(error.mean()) < 0.012
+
+
+def test_rounded_biases_of_so_many_heads_that_slopes_are_no_powers_of_two() -> None:
+    heads = {"num_attention_heads": 32, "num_kv_heads": 32, "hidden_size": 256}
+    _of_a_long_document(make_family("falcon-rw", **heads))
+
+
+def test_a_trial_of_biases_by_distance_has_one_whose_products_are_rounded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of two heads, as twins of other models have, all slopes are powers of two."""
+    steps = alibi._factors
+
+    def rounded_once(slopes: Any, places: torch.Tensor, rounded: float | None) -> Any:
+        rates, parts = steps(slopes, places, rounded)
+        exact = (places[:, None] * torch.tensor(slopes)).bfloat16()
+        return rates, parts if rounded is None else torch.stack([exact, 0 * exact], dim=2)
+
+    monkeypatch.setattr(alibi, "_factors", rounded_once)
+    monkeypatch.setattr(fused_trial, "FOUND_RIGHT", set())
+    model = make_family("falcon-rw")
+    form = read_form(model)
+    assert form is not None
+    assert not fused_trial.form_is_right(model, form, FusedDecoder)
+
+
+_LONG = Encoded.ending(tuple(3 + at * at % 293 for at in range(500)), 100)
+
+
+@torch.no_grad()
+def _of_a_long_document(model: PreTrainedModel) -> tuple[torch.Tensor, FusedDecoder]:
+    """The model's own hidden states, equal to those of the decoder, which is returned as well."""
+    decoder = fused_decoder.fused_decoder(model)
+    assert decoder is not None
+    body = body_with_inputs(model)
+    expected = body(input_ids=torch.tensor([_LONG.ids])).last_hidden_state[0, 399:499]
+    torch.testing.assert_close(decoder(pack([_LONG])), expected, rtol=1e-4, atol=1e-4)
+    return expected, decoder
 
 
 def test_sinks_that_are_trained_in_a_copy() -> None:
@@ -283,11 +316,20 @@ SLOWLY_MISREAD: list[tuple[str, dict[str, Any]]] = [
     ),
     ("minimax", {"extras": {"streams": None}}),
     ("bloom-normed", {"extras": {"streams": None}}),
-    ("bloom", {"extras": {"slopes": (0.25, 0.0625)}}),
+    ("bloom", {"extras": {"slopes": (0.25,) * 9}}),
     ("mpt", {"scale": 8**-0.5}),
     ("mpt", {"extras": {"clip": None}}),
-    ("falcon-rw", {"extras": {"slopes": (0.1, 0.1)}}),
-    ("falcon-rw", {"extras": {"slopes": (8**-0.5 / 16, 8**-0.5 / 256), "rounded": None}}),
+    ("falcon-rw", {"extras": {"slopes": (0.1,) * 9}}),
+    (
+        "falcon-rw",
+        # Those of a twin's nine heads.
+        {
+            "extras": {
+                "slopes": tuple((8 * 4.0**n) ** -0.5 for n in (*range(1, 9), 0.5)),
+                "rounded": None,
+            }
+        },
+    ),
     ("bloom", {"extras": {"rounded": 1.0}}),
     ("gemma3n", {"extras": {"sparsity": 0.0}}),
     ("gemma3n", {"extras": {"words": "silu"}}),
@@ -577,7 +619,7 @@ def test_queries_that_grow_with_positions_are_found_by_the_twin(
 def test_a_class_without_a_twin_is_taken_only_where_its_modules_say_all(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(fused_trial, "twin_of", lambda *_: None)
+    monkeypatch.setattr(fused_trial, "twin_of", lambda *_, **__: None)
     taken = {name: fused_decoder.fused_decoder(make_family(name)) is not None for name in FAMILIES}
     assert {name for name, is_taken in taken.items() if is_taken} == {
         "llama", "qwen2", "qwen3", "seed-oss"

@@ -50,6 +50,14 @@ def test_what_needs_no_explanation(errors: list[float], dtype: torch.dtype, righ
     assert only_round(errors, dtype, _never) == right
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("at", range(3))
+def test_a_pass_that_gives_nan_in_one_of_its_texts_is_wrong(at: int, dtype: torch.dtype) -> None:
+    errors = [1e-6] * 3
+    errors[at] = math.nan
+    assert not only_round(errors, dtype, lambda: [1.0])
+
+
 def test_more_than_usual_is_explained_by_what_rounding_does_to_the_model() -> None:
     errors = [0.1, 0.2, 0.3]
     assert only_round(errors, torch.bfloat16, lambda: [0.01, 0.05, 0.4])

@@ -87,6 +87,15 @@ def test_compared_runs_share_one_base_row_and_mark_what_is_missing(example: Resu
         terminal.compare([], on)
 
 
+def test_a_score_of_one_item_is_compared_without_an_interval(example: Results) -> None:
+    alone = {"value": 0.45, "low": 0.45, "high": 0.45, "n": 1}
+    scores = tuple(score.model_copy(update=alone) for score in example.scores)
+    on = console(110)
+    terminal.compare([example.model_copy(update={"scores": scores})], on)
+    assert "0.45 " in printed(on)
+    assert "±0.00" not in printed(on)
+
+
 def test_two_bases_with_the_same_scores_are_both_shown(example: Results) -> None:
     other = example.model_copy(update={"base": example.base.model_copy(update={"name": "other"})})
     on = console(110)

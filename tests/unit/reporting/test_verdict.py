@@ -55,6 +55,13 @@ def test_an_interval_and_p_that_contradict_each_other_are_said_to(
     assert said in text
 
 
+def test_the_interval_of_a_change_of_one_item_or_group_is_said_to_be_unknown() -> None:
+    base = np.array([[0.2], [0.5], [0.3]])
+    found = compare(base, base + 0.1 * base, lambda mean_S, _: mean_S[..., 0], clusters=["a"] * 3)
+    one = changed(**found._asdict())
+    assert ": +0.03, 95% interval unknown, p = 1.00, on too few" in verdict(results(one))
+
+
 def test_a_test_of_so_few_items_is_said_to_show_nothing() -> None:
     few = changed(p=0.25, wins=3, losses=0, ties=0, minimum_detectable=None)
     assert "p = 0.25, on too few items to show any difference)" in verdict(results(few))
@@ -234,5 +241,5 @@ def test_the_sentence_is_stored_with_the_results() -> None:
 def test_a_guard_of_one_text_is_said_to_be_one() -> None:
     alone = guard(-0.01, -0.01, "plain-prose", p=1.0).model_copy(update={"kept": "unclear"})
     assert verdict(results(GAIN, guards=(alone,))).endswith(
-        "; plain-prose was measured on one item alone (-0.01)."
+        "; plain-prose was measured on one item or group alone (-0.01)."
     )

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from brulee.errors import BruleeError
+from brulee.errors import BruleeError, InputError
 from brulee.training.range_test import range_test, smoothed, suggest
 from brulee.training.trainer import Trainer
 
@@ -56,4 +56,25 @@ def test_a_loss_that_is_none_from_the_start_is_told(
     else:
         trainer.passes.loss = lambda _: torch.tensor(float("nan"), requires_grad=True)
     with pytest.raises(BruleeError, match="the loss is nan before " + says):
+        range_test(trainer.passes, trainer.attached, trainer.document, trainer.spec)
+
+
+def test_what_has_a_rate_of_its_own_is_not_trained_at_those_tried(
+    make_trainer: Callable[..., Trainer],
+) -> None:
+    trainer = make_trainer(method="full", embedding_learning_rate=1e-30)
+    (words, *_), model = trainer.attached.of_tokens(), trainer.base.model
+    norm = model.model.norm.weight
+    before = words.detach().clone(), norm.detach().clone()
+    range_test(trainer.passes, trainer.attached, trainer.document, trainer.spec, steps=20)
+    assert torch.equal(words, before[0])
+    assert not torch.equal(norm, before[1])
+
+
+def test_no_rate_is_looked_for_where_all_that_is_trained_has_one(
+    make_trainer: Callable[..., Trainer],
+) -> None:
+    embeddings = {"train": "embeddings"}
+    trainer = make_trainer(method="selective", options=embeddings, embedding_learning_rate=1e-4)
+    with pytest.raises(InputError, match="it is the rate of all that is trained; leave it out"):
         range_test(trainer.passes, trainer.attached, trainer.document, trainer.spec)

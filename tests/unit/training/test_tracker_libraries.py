@@ -111,12 +111,13 @@ def test_wandb_is_offline_and_its_run_named_as_the_folder(wandb: Wandb, tmp_path
     assert (wandb.rows, wandb.exits) == ([1], [0])
 
 
+@pytest.mark.parametrize(("named", "project"), [("parcels", "parcels"), ("", "tuned")])
 def test_the_environment_names_the_project_of_wandb(
-    wandb: Wandb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    wandb: Wandb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: str, project: str
 ) -> None:
-    monkeypatch.setenv("WANDB_PROJECT", "parcels")
+    monkeypatch.setenv("WANDB_PROJECT", named)
     WeightsAndBiases(Opening("tuned", tmp_path, RECIPE)).finish("finished")
-    assert (wandb.asked[0]["project"], wandb.asked[0]["name"]) == ("parcels", "tuned")
+    assert (wandb.asked[0]["project"], wandb.asked[0]["name"]) == (project, "tuned")
 
 
 @pytest.mark.parametrize(("held", "expected"), [(2, [3, 4, 5]), (4, [5])])

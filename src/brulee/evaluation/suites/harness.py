@@ -148,7 +148,7 @@ def _task(config: Config, data: Path | None, options: Options) -> HarnessTask:
     task = task_config(config)
     if options.num_fewshot is not None:
         task = task.model_copy(update={"num_fewshot": options.num_fewshot})
-    return HarnessTask(task, Documents(task, config.folder, data))
+    return HarnessTask(task, Documents(task, config.source.label, config.folder, data))
 
 
 def _members(entry: str | dict[str, Any], group: Config) -> list[Config]:

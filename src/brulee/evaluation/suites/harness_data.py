@@ -18,10 +18,13 @@ _ARGUMENTS: Final = ("data_files", "data_dir", "trust_remote_code")
 
 
 class Documents:
-    """The splits of one task's data; `data` overrides the location of its files."""
+    """The splits of the data of one task of a `file`; `data` overrides the location of its files.
 
-    def __init__(self, task: TaskConfig, folder: Path, data: Path | None) -> None:
-        self.task, self.folder, self.data = task, folder, data
+    A row's place begins with the task's file, since its templates may be what is wrong.
+    """
+
+    def __init__(self, task: TaskConfig, file: str, folder: Path, data: Path | None) -> None:
+        self.task, self.file, self.folder, self.data = task, file, folder, data
         self._read: dict[str, list[Document]] = {}
 
     def tested(self) -> list[Document]:
@@ -54,7 +57,10 @@ class Documents:
     def split(self, name: str) -> list[Document]:
         """The rows of a split. Raises InputError if the data have no split of that name."""
         if name not in self._read:
-            self._read[name] = [Document(row, rows.place(i)) for rows, i, row in self._rows(name)]
+            self._read[name] = [
+                Document(row, f"{self.file}, with {rows.place(i)}")
+                for rows, i, row in self._rows(name)
+            ]
         return self._read[name]
 
     def _rows(self, split: str) -> list[tuple[Rows, int, dict[str, Any]]]:

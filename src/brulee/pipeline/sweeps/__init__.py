@@ -15,6 +15,7 @@ from brulee.pipeline.aside import check_not_inside, move_aside, with_a_name
 from brulee.pipeline.checks import check_named
 from brulee.pipeline.folder import SWEEP_LOCK
 from brulee.pipeline.lock import file_lock
+from brulee.pipeline.stops import interrupts
 from brulee.pipeline.sweeps import finals
 from brulee.pipeline.sweeps.forecast import check_methods, forecast
 from brulee.pipeline.sweeps.ground import check_pruning, look
@@ -68,14 +69,14 @@ def sweep(outlined: Outline, fresh: bool = False, command: Sequence[str] = ()) -
     Returns the sweep's folder, with a run folder for each trial, sweep.json and sweep.html. A sweep
     that the folder or the storage already holds is continued; `fresh` moves the folder aside
     first. `command` is the recipe's file and its overrides. Raises InputError for bad input and
-    StoppedError on an interrupt; finished trials are kept.
+    StoppedError on Ctrl-C or SIGTERM; finished trials are kept.
     """
     where = outlined.folder
     if fresh and where.exists():
         _move_aside(where)
     where.mkdir(parents=True, exist_ok=True)
     try:
-        with reached():
+        with reached(), interrupts():  # also between trainings, which handle signals themselves
             found = _found(Study(outlined), outlined, command)
     except KeyboardInterrupt:
         raise _stopped("interrupted") from None

@@ -78,7 +78,7 @@ class Mlflow:
         from mlflow.entities import Param
         from mlflow.tracking.context.registry import resolve_tags
 
-        name = os.environ.get("MLFLOW_EXPERIMENT_NAME", at.run)
+        name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or at.run
         held = self._client.get_experiment_by_name(name)
         experiment = held.experiment_id if held else self._client.create_experiment(name, artifacts)
         run = self._client.create_run(experiment, run_name=at.run, tags=resolve_tags())

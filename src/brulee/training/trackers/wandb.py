@@ -26,8 +26,8 @@ class WeightsAndBiases:
         mode = os.environ.get("WANDB_MODE", "offline")
         quiet = not progress.enabled() and "WANDB_SILENT" not in os.environ
         self._run = wandb.init(
-            project=os.environ.get("WANDB_PROJECT", at.run),
-            name=os.environ.get("WANDB_NAME", at.run),
+            project=os.environ.get("WANDB_PROJECT") or at.run,
+            name=os.environ.get("WANDB_NAME") or at.run,
             id=at.id,
             # Offline, W&B does not know of earlier starts and would warn.
             resume="allow" if at.id and mode == "online" else None,

@@ -232,7 +232,10 @@ def open_changed(folder: Path, **changed: Any) -> list[SuiteTask]:
         ({"dataset_kwargs": {"data_files": {"test": ""}}}, "toy: data_files test is ''; the name"),
         ({"test_split": "tset"}, "did you mean 'test'"),
         ({"doc_to_text": "{{txt}}"}, "line 1: doc_to_text: unknown column 'txt'.*'text'"),
-        ({"doc_to_text": "{% for %}"}, "doc_to_text is not a valid template"),
+        (
+            {"doc_to_text": "{% for %}"},
+            r"/toy.yaml, with .*rows.jsonl, line 1: doc_to_text is not a valid template",
+        ),
         ({"num_fewshot": 5}, "num_fewshot is 5, but only 1 rows"),
         ({"doc_to_text": "1", "doc_to_choice": ["x", "y"]}, "each choice has its own context"),
         ({"doc_to_text": 1}, "line 1: doc_to_text gives the number 1, not a text"),

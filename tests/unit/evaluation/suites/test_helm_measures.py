@@ -8,6 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from brulee.evaluation import shares
+from brulee.evaluation.base import Array
+from brulee.evaluation.stats import interval
 from brulee.evaluation.suites.helm import calibration, scoring
 from brulee.evaluation.suites.helm.combining import combined
 from brulee.evaluation.suites.helm.joining import Joining, worst
@@ -64,6 +67,29 @@ def test_equal_confidence_shares_the_area_and_one_bin() -> None:
     assert found["selective_area"] == pytest.approx(0.5)
     assert found["ece_10_bin"] == pytest.approx(0.0)
     assert measures([0.5] * 4, [0, 1, 0, 1])["selective_area"] == pytest.approx(0.5)
+
+
+def area_of(right: Array, confidence: Array) -> tuple[float, float]:
+    items = calibration.calibration_statistics(confidence.tolist(), right.tolist())
+    rows = np.array([item["selective_area"] for item in items])
+    found = interval(rows, lambda mean_S, _: calibration.reduce("selective_area", mean_S), 400)
+    return found.low, found.high
+
+
+def test_an_area_of_accuracies_is_at_most_one_and_as_uncertain_as_they_are() -> None:
+    rng, covered = np.random.default_rng(0), 0
+    confidence = rng.random(100_000)
+    right = (rng.random(100_000) < 0.7 + 0.3 * confidence).astype(float)
+    truth, trials = measures(confidence, right)["selective_area"], 100
+    for trial in range(trials):
+        some = slice(50 * trial, 50 * trial + 50)
+        low, high = area_of(right[some], confidence[some])
+        assert 0 <= low <= high <= 1
+        assert high - low < 0.35
+        covered += low <= truth <= high
+    assert covered >= 88
+    for count in (1, 4, 20):
+        assert area_of(np.ones(count), confidence[:count]) == pytest.approx(shares.wilson(1, count))
 
 
 def test_a_perfectly_calibrated_model_has_no_error_and_a_boastful_one_its_gap() -> None:

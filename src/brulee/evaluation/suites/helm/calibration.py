@@ -39,11 +39,14 @@ def calibration_statistics(
     confidence_N = np.asarray(confidence, dtype=np.float64)
     correct_N = np.asarray(correct, dtype=np.float64)
     platt_N = platt_scaled(confidence_N, correct_N)
+    weights_N = _area_weights(confidence_N)
     columns = {
         "ece_10_bin": _gaps(confidence_N, correct_N, _BINS),
         "ece_1_bin": _gaps(confidence_N, correct_N, 1),
         "platt_ece_10_bin": _gaps(platt_N, correct_N, _BINS),
-        "selective_area": (_area_weights(confidence_N) * correct_N)[:, None],
+        # Divided by the weights, whose mean over all items is 1: in a resample without the surest
+        # items, or with several of them, an area is one, too.
+        "selective_area": np.stack([weights_N * correct_N, weights_N], axis=1),
     }
     items = [
         {key: column[i].tolist() for key, column in columns.items()} for i in _range(correct_N)
@@ -56,6 +59,9 @@ def calibration_statistics(
 def reduce(key: str, mean_S: Array) -> Array:
     """The measure from mean statistics (..., S): (...)."""
     mean = np.asarray(mean_S, dtype=np.float64)
+    if key == "selective_area":
+        area: Array = mean[..., 0] / mean[..., 1]
+        return area
     return calibration_error(mean) if key in LOWER_IS_BETTER else mean[..., 0]
 
 
