@@ -185,7 +185,7 @@ def named(model: PreTrainedModel, names: Sequence[str]) -> list[str]:
                 f"method.train_whole: no module is called {name!r}; {valid}: {', '.join(leaves)}."
             )
         chosen |= found
-    return [path for path in paths if path in chosen]
+    return _outermost([path for path in paths if path in chosen])
 
 
 def as_peft_names(model: PreTrainedModel, names: Sequence[str]) -> list[str]:
@@ -195,5 +195,9 @@ def as_peft_names(model: PreTrainedModel, names: Sequence[str]) -> list[str]:
     for name in names:
         if not any(path.endswith(name) for path in found):
             raise InputError(f"modules_to_save: this model has no module {name!r}.")
-    # PEFT copies a module with all that is in it.
-    return [path for path in found if not any(path.startswith(f"{one}.") for one in found)]
+    return _outermost(found)
+
+
+def _outermost(paths: Sequence[str]) -> list[str]:
+    """The modules that are in none of the others, as a module is copied with all that is in it."""
+    return [path for path in paths if not any(path.startswith(f"{one}.") for one in paths)]

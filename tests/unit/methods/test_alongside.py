@@ -101,6 +101,28 @@ def test_pefts_methods_without_rows_are_stored_under_a_type_that_peft_refuses(
         peft.PeftConfig.from_pretrained(str(tmp_path))
 
 
+def test_a_module_inside_another_that_is_trained_whole_has_one_copy(
+    make_base: MakeBase, tmp_path: Path
+) -> None:
+    base = make_base("llama")
+    plain, modules = _logits(base), [type(m) for m in base.model.modules()]
+    names = ("mlp", "down_proj", "layers.1")
+    method = build_method(MethodSpec(name="lora", target=["q_proj"], layers=[0]))
+    attached = Alongside(whole=names).attach(method, base.model)
+    own = [p for group in attached.groups() for p in group.parameters]
+    layer = sum(
+        p.numel() for p in make_base("llama").model.get_submodule("model.layers.1").parameters()
+    )
+    assert sum(p.numel() for p in own[2:]) == layer + 3 * 32 * 48
+    base.model(input_ids=torch.tensor([DOCUMENT.ids])).logits.sum().backward()
+    assert all(p.grad is not None for p in own), "a copy is trained that nothing computes with"
+    save_adapter(tmp_path, attached, base, "tiny", "", {})
+    attach_adapter(open_adapter(tmp_path), make_base("llama"))
+    attached.detach()
+    assert torch.equal(_logits(base), plain)
+    assert [type(m) for m in base.model.modules()] == modules
+
+
 def test_what_cannot_be_trained_alongside_is_refused_and_leaves_the_model(
     make_base: MakeBase,
 ) -> None:
