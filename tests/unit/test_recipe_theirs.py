@@ -468,6 +468,23 @@ def test_an_entry_of_plain_text_is_read(tmp_path: Path) -> None:
         ),
         (AXOLOTL.replace("base_model", "#"), "no model is named"),
         (AXOLOTL.replace("learning_rate", "#"), "axolotl needs a learning_rate."),
+        (
+            f"{AXOLOTL.replace('learning_rate', '#')}max_steps: 9\n",
+            "axolotl needs a learning_rate.",
+        ),
+        (
+            re.sub("learning_rate: .*", "learning_rate: fast", AXOLOTL),
+            "learning_rate: 'fast' is not a number.",
+        ),
+        (f"{LLAMA_FACTORY}warmup_steps: -1\n", "theirs.yml: train.warmup = -1 is not valid"),
+        (
+            LLAMA_FACTORY.replace("ratio: 0.1", "ratio: -1"),
+            "line 20: train.warmup = -1 is not valid",
+        ),
+        (
+            LLAMA_FACTORY.replace("samples: 500", "samples: -1"),
+            "line 10: data.tasks.0.limit = -1 is not valid",
+        ),
         (AXOLOTL.replace("path: json", "path: owner/rows"), "datasets.2: data_files of a data set"),
         (AXOLOTL.replace("data_files", "columns"), "datasets.2: path: json needs data_files."),
         (
