@@ -6,7 +6,7 @@ as it is if only the embedding is.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -30,15 +30,18 @@ from brulee.models.text_part import text_modules
 class WholeModules:
     """Copies of all parameters of the modules at `paths`, which compute with them while on.
 
-    Raises InputError for a module that is quantised, has no parameters, or is changed already.
+    Raises InputError for a module that is quantised, has no parameters, or is changed already: it
+    holds parameters of a method's `own`.
     """
 
-    def __init__(self, model: PreTrainedModel, paths: Sequence[str]) -> None:
+    def __init__(
+        self, model: PreTrainedModel, paths: Sequence[str], own: Sequence[nn.Parameter] = ()
+    ) -> None:
         self.model, self.paths = model, tuple(paths)
         maps, self._words = map_names(model), table_weights(model)
         self._tuned: list[Whole] = []
         for path in paths:
-            _check(model, path)
+            _check(model, path, {id(parameter) for parameter in own})
         for path in paths:
             for name, parameter in model.get_submodule(path).named_parameters(path):
                 where, _, leaf = name.rpartition(".")
@@ -141,11 +144,11 @@ class WholeModules:
         self.refresh()
 
 
-def _check(model: PreTrainedModel, path: str) -> None:
+def _check(model: PreTrainedModel, path: str, own: Collection[int]) -> None:
     module = model.get_submodule(path)
     wrapped = any(isinstance(one, Wrapper) for one in module.modules())
     tuned = any(leaf in vars(one) for one in module.modules() for leaf in one._parameters)
-    if wrapped or tuned:
+    if wrapped or tuned or any(id(parameter) in own for parameter in module.parameters()):
         raise InputError(
             f"method.train_whole: {path!r} is changed by the method itself; leave it out of one of "
             "the two."
