@@ -75,7 +75,17 @@ def parse_scalar(text: str) -> Any:
 def quoted(text: str) -> str:
     """A text as a one-line YAML scalar, unquoted if it reads back unchanged."""
     bare = re.fullmatch(r"[A-Za-z0-9_./][\w./-]*", text, re.ASCII) is not None
-    return text if bare and yaml.safe_load(text) == text else json.dumps(text, ensure_ascii=False)
+    return text if bare and _reads_back(text) else json.dumps(text, ensure_ascii=False)
+
+
+def _reads_back(text: str) -> bool:
+    """Whether this is its own text in YAML 1.1 and as it is read here, where 2e-4 is a number."""
+    try:
+        return all(
+            bool(yaml.load(text, Loader=kind) == text) for kind in (yaml.SafeLoader, _Loader)
+        )
+    except (yaml.YAMLError, ValueError):  # "..." ends a document, 2026-02-30 is no date
+        return False
 
 
 def _parse(text: str, where: str, kind: type[yaml.SafeLoader]) -> tuple[Any, dict[KeyPath, int]]:

@@ -346,6 +346,11 @@ def test_plain_text_is_not_judged_as_an_answer(text: str, tmp_path: Path) -> Non
     assert "metrics" not in found.text
 
 
+def test_a_folder_called_by_a_rate_is_a_name_and_no_number(tmp_path: Path) -> None:
+    text = LLAMA_FACTORY.replace("saves/chat/sft", "saves/2e-4")
+    assert converted(text, tmp_path)[0].name == "2e-4"
+
+
 def test_a_model_that_is_tuned_whole_loses_loras_options(tmp_path: Path) -> None:
     text = LLAMA_FACTORY.replace("finetuning_type: lora", "finetuning_type: full")
     recipe, _ = converted(text, tmp_path)
