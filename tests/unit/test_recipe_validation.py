@@ -342,3 +342,12 @@ def test_the_text_of_a_recipe_in_place_of_its_file_is_told_apart() -> None:
     text = f"data:\n  source: rows.jsonl\n  system: {'Be brief. ' * 50}\n"
     with pytest.raises(InputError, match="a recipe's file is a path, not the text in it"):
         load_recipe(text)
+
+
+def test_a_run_called_by_a_number_has_a_recipe_that_reads_back(tmp_path: Path) -> None:
+    data = {"source": "rows.jsonl", "system": "1e3", "columns": {"text": "08"}}
+    recipe = recipe_from_dict({"data": data, "name": "2e-4"})
+    file = tmp_path / "written.yaml"
+    file.write_text(recipe.to_yaml(), encoding="utf-8")
+    again = load_recipe(file)
+    assert (again.name, again.to_dict()) == ("2e-4", recipe.to_dict())
