@@ -20,6 +20,16 @@ _MOST_VALUES = 300_000
 _MERGE = "tag:yaml.org,2002:merge"
 
 
+_INTEGER = re.compile(r"^[-+]?[0-9]+$")
+_FLOAT = re.compile(
+    r"^(?:[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf)|\.(?:nan|NaN))$"
+)
+_NUMBERS = (
+    ("tag:yaml.org,2002:int", _INTEGER, list("-+0123456789")),
+    ("tag:yaml.org,2002:float", _FLOAT, list("-+.0123456789")),
+)
+
+
 # SafeLoader whose plain scalars follow the YAML 1.2 core schema; on libyaml where PyYAML was built
 # with it, which is ten times as fast.
 _Loader: type[yaml.SafeLoader] = type(
@@ -34,16 +44,8 @@ _Loader.yaml_implicit_resolvers = {
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
 )
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:int", re.compile(r"^[-+]?[0-9]+$"), list("-+0123456789")
-)
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(
-        r"^(?:[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf)|\.(?:nan|NaN))$"
-    ),
-    list("-+.0123456789"),
-)
+for _number in _NUMBERS:
+    _Loader.add_implicit_resolver(*_number)
 # The same with YAML 1.1's further words for true and false, for files written for PyYAML.
 _OldLoader: type[yaml.SafeLoader] = type("_OldLoader", (_Loader,), {})
 _OldLoader.add_implicit_resolver(
@@ -51,6 +53,10 @@ _OldLoader.add_implicit_resolver(
     re.compile(r"^(?:yes|Yes|YES|no|No|NO|on|On|ON|off|Off|OFF)$"),
     list("yYnNoO"),
 )
+# SafeDumper that also quotes the texts which are numbers in YAML 1.2 alone: 2e-4, 08.
+_Dumper: type[yaml.SafeDumper] = type("_Dumper", (yaml.SafeDumper,), {})
+for _number in _NUMBERS:
+    _Dumper.add_implicit_resolver(*_number)
 
 
 def parse(text: str, where: str, old: bool = False) -> tuple[Any, dict[KeyPath, int]]:
@@ -72,10 +78,25 @@ def parse_scalar(text: str) -> Any:
     return value
 
 
+def dump(values: Any) -> str:
+    """Plain values as YAML, which `parse` and PyYAML read back to the same."""
+    return yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
+
+
 def quoted(text: str) -> str:
     """A text as a one-line YAML scalar, unquoted if it reads back unchanged."""
     bare = re.fullmatch(r"[A-Za-z0-9_./][\w./-]*", text, re.ASCII) is not None
-    return text if bare and yaml.safe_load(text) == text else json.dumps(text, ensure_ascii=False)
+    return text if bare and _reads_back(text) else json.dumps(text, ensure_ascii=False)
+
+
+def _reads_back(text: str) -> bool:
+    """Whether this is its own text in YAML 1.1 and as it is read here, where 2e-4 is a number."""
+    try:
+        return all(
+            bool(yaml.load(text, Loader=kind) == text) for kind in (yaml.SafeLoader, _Loader)
+        )
+    except (yaml.YAMLError, ValueError):  # "..." ends a document, 2026-02-30 is no date
+        return False
 
 
 def _parse(text: str, where: str, kind: type[yaml.SafeLoader]) -> tuple[Any, dict[KeyPath, int]]:

@@ -346,6 +346,11 @@ def test_plain_text_is_not_judged_as_an_answer(text: str, tmp_path: Path) -> Non
     assert "metrics" not in found.text
 
 
+def test_a_folder_called_by_a_rate_is_a_name_and_no_number(tmp_path: Path) -> None:
+    text = LLAMA_FACTORY.replace("saves/chat/sft", "saves/2e-4")
+    assert converted(text, tmp_path)[0].name == "2e-4"
+
+
 def test_a_model_that_is_tuned_whole_loses_loras_options(tmp_path: Path) -> None:
     text = LLAMA_FACTORY.replace("finetuning_type: lora", "finetuning_type: full")
     recipe, _ = converted(text, tmp_path)
@@ -468,6 +473,23 @@ def test_an_entry_of_plain_text_is_read(tmp_path: Path) -> None:
         ),
         (AXOLOTL.replace("base_model", "#"), "no model is named"),
         (AXOLOTL.replace("learning_rate", "#"), "axolotl needs a learning_rate."),
+        (
+            f"{AXOLOTL.replace('learning_rate', '#')}max_steps: 9\n",
+            "axolotl needs a learning_rate.",
+        ),
+        (
+            re.sub("learning_rate: .*", "learning_rate: fast", AXOLOTL),
+            "learning_rate: 'fast' is not a number.",
+        ),
+        (f"{LLAMA_FACTORY}warmup_steps: -1\n", "theirs.yml: train.warmup = -1 is not valid"),
+        (
+            LLAMA_FACTORY.replace("ratio: 0.1", "ratio: -1"),
+            "line 20: train.warmup = -1 is not valid",
+        ),
+        (
+            LLAMA_FACTORY.replace("samples: 500", "samples: -1"),
+            "line 10: data.tasks.0.limit = -1 is not valid",
+        ),
         (AXOLOTL.replace("path: json", "path: owner/rows"), "datasets.2: data_files of a data set"),
         (AXOLOTL.replace("data_files", "columns"), "datasets.2: path: json needs data_files."),
         (

@@ -324,3 +324,30 @@ def test_a_run_is_called_as_its_recipes_file_whatever_that_is_called(
     assert load_recipe(path).name == name
     with pytest.raises(InputError, match="name 'my chats' is not a folder name"):
         load_recipe(path, ["name=my chats"])
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("data.\u00b2=1", "unknown key 'data.\u00b2'"),
+        ("data.\u0663=1", "data.3 = 3 is not valid: keys should be strings"),
+        ("method.name=lora", "method is a list of 1; 'name' is not one of 0"),
+    ],
+)
+def test_an_override_of_what_has_no_such_part_is_one_sentence(override: str, said: str) -> None:
+    assert said in refusal({"method": [1]} if "method" in override else {}, override)
+
+
+def test_the_text_of_a_recipe_in_place_of_its_file_is_told_apart() -> None:
+    text = f"data:\n  source: rows.jsonl\n  system: {'Be brief. ' * 50}\n"
+    with pytest.raises(InputError, match="a recipe's file is a path, not the text in it"):
+        load_recipe(text)
+
+
+def test_a_run_called_by_a_number_has_a_recipe_that_reads_back(tmp_path: Path) -> None:
+    data = {"source": "rows.jsonl", "system": "1e3", "columns": {"text": "08"}}
+    recipe = recipe_from_dict({"data": data, "name": "2e-4"})
+    file = tmp_path / "written.yaml"
+    file.write_text(recipe.to_yaml(), encoding="utf-8")
+    again = load_recipe(file)
+    assert (again.name, again.to_dict()) == ("2e-4", recipe.to_dict())

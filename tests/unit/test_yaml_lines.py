@@ -1,7 +1,8 @@
 import pytest
+import yaml
 
 from brulee.errors import InputError
-from brulee.yaml_lines import parse
+from brulee.yaml_lines import dump, parse, quoted
 
 
 @pytest.mark.parametrize(
@@ -63,3 +64,38 @@ def test_merges_of_merges_are_read_once() -> None:
     both = (f"{x}{i}: &{x}{i} {{<<: [*a{i - 1}, *b{i - 1}]}}\n" for i in range(1, 60) for x in "ab")
     values, _ = parse(f"a0: &a0 {{c: 1}}\nb0: &b0 {{d: 2}}\n{''.join(both)}", "f")
     assert values["a59"] == {"c": 1, "d": 2}
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["2e-4", "1.e3", "...", "2026-02-30", "2026-02-28", "1_000", "yes", "nan", "a/b.c-d", ""],
+)
+def test_a_text_that_is_written_reads_back_as_text(text: str) -> None:
+    for old in (False, True):
+        assert parse(f"a: {quoted(text)}\n", "f", old)[0] == {"a": text}
+
+
+def test_a_text_that_cannot_be_mistaken_has_no_quotes() -> None:
+    assert [quoted(text) for text in ("a/b.c-d", "run.2", "2e-4x")] == ["a/b.c-d", "run.2", "2e-4x"]
+
+
+def test_what_is_dumped_reads_back_whatever_version_of_yaml_reads_it() -> None:
+    texts = [
+        "2e-4",
+        "1.e3",
+        "08",
+        "0123",
+        "1_000",
+        "yes",
+        "...",
+        "2026-02-30",
+        "-",
+        "",
+        "a: b",
+        "é\n",
+    ]
+    values = {"texts": texts, "numbers": [1, -0.5, 1e-5, 2e-4, 1e22, 10**20], "2e5": [None, True]}
+    text = dump(values)
+    assert parse(text, "f")[0] == parse(text, "f", old=True)[0] == values
+    assert yaml.safe_load(text) == values
+    assert "a/b.c-d\n" in dump({"source": "a/b.c-d"}), "quoted without need"

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 from brulee.data.allowed import MOST_KEYS
-from brulee.data.raw import Piece, Raw
+from brulee.data.raw import HOLDS_NUL, Piece, Raw
 from brulee.data.table_parts import after, in_parts
 from brulee.data.tables import to_table
 from brulee.errors import InputError
@@ -153,6 +153,8 @@ def _check_header(source: Raw, header: list[str], line: int, delimiter: str, nam
     """Reject a first line that is not a header; `_named` checks for missing names."""
     if len(header) > MOST_KEYS:
         source.fail(f"{len(header):,} columns, and a table has at most {MOST_KEYS:,}.", line)
+    if any("\0" in cell for cell in header):
+        source.fail(f"the header holds {HOLDS_NUL}", line)
     for cell in header:
         if re.fullmatch(r"[-+.\d]+", cell.strip()) or len(cell) > 100:
             raise NamelessError(_nameless(source, cell, line), header)

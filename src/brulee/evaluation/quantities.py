@@ -1,11 +1,12 @@
 """Numbers, times and dates in a text, each with its equivalent values.
 
 A value is text: "25", "3:30". An afternoon time has two ("3:30" and "15:30"), as has a fraction
-("half": 0.5 and 50).
+("half": 0.5 and 50). Endless digits, which a model may write, are "inf".
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -104,7 +105,7 @@ def supported(quantity: Quantity, known: frozenset[str]) -> bool:
         return False
     numbers = [float(value) for value in known if ":" not in value]
     return any(
-        abs(number - float(value)) <= 0.1 * abs(float(value))
+        abs(number - float(value)) <= 0.1 * abs(float(value)) < math.inf
         for value in quantity.values
         if ":" not in value
         for number in numbers
@@ -171,7 +172,7 @@ def _with_a_dot(text: str, match: re.Match[str]) -> frozenset[str]:
 
 
 def _number(word: str) -> float | None:
-    if word.isdigit():
+    if word.isdecimal():
         return float(word)
     return values(word)[0] if NUMBER_WORDS.fullmatch(word) else None
 
@@ -184,7 +185,7 @@ def _clock(hour: int, minute: int) -> frozenset[str]:
 
 def _together(a: str, b: str) -> set[str]:
     """The values that two adjacent numbers may form: a time of day, a year."""
-    if ":" in a or ":" in b or "." in a or "." in b:
+    if not (a.isdigit() and b.isdigit()):
         return set()
     first, second = int(a), int(b)
     found: set[str] = set()
@@ -222,4 +223,5 @@ def _join(gap: str) -> Callable[[str, str], set[str]]:
 
 
 def _plain(value: float) -> str:
-    return str(int(value)) if value == int(value) else f"{value:.6g}"
+    whole = math.isfinite(value) and value == int(value)
+    return str(int(value)) if whole else f"{value:.6g}"

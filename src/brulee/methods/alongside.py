@@ -95,7 +95,7 @@ class Alongside:
                 f"{type(head).__name__}, whose rows cannot be trained by themselves."
             )
         for path, module in tables_of(model).items():
-            if path not in whole:
+            if not any(path == one or path.startswith(f"{one}.") for one in whole):
                 shared.setdefault(id(module.weight), {})[path] = module
         found = []
         for modules in shared.values():
@@ -157,7 +157,7 @@ class _AlongsideAttached(Attached):
         for table in tables:
             for path in table.paths:
                 check_free(path, model.get_submodule(path))
-        self._whole = WholeModules(model, whole)
+        self._whole = WholeModules(model, whole, attached.parameters())
         self._rows = [nn.Parameter(table.start) for table in tables]
         self._wrappers = {
             path: wrapped(model.get_submodule(path), path, table, rows)

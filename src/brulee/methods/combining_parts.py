@@ -14,14 +14,16 @@ from typing import Any
 import torch
 
 from brulee.errors import InputError
-from brulee.methods.adapter_files import read_record, tensors_digest
+from brulee.methods.adapter_files import OURS, read_record, tensors_digest
 from brulee.methods.base import largest
 from brulee.methods.checkpoint import Adapter, check_there, open_adapter
 from brulee.methods.kept import Tally
+from brulee.methods.new_tokens import said_of, tokens_of
 from brulee.methods.shelf import Stored, locate, made_by
 from brulee.methods.ways import Settings, Way
 from brulee.methods.whole import check_weights
 from brulee.models import languages
+from brulee.models.added_tokens import NewToken
 from brulee.models.base_files import base_digest
 from brulee.models.bundled import bundled_folder
 from brulee.models.loading import Base, load_base
@@ -81,20 +83,23 @@ class Standing:
     """The base that all parts share.
 
     `source` and `revision` say where to load it from, `record` is its entry in brulee.json,
-    `config` its keys in adapter_config.json.
+    `config` its keys in adapter_config.json, `tokens` what whole models added to its vocabulary.
     """
 
     source: str
     revision: str | None
     record: dict[str, Any]
     config: dict[str, str]
+    tokens: tuple[NewToken, ...] = ()
 
     def load(self) -> Base:
         """The base in fp32 on the CPU, with positions as in training."""
         scaling = self.record.get("rope_scaling")
         how = (torch.float32, torch.device("cpu"), self.revision)
         between = self.record.get("languages")
-        return load_base(self.source, *how, rope_scaling=scaling, languages=between)
+        return load_base(
+            self.source, *how, rope_scaling=scaling, languages=between, tokens=self.tokens
+        )
 
 
 @dataclass(frozen=True)
@@ -200,6 +205,7 @@ def standing(parts: Sequence[AdapterPart], base: str | None) -> Standing:
                 f"{first.folder} on one in {_quantised(first) or 'full'}: the result would fit "
                 "only one of them."
             )
+        _check_vocabulary(part, first)
     source, revision = _named(first, base)
     if source != "bundled" and Path(source).exists():
         source = str(Path(source).resolve())
@@ -210,7 +216,7 @@ def standing(parts: Sequence[AdapterPart], base: str | None) -> Standing:
     if revision is None:
         record.pop("revision", None)
     config = {"base_model_name_or_path": lies, **pinned}
-    return Standing(source, revision, {**record, **pinned}, config)
+    return Standing(source, revision, {**record, **pinned}, config, _tokens(first))
 
 
 def framing(parts: Sequence[AdapterPart]) -> tuple[dict[str, Any], str | None]:
@@ -273,6 +279,22 @@ def _quantised(part: AdapterPart) -> str | None:
 def _scaling(part: AdapterPart) -> dict[str, Any] | None:
     scaling: dict[str, Any] | None = part.record.get("base", {}).get("rope_scaling")
     return scaling
+
+
+def _tokens(part: AdapterPart) -> tuple[NewToken, ...]:
+    """What a whole model added to its base's vocabulary; an adapter with rows is no part."""
+    if part.adapter is not None:
+        return ()
+    return tokens_of(part.record.get("added_tokens", []), part.folder / OURS)
+
+
+def _check_vocabulary(part: AdapterPart, first: AdapterPart) -> None:
+    own, others = ({t.text: t.id for t in _tokens(one)} for one in (part, first))
+    if own != others:
+        raise InputError(
+            f"{part.folder} was trained with {said_of(own)}, and {first.folder} with "
+            f"{said_of(others)}: only models of one vocabulary can be combined."
+        )
 
 
 def _languages(part: AdapterPart) -> dict[str, str] | None:

@@ -18,6 +18,8 @@ from typing import Any
 
 import torch
 from safetensors import safe_open
+from torch import nn
+from transformers import PreTrainedModel
 
 from brulee.errors import InputError
 from brulee.methods.base import left_out
@@ -28,6 +30,7 @@ from brulee.methods.kept import Tally, gram_of
 from brulee.methods.peft_config import PREFIX
 from brulee.methods.selective import Selective
 from brulee.methods.selective_attached import SelectiveAttached
+from brulee.methods.tying import untie
 from brulee.models.loading import Base, load_base
 from brulee.models.skeleton import load_skeleton
 from brulee.progress import bar
@@ -118,8 +121,8 @@ def combine_full(parts: Sequence[AdapterPart], plan: Plan, base: Standing) -> tu
 
     Parts whose files name or divide tensors otherwise than the model does are loaded whole (Gemma 3
     as released, most mixtures of experts). The result has the dtype in which the parts are stored,
-    rounded once. Raises InputError for a part whose tensors do not match the base's, and for
-    another base.
+    rounded once, and weights that the base shares between modules are apart in it if they are in a
+    part. Raises InputError for a part whose tensors do not match the base's, and for another base.
     """
     loaded = base.load()
     if loaded.digest != base.record["digest"]:
@@ -127,11 +130,13 @@ def combine_full(parts: Sequence[AdapterPart], plan: Plan, base: Standing) -> tu
             f"{parts[0].folder}: made of a base with digest {base.record['digest'][:12]}..., but "
             f"{base.source!r} has {loaded.digest[:12]}...; name the right one with --base."
         )
+    same_as = _shared_names(loaded.model)
+    untie(loaded.model, _apart(parts, loaded.model, same_as))
     fixed, tally = left_out(loaded.model), Tally(len(parts))
     names = [n for n, _ in loaded.model.named_parameters() if n not in fixed]
     places = range(len(parts))
     with ExitStack() as stack, bar("Combining", total=len(names), unit="tensors") as progress:
-        given_by = [_opened(part.folder, names, stack) for part in parts]
+        given_by = [_opened(part.folder, names, same_as, stack) for part in parts]
         for name in names:
             parameter = loaded.model.get_parameter(name)
             given = [one.take(name, parameter.shape) for one in given_by]
@@ -144,17 +149,40 @@ def combine_full(parts: Sequence[AdapterPart], plan: Plan, base: Standing) -> tu
     return loaded, tally
 
 
-class _Files:
-    """The tensors of a model's folder, read one at a time."""
+def _shared_names(model: PreTrainedModel) -> dict[str, str]:
+    """The other names of weights that several modules share, each with the first name."""
+    first: dict[int, str] = {}
+    found = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        if first.setdefault(id(parameter), name) != name:
+            found[name] = first[id(parameter)]
+    return found
 
-    def __init__(self, folder: Path, stack: ExitStack) -> None:
-        self._folder = folder
+
+def _apart(
+    parts: Sequence[AdapterPart], model: PreTrainedModel, same_as: Mapping[str, str]
+) -> list[nn.Module]:
+    """The modules whose weight the base shares with others, and a part has for itself."""
+    if not same_as:
+        return []
+    own = [load_skeleton(str(part.folder)).named_parameters() for part in parts]
+    names = {name for one in own for name, _ in one} & same_as.keys()
+    return [model.get_submodule(name.rpartition(".")[0]) for name in names]
+
+
+class _Files:
+    """The tensors of a model's folder, read one at a time; `same_as` has their other names."""
+
+    def __init__(self, folder: Path, same_as: Mapping[str, str], stack: ExitStack) -> None:
+        self._folder, self._same_as = folder, same_as
         self.held: dict[str, Any] = {}
         for path in sorted(folder.glob("*.safetensors")):
             file = stack.enter_context(safe_open(path, framework="pt"))
             self.held |= dict.fromkeys(file.keys(), file)
 
     def take(self, name: str, shape: torch.Size) -> torch.Tensor:
+        if name not in self.held:  # shared in this part
+            name = self._same_as.get(name, name)
         if name not in self.held:
             raise InputError(f"{self._folder}: it has no tensor {name!r}, which its base has.")
         return _of_shape(self.held[name].get_tensor(name), shape, name, self._folder)
@@ -166,7 +194,7 @@ class _Loaded:
     def __init__(self, folder: Path, dtype: torch.dtype) -> None:
         self._folder = folder
         model = load_base(str(folder), dtype, torch.device("cpu")).model
-        self._held = dict(model.named_parameters())
+        self._held = dict(model.named_parameters(remove_duplicate=False))
 
     def take(self, name: str, shape: torch.Size) -> torch.Tensor:
         if name not in self._held:
@@ -174,8 +202,10 @@ class _Loaded:
         return _of_shape(self._held[name].detach(), shape, name, self._folder)
 
 
-def _opened(folder: Path, names: Sequence[str], stack: ExitStack) -> _Files | _Loaded:
-    files = _Files(folder, stack)
+def _opened(
+    folder: Path, names: Sequence[str], same_as: Mapping[str, str], stack: ExitStack
+) -> _Files | _Loaded:
+    files = _Files(folder, same_as, stack)
     if files.held.keys() >= set(names) or files.held.keys() <= set(names):
         return files
     dtypes = (file.get_tensor(name).dtype for name, file in files.held.items())

@@ -37,8 +37,8 @@ def check_vocabulary(tokens: Sequence[NewToken], base: Base, folder: Path) -> No
     own = {t.text: t.id for t in tokens if t.text in added or t.text not in vocabulary}
     if own != added:
         raise InputError(
-            f"{folder}: it was trained with {_said(own)}, but this base was loaded with "
-            f"{_said(added)}; load it by itself, or merge it: brulee adapters merge."
+            f"{folder}: it was trained with {said_of(own)}, but this base was loaded with "
+            f"{said_of(added)}; load it by itself, or merge it: brulee adapters merge."
         )
 
 
@@ -53,12 +53,13 @@ def shared_tokens(found: Mapping[str, Sequence[NewToken]]) -> tuple[NewToken, ..
         if {(t.text, t.id) for t in found[name]} != {(t.text, t.id) for t in tokens}:
             raise InputError(
                 f"these adapters do not share a vocabulary: {first!r} was trained with "
-                f"{_said([t.text for t in tokens])}, {name!r} with "
-                f"{_said([t.text for t in found[name]])}; load them apart, or merge each into a "
+                f"{said_of([t.text for t in tokens])}, {name!r} with "
+                f"{said_of([t.text for t in found[name]])}; load them apart, or merge each into a "
                 "model of its own: brulee adapters merge."
             )
     return tokens
 
 
-def _said(tokens: Collection[str]) -> str:
+def said_of(tokens: Collection[str]) -> str:
+    """For instance "'<note>' added"."""
     return f"{', '.join(map(repr, sorted(tokens)))} added" if tokens else "no token added"

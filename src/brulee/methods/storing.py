@@ -26,9 +26,9 @@ def save_adapter(
     lies = source if source != "bundled" else str(base.folder)
     config = {"base_model_name_or_path": lies, **_revision(base), **attached.config()}
     if base.added:
-        extra = {**extra, "added_tokens": [token.record for token in base.added]}
         folder.mkdir(parents=True, exist_ok=True)
         base.tokenizer.save_pretrained(folder)
+    extra = {**extra, **_added(base)}
     return write_adapter(folder, config, attached.tensors(), _named(base, source), card, extra)
 
 
@@ -57,7 +57,12 @@ def write_adapter(
 
 def write_record(folder: Path, base: Base, source: str, extra: dict[str, Any]) -> None:
     """Write brulee.json, which records what the model in the same folder was made from."""
-    _write_json(folder / OURS, {"base": _named(base, source), **extra})
+    _write_json(folder / OURS, {"base": _named(base, source), **extra, **_added(base)})
+
+
+def _added(base: Base) -> dict[str, Any]:
+    """The tokens that the base was loaded with beyond those of its files, if any."""
+    return {"added_tokens": [token.record for token in base.added]} if base.added else {}
 
 
 def _named(base: Base, source: str) -> dict[str, Any]:

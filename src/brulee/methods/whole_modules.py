@@ -6,7 +6,7 @@ as it is if only the embedding is.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -30,15 +30,18 @@ from brulee.models.text_part import text_modules
 class WholeModules:
     """Copies of all parameters of the modules at `paths`, which compute with them while on.
 
-    Raises InputError for a module that is quantised, has no parameters, or is changed already.
+    Raises InputError for a module that is quantised, has no parameters, or is changed already: it
+    holds parameters of a method's `own`.
     """
 
-    def __init__(self, model: PreTrainedModel, paths: Sequence[str]) -> None:
+    def __init__(
+        self, model: PreTrainedModel, paths: Sequence[str], own: Sequence[nn.Parameter] = ()
+    ) -> None:
         self.model, self.paths = model, tuple(paths)
         maps, self._words = map_names(model), table_weights(model)
         self._tuned: list[Whole] = []
         for path in paths:
-            _check(model, path)
+            _check(model, path, {id(parameter) for parameter in own})
         for path in paths:
             for name, parameter in model.get_submodule(path).named_parameters(path):
                 where, _, leaf = name.rpartition(".")
@@ -141,11 +144,11 @@ class WholeModules:
         self.refresh()
 
 
-def _check(model: PreTrainedModel, path: str) -> None:
+def _check(model: PreTrainedModel, path: str, own: Collection[int]) -> None:
     module = model.get_submodule(path)
     wrapped = any(isinstance(one, Wrapper) for one in module.modules())
     tuned = any(leaf in vars(one) for one in module.modules() for leaf in one._parameters)
-    if wrapped or tuned:
+    if wrapped or tuned or any(id(parameter) in own for parameter in module.parameters()):
         raise InputError(
             f"method.train_whole: {path!r} is changed by the method itself; leave it out of one of "
             "the two."
@@ -185,7 +188,7 @@ def named(model: PreTrainedModel, names: Sequence[str]) -> list[str]:
                 f"method.train_whole: no module is called {name!r}; {valid}: {', '.join(leaves)}."
             )
         chosen |= found
-    return [path for path in paths if path in chosen]
+    return _outermost([path for path in paths if path in chosen])
 
 
 def as_peft_names(model: PreTrainedModel, names: Sequence[str]) -> list[str]:
@@ -195,5 +198,9 @@ def as_peft_names(model: PreTrainedModel, names: Sequence[str]) -> list[str]:
     for name in names:
         if not any(path.endswith(name) for path in found):
             raise InputError(f"modules_to_save: this model has no module {name!r}.")
-    # PEFT copies a module with all that is in it.
-    return [path for path in found if not any(path.startswith(f"{one}.") for one in found)]
+    return _outermost(found)
+
+
+def _outermost(paths: Sequence[str]) -> list[str]:
+    """The modules that are in none of the others, as a module is copied with all that is in it."""
+    return [path for path in paths if not any(path.startswith(f"{one}.") for one in paths)]

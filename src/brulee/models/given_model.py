@@ -127,6 +127,8 @@ def _compare(folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenize
             raise _other(f"for the module {name!r} {_called(kept)} and not {_called(given)}")
     tensors = found.model.state_dict()
     for name, tensor in model.state_dict().items():
+        if name not in tensors:
+            raise _other(f"no {name!r}, of which the configuration says nothing")
         if not torch.equal(tensor.cpu().to(tensors[name].dtype), tensors[name]):
             raise _other(f"other values for {name!r}")
     _take_rounded(model, found.model)
@@ -145,9 +147,12 @@ def _take_rounded(given: PreTrainedModel, kept: PreTrainedModel) -> None:
     `model.bfloat16()` also casts the rotary frequencies, which are not saved; loading the folder
     recomputes them in fp32, which is better. Copying makes the logits comparable.
     """
+    held = dict(kept.named_buffers())
     for name, buffer in given.named_buffers():
+        if name not in held:
+            raise _other(f"no buffer {name!r}, which no file holds")
         where, _, leaf = name.rpartition(".")
-        own, theirs = kept.get_buffer(name), buffer.cpu()
+        own, theirs = held[name], buffer.cpu()
         if not torch.equal(own.to(theirs.dtype), theirs):
             raise _other(f"other values for {name!r}, which no file holds")
         kept.get_submodule(where).register_buffer(leaf, theirs.clone(), persistent=False)

@@ -17,13 +17,14 @@ def apply(values: dict[str, Any], override: str) -> KeyPath:
     key, equals, text = override.partition("=")
     if not equals or not key.strip():
         raise InputError(f"--set {override!r}: write it as key.subkey=value.")
-    path = tuple(int(part) if part.isdigit() else part for part in key.strip().split("."))
+    path = tuple(int(part) if part.isdecimal() else part for part in key.strip().split("."))
     *parents, last = path
     target: Any = values
     for depth, part in enumerate(parents):
         target = _child(target, part, override, path[: depth + 1])
     value = parse_scalar(text)
-    if path == ("method", "name") and target.get("name") != value:
+    named = path == ("method", "name") and isinstance(target, dict)
+    if named and target.get("name") != value:
         # The file's options and learning rate for another method do not carry over; an adapter to
         # start from is no option, and is refused if it is of another method.
         start = {key: target[key] for key in ("start",) if key in target}

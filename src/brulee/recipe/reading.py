@@ -48,6 +48,11 @@ def load_recipe(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
             f"a recipe's file is a path, not an object of type {type(path).__name__}; "
             "recipe_from_dict(VALUES) makes a recipe of values."
         )
+    if "\n" in str(path):
+        raise InputError(
+            "a recipe's file is a path, not the text in it; recipe_from_dict(VALUES) makes a "
+            "recipe of values."
+        )
     file = Path(path)
     if (file / "recipe.yaml").is_file():
         raise InputError(

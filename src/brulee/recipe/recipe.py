@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import yaml
 from pydantic import Field, PrivateAttr
 
 from brulee.recipe.base import Strict
 from brulee.recipe.data import DataSection, DataSpec, tasks_of
 from brulee.recipe.sections import EvaluateSpec, MethodSpec, ModelSpec, TrainSpec
 from brulee.recipe.source import Source
-from brulee.yaml_lines import KeyPath
+from brulee.yaml_lines import KeyPath, dump
 
 
 class Recipe(Strict):
@@ -74,7 +73,7 @@ class Recipe(Strict):
 
     def to_yaml(self) -> str:
         """The resolved recipe as YAML; `load_recipe` reads it back to an equal recipe."""
-        return yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True, width=100)
+        return dump(self.to_dict())
 
 
 def json_schema() -> dict[str, Any]:

@@ -249,6 +249,8 @@ def test_a_comma_table_may_begin_with_what_another_would_part(tmp_path: Path) ->
         ("a.jsonl", '{"a": ["x\\ud800"]}\n', "line 1: the text contains a lone surrogate"),
         ("a.jsonl", '{"a": "x"}\n{"a": "\\u0000"}\n', "line 2: the text holds a NUL"),
         ("a.csv", "a\nx\x00y\n", "line 2: the text holds a NUL"),
+        ("a.csv", "a\x00b,c\n1,2\n", "line 1: the header holds a NUL character; remove it, or"),
+        ("a.tsv", "a\x00b\tc\n1\t2\n", "line 1: the header holds a NUL character"),
         ("a.json", '{"a": 1}\n{"a": 2\n', "a.json, line 2: not valid JSON"),
         ("a.json", '[{"a": 1}]\n[{"a": 2}]\n', "line 2: not valid JSON: extra data"),
         ("a.json", '{"a": [{"b": 1}], "c": [{"b": 1}]}', "found a, c"),

@@ -184,6 +184,25 @@ def test_claims_and_values() -> None:
     assert "17" not in said("5 apples")
 
 
+@pytest.mark.parametrize(
+    ("source", "summary", "invented"),
+    [
+        ("He paid 5 dollars.", f"He paid {'9' * 400}", ["9" * 400]),
+        (f"{'9' * 5000} 5 dollars {'9' * 400}", "He paid 5.", []),
+        ("He paid 5.", f"He paid about {'9' * 400}", ["9" * 400]),
+        (f"He paid {'8' * 400} 20", "He paid about 30.", ["30"]),
+        ("Call at five to \u2460.", "A call at 3:55.", ["3:55"]),
+        ("A dose of 0.00001 20 times.", "A dose of 0.00001, 20 times.", []),
+        ("Half past thirty.", "At 5.", ["5"]),
+    ],
+    ids=["endless", "in a source", "about", "not near", "circled", "tiny", "no hour"],
+)
+def test_numbers_that_nobody_means_are_read_like_others(
+    source: str, summary: str, invented: list[str]
+) -> None:
+    assert found_in(source, summary) == invented
+
+
 def test_fragments_are_the_papers_greedy_runs() -> None:
     source = ["the", "cat", "sat", "on", "the", "mat", "near", "the", "door"]
     assert fragments(source, ["the", "cat", "sat", "near", "the", "door", "today"]) == [3, 3]

@@ -27,6 +27,9 @@ ARCHITECTURES = [
 ]
 WAYS: dict[str, tuple[str, dict[str, Any]]] = {
     **{name: (name, {}) for name, method in METHODS.items() if not method.stores_model},
+    # Of one scale, so that the two corrections are computed as one.
+    "scale two": ("lora", {"rank": 8, "alpha": 16.0}),
+    "scale two again": ("lora", {"rank": 3, "alpha": 6.0, "target": "attention"}),
     "dora": ("lora", {"rank": 3, "dora": True, "target": "attention"}),
     "pissa": ("lora", {"rank": 3, "init": "pissa"}),
     "embeddings": ("lora", {"rank": 3, "target": "embeddings"}),

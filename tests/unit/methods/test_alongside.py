@@ -101,6 +101,71 @@ def test_pefts_methods_without_rows_are_stored_under_a_type_that_peft_refuses(
         peft.PeftConfig.from_pretrained(str(tmp_path))
 
 
+def test_a_module_inside_another_that_is_trained_whole_has_one_copy(
+    make_base: MakeBase, tmp_path: Path
+) -> None:
+    base = make_base("llama")
+    plain, modules = _logits(base), [type(m) for m in base.model.modules()]
+    names = ("mlp", "down_proj", "layers.1")
+    method = build_method(MethodSpec(name="lora", target=["q_proj"], layers=[0]))
+    attached = Alongside(whole=names).attach(method, base.model)
+    own = [p for group in attached.groups() for p in group.parameters]
+    layer = sum(
+        p.numel() for p in make_base("llama").model.get_submodule("model.layers.1").parameters()
+    )
+    assert sum(p.numel() for p in own[2:]) == layer + 3 * 32 * 48
+    base.model(input_ids=torch.tensor([DOCUMENT.ids])).logits.sum().backward()
+    assert all(p.grad is not None for p in own), "a copy is trained that nothing computes with"
+    save_adapter(tmp_path, attached, base, "tiny", "", {})
+    attach_adapter(open_adapter(tmp_path), make_base("llama"))
+    attached.detach()
+    assert torch.equal(_logits(base), plain)
+    assert [type(m) for m in base.model.modules()] == modules
+
+
+def test_a_table_inside_a_module_that_is_trained_whole_has_no_rows_of_its_own(
+    make_base: MakeBase, tmp_path: Path
+) -> None:
+    base = make_base("bart")
+    method = build_method(MethodSpec(name="lora", target="re:.*decoder.*q_proj"))
+    attached = Alongside(IDS, whole=("encoder",)).attach(method, base.model)
+    own = [p for group in attached.groups() for p in group.parameters]
+    ids = torch.tensor([DOCUMENT.ids])
+    base.model(input_ids=ids, decoder_input_ids=ids).logits.sum().backward()
+    assert all(p.grad is not None for p in own)
+    with torch.no_grad():
+        for parameter in own:
+            parameter.add_(0.01)
+    expected = _logits(base)
+    save_adapter(tmp_path, attached, base, "tiny", "", {})
+    again = make_base("bart")
+    attach_adapter(open_adapter(tmp_path), again)
+    assert torch.equal(_logits(again), expected)
+    encoder = base.model.get_encoder()
+    assert type(encoder.embed_tokens) is type(make_base("bart").model.get_encoder().embed_tokens)
+
+
+@pytest.mark.parametrize(
+    ("method", "whole", "said"),
+    [
+        ({"name": "bottleneck"}, "layers.0", "'model.layers.0' is changed by the method itself"),
+        ({"name": "lora"}, "self_attn", "'model.layers.0.self_attn' is changed by the method"),
+        ({"name": "selective", "train": "norms"}, "norm", "'model.norm' is changed by the method"),
+        ({"name": "lora"}, "nrom", "no module is called 'nrom'; did you mean 'norm'"),
+        ({"name": "lora"}, "act_fn", "no module is called 'act_fn'; valid: down_proj, embed"),
+    ],
+)
+def test_a_module_that_cannot_be_trained_whole_is_told_and_leaves_the_model(
+    make_base: MakeBase, method: dict[str, Any], whole: str, said: str
+) -> None:
+    base = make_base("llama")
+    plain, modules = _logits(base), [type(m) for m in base.model.modules()]
+    with pytest.raises(InputError, match=said):
+        Alongside(whole=(whole,)).attach(build_method(MethodSpec(**method)), base.model)
+    assert [type(m) for m in base.model.modules()] == modules
+    assert torch.equal(_logits(base), plain)
+
+
 def test_what_cannot_be_trained_alongside_is_refused_and_leaves_the_model(
     make_base: MakeBase,
 ) -> None:

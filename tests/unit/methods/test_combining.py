@@ -19,12 +19,14 @@ from brulee.errors import InputError
 from brulee.inference.session import open_session
 from brulee.methods import build_method
 from brulee.methods.adapter_files import CARD, CONFIG, OURS, WEIGHTS
+from brulee.methods.alongside import Alongside
 from brulee.methods.checkpoint import attach_adapter, open_adapter
 from brulee.methods.combining import combine
 from brulee.methods.merging import merge
 from brulee.methods.shelf import entries
 from brulee.methods.storing import save_adapter
 from brulee.methods.whole import write_model_record
+from brulee.models.added_tokens import NewToken
 from brulee.models.loading import Base, load_base
 from brulee.recipe import MethodSpec
 
@@ -356,6 +358,92 @@ def test_whole_models_with_tied_and_computed_weights_are_combined(
     for key, value in _weights(_base(tmp_path / "out").model).items():
         fixed = torch.equal(tuned[key], plain[key])
         torch.testing.assert_close(value, plain[key] * (1 if fixed else 1.02))
+
+
+@pytest.mark.parametrize("alongside", [False, True], ids=["a low-rank head", "a head of its own"])
+def test_a_head_that_merging_untied_is_combined_too(
+    make_base: MakeBase, tmp_path: Path, alongside: bool
+) -> None:
+    """And with a model in which head and embedding are still one."""
+    base, folder = make_base("qwen3"), tmp_path / "m"
+    base.model.save_pretrained(folder)
+    base.tokenizer.save_pretrained(folder)
+    base = _base(folder)
+    lora = MethodSpec(name="lora", target=["q_proj"] if alongside else ["q_proj", "lm_head"])
+    whole = ("lm_head",) if alongside else ()
+    attached = Alongside(whole=whole).attach(build_method(lora), base.model)
+    _move(attached, 1)
+    save_adapter(tmp_path / "a", attached, base, str(folder), "", {})
+    merge(tmp_path / "a", tmp_path / "apart")
+    base = _base(folder)
+    with torch.no_grad():
+        base.model.get_input_embeddings().weight.mul_(1.5)
+    base.model.save_pretrained(tmp_path / "tied")
+    base.tokenizer.save_pretrained(tmp_path / "tied")
+    write_model_record(tmp_path / "tied", base, str(folder), {"method": {"name": "full"}})
+    parts = [str(tmp_path / name) for name in ("apart", "tied")]
+    combine(parts, tmp_path / "out", weights=[1.0, 0.5])
+    combine(parts[1:], tmp_path / "one", weights=[2.0])
+
+    def tables(name: str) -> torch.Tensor:
+        model = _base(tmp_path / name).model
+        words, head = model.get_input_embeddings(), model.get_output_embeddings()
+        return torch.stack([words.weight, head.weight]).detach()
+
+    moved = [tables(name) - tables("m") for name in ("apart", "tied")]
+    assert not torch.equal(*tables("apart")), "merging left them tied"
+    torch.testing.assert_close(tables("out"), tables("m") + moved[0] + 0.5 * moved[1])
+    assert torch.equal(*tables("one"))
+    assert _base(tmp_path / "one").model.config.tie_word_embeddings
+
+
+def test_whole_models_with_the_same_new_tokens_are_combined_and_others_are_not(
+    tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    """Merging each is what the refusal of adapters with rows of tokens says to do."""
+    adapters = []
+    for name, text, seed in (("a", "<note>", 1), ("b", "<note>", 2), ("c", "<end>", 3)):
+        how = {"tokens": [NewToken(text)]}
+        base = load_base(str(tiny_model_folder), torch.float32, torch.device("cpu"), **how)
+        attached = Alongside((300,)).attach(build_method(MethodSpec()), base.model)
+        _move(attached, seed)
+        save_adapter(tmp_path / name, attached, base, str(tiny_model_folder), "", {})
+        merge(tmp_path / name, tmp_path / f"m{name}")
+        adapters.append(str(tmp_path / name))
+    with pytest.raises(InputError, match=r"it has rows of tokens, which .* Merge each into its"):
+        combine(adapters[:2], tmp_path / "out")
+    parts = [str(tmp_path / name) for name in ("ma", "mb", "mc")]
+    with pytest.raises(InputError, match=r"mc was trained with '<end>' added, and .*'<note>' add"):
+        combine([parts[0], parts[2]], tmp_path / "out")
+    combine(parts[:2], tmp_path / "out", weights=[0.5, 0.5])
+    first, second, out = (
+        _weights(_base(folder).model)
+        for folder in (tmp_path / "ma", tmp_path / "mb", tmp_path / "out")
+    )
+    assert out["lm_head.weight"].shape == (301, 32)
+    for name, value in out.items():
+        torch.testing.assert_close(value, (first[name] + second[name]) / 2)
+    again = combine([str(tmp_path / "out"), parts[0]], tmp_path / "again")
+    assert _base(again.folder).tokenizer.convert_tokens_to_ids("<note>") == 300
+
+
+def test_a_whole_model_that_lacks_a_tensor_is_refused_by_name(
+    whole: Write, tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    parts = [whole("a", seed=1), whole("b", seed=2)]
+    file, ours = Path(parts[1]) / "model.safetensors", Path(parts[1]) / OURS
+    held = load_file(file)
+    del held["model.norm.weight"]
+    save_file(held, file, metadata={"format": "pt"})
+    record = json.loads(ours.read_text())
+    del record["weights_digest"]
+    ours.write_text(json.dumps(record))
+    with pytest.raises(InputError, match=r"b: it has no tensor 'model\.norm\.weight', which its"):
+        combine(parts, tmp_path / "out")
+    ours.write_text(json.dumps({"method": {"name": "full"}}))
+    with pytest.raises(InputError, match="b: it names no base model; give one with --base"):
+        combine(parts[1:], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_whole_models_keep_the_type_of_their_files(whole: Write, tmp_path: Path) -> None:

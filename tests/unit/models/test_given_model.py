@@ -97,6 +97,14 @@ def _buffer(base: Base) -> None:
     base.model.model.rotary_emb.inv_freq.mul_(2)
 
 
+def _bias(base: Base) -> None:
+    base.model.model.layers[0].self_attn.q_proj.bias = nn.Parameter(torch.ones(32))
+
+
+def _mask(base: Base) -> None:
+    base.model.register_buffer("mask", torch.ones(3), persistent=False)
+
+
 def _subclass(base: Base) -> None:
     base.model.__class__ = type("Mine", (type(base.model),), {})
 
@@ -117,6 +125,8 @@ CHANGES: dict[str, tuple[Callable[[Base], None], str]] = {
     "a module": (_inside, "act_fn' a SiLUActivation and not a ReLU"),
     "a function": (_function, "gives other logits, so that something was changed in memory"),
     "a buffer": (_buffer, r"other values for 'model\.rotary_emb\.inv_freq', which no file holds"),
+    "a bias": (_bias, r"gives no 'model\.layers\.0\.self_attn\.q_proj\.bias', of which the conf"),
+    "a new buffer": (_mask, "gives no buffer 'mask', which no file holds"),
     "a class": (_subclass, "gives a LlamaForCausalLM and not a Mine"),
     "float64": (_float64, r"its tensor 'model\.embed_tokens\.weight' is in float64"),
     "sampling": (_sampling, "transformers cannot save it: GenerationConfig is invalid"),

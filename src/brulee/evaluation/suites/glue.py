@@ -88,7 +88,8 @@ class GLUE(Suite):
             entry = ENTRIES[name]
             files = _files(data, entry, options.split) if data is not None else {}
             if data is not None and not files and options.tasks:
-                raise InputError(f"{data}: no file of {name} here; looked for {_wanted(entry)}.")
+                wanted = _wanted(entry, options.split)
+                raise InputError(f"{data}: no file of {name} here; looked for {wanted}.")
             if data is None or files:
                 found.append(_task(entry, files, options))
         return found
@@ -117,7 +118,7 @@ class GLUE(Suite):
 def _files(data: Path, entry: Entry, split: Split | None) -> dict[Split, list[Path]]:
     """The files of the first of the requested splits that exist."""
     for one in (split,) if split else _SPLITS:
-        for names in {"dev": entry.dev, "test": entry.test}[one]:
+        for names in _names(entry, one):
             for folder in entry.folders:
                 paths = [data / folder / name for name in names]
                 if all(path.is_file() for path in paths):
@@ -125,10 +126,15 @@ def _files(data: Path, entry: Entry, split: Split | None) -> dict[Split, list[Pa
     return {}
 
 
-def _wanted(entry: Entry) -> str:
-    return ", ".join(
-        f"{entry.folders[0]}/{n}" for names in (*entry.dev, *entry.test) for n in names
-    )
+def _names(entry: Entry, split: Split) -> Sequence[Sequence[str]]:
+    """What the files of a split may be called."""
+    return {"dev": entry.dev, "test": entry.test}[split]
+
+
+def _wanted(entry: Entry, split: Split | None) -> str:
+    splits = (split,) if split else _SPLITS
+    files = [n for one in splits for names in _names(entry, one) for n in names]
+    return ", ".join(f"{entry.folders[0]}/{n}" for n in files)
 
 
 def _task(entry: Entry, files: Mapping[Split, Sequence[Path]], options: Options) -> SuiteTask:

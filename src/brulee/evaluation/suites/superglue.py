@@ -89,7 +89,8 @@ class SuperGLUE(Suite):
         for name in options.tasks or FILES:
             file = None if data is None else _file(data, name, options.split)
             if data is not None and file is None and options.tasks:
-                raise InputError(f"{data}: no file of {name} here; looked for {_wanted(name)}.")
+                looked_for = " or ".join(_places(name, options.split))
+                raise InputError(f"{data}: no file of {name} here; looked for {looked_for}.")
             if options.phrasings and name not in _COLUMNS:
                 continue
             if data is None or file is not None:
@@ -122,10 +123,6 @@ def _places(name: str, split: Split | None) -> list[str]:
     if name in _DIAGNOSTIC:
         return [f"{FILES[name]}/{FILES[name]}.jsonl", f"{FILES[name]}.jsonl"]
     return [f"{FILES[name]}/{one}.jsonl" for one in ((split,) if split else ("val", "test"))]
-
-
-def _wanted(name: str) -> str:
-    return " or ".join(_places(name, None))
 
 
 def _task(

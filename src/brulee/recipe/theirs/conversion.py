@@ -96,7 +96,25 @@ def convert(theirs: Mapping[str, Any], lines: Mapping[KeyPath, int], file: Path)
     joint.defaults(found)
     if found.values.get("model.quantise", "") is None:
         del found.values["model.quantise"]
+    _place(found, flat, numbers)
     return found
+
+
+def _place(found: Converted, flat: Mapping[str, Any], numbers: Mapping[str, int]) -> None:
+    """The lines of keys that are converted together, for errors in what was made of them."""
+    lines: dict[str, set[int]] = {}
+    for key, line in numbers.items():
+        known = key_of(key)
+        if known is not None and known.to and flat[key] is not None:
+            lines.setdefault(known.to, set()).add(line)
+    for to, at in lines.items():
+        section, *inside = to.split(".")
+        tasks = range(len(found.tasks)) if section == "data" else ()
+        paths: list[KeyPath] = [(section, *inside)]
+        paths += [(section, "tasks", number, *inside) for number in tasks]
+        for path in paths:
+            if len(at) == 1:  # of several keys it is not known which one is wrong
+                found.lines.setdefault(path, min(at))
 
 
 def _flattened(

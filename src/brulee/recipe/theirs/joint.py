@@ -57,7 +57,9 @@ def length(found: Converted, flat: Mapping[str, Any], at: At) -> None:
     if steps > 0:
         found.put("train.max_steps", steps)
         found.put("train.epochs", 1000, "max_steps alone ends it, as there")
-    elif found.tool.name == "axolotl" and "train.learning_rate" not in found.values:
+    if found.tool.name == "axolotl" and "train.learning_rate" not in found.values:
+        if flat.get("learning_rate") is not None:
+            read(number, flat, "learning_rate", at)  # raises an error that says what is wrong
         raise InputError(f"{at['']}: axolotl needs a learning_rate.")
     if "train.warmup" in found.values:
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,9 @@ from typing import Any
 import pytest
 
 from brulee.errors import InputError
+from brulee.evaluation.asking import Asked
+from brulee.evaluation.scores import task_scores
+from brulee.evaluation.suite_run import answered
 from brulee.evaluation.suites import suite
 from brulee.evaluation.suites.bbh import TASKS, extract
 from brulee.evaluation.tasks import Example, Reply, SuiteTask
@@ -92,3 +96,65 @@ def test_the_published_files_are_read_whole() -> None:
         assert len(examples) in (187, 250)
         assert all(len(example.shots) == 3 for example in examples)
         assert all(right(task, e, f"So the answer is {e.references[0]}.") == 1 for e in examples)
+
+
+HEAD = "The canary.\n-----\n"
+SHOT = "\n\nQ: Is 2 even?\nA: Let's think step by step. It is. So the answer is yes."
+
+
+@pytest.mark.parametrize(
+    ("prompt", "data", "words"),
+    [
+        (f"Answer.{SHOT}", None, r"navigate[.]txt: its second line must be -----, after that of"),
+        (f"{HEAD}Answer.\nQ: no", None, "navigate[.]txt: no solved question"),
+        (f"{HEAD}Answer.\n\nQ: Is 2 even?\nA: yes", None, "a solved question without 'Let's think"),
+        (f"{HEAD}Answer.{SHOT}", [], "navigate[.]json: a JSON object is expected"),
+        (f"{HEAD}Answer.{SHOT}", {"rows": []}, "no column 'examples'; it has rows"),
+        (f"{HEAD}Answer.{SHOT}", {"examples": []}, "navigate[.]json: no list of examples"),
+        (
+            f"{HEAD}Answer.{SHOT}",
+            {"examples": [{"input": "a", "target": "b"}, {"input": "a", "target": True}]},
+            "navigate[.]json, example 2: input and target must be texts",
+        ),
+    ],
+    ids=["no dashes", "no question", "no reasoning", "a list", "no key", "nothing", "no text"],
+)
+def test_a_malformed_file_is_named_with_what_it_lacks(
+    tmp_path: Path, prompt: str, data: Any, words: str
+) -> None:
+    (tmp_path / "cot-prompts").mkdir()
+    (tmp_path / "cot-prompts" / "navigate.txt").write_text(prompt)
+    (tmp_path / "data").mkdir()
+    held = {"examples": [{"input": "Is 3 even?", "target": "no"}]} if data is None else data
+    (tmp_path / "data" / "navigate.json").write_text(json.dumps(held))
+    (task,) = opened(tmp_path, prompt="direct")
+    with pytest.raises(InputError, match=words):
+        task.examples()
+
+
+def test_a_folder_without_tasks_says_what_its_files_are_near(tmp_path: Path) -> None:
+    (tmp_path / "bbh").mkdir()
+    (tmp_path / "bbh" / "navigat.json").write_text("{}")
+    with pytest.raises(InputError, match=r"no file of it is named after a task of BBH.*navigate"):
+        opened(tmp_path)
+    with pytest.raises(InputError, match="the Hub has the questions and not the prompts"):
+        BBH.open(None, BBH.Options())
+
+
+def test_the_average_is_over_tasks_and_partial_while_some_are_missing() -> None:
+    scored = {}
+    for task, share in zip(opened(), (1.0, 0.25), strict=True):
+        examples = task.examples() * 4
+        replies = [
+            Reply(text=f"So the answer is {e.references[0] if i < share * len(examples) else '?'}.")
+            for i, e in enumerate(examples)
+        ]
+        answers = [
+            answered(task, Asked(e, (), (), None, 0), reply, task.judge(e, reply))
+            for e, reply in zip(examples, replies, strict=True)
+        ]
+        scored[task.name] = task_scores(task, answers, 50)
+    (macro,) = BBH.aggregates(scored)
+    assert macro.interval.value == pytest.approx(0.625)
+    assert (macro.partial, macro.tasks, macro.of) == (True, 2, 27)
+    assert BBH.aggregates({}) == []

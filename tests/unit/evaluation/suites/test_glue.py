@@ -191,7 +191,7 @@ def test_test_rows_without_answers_are_answered_and_not_scored(
     ("options", "words"),
     [
         ({"tasks": ["cloa"]}, "unknown task 'cloa'|did you mean 'cola'"),
-        ({"tasks": ["rte"], "split": "test"}, "no file of rte here; looked for RTE/dev.tsv"),
+        ({"tasks": ["rte"], "split": "test"}, "no file of rte here; looked for RTE/test.tsv[.]$"),
     ],
 )
 def test_wrong_options_are_named(fixtures: Path, options: dict[str, Any], words: str) -> None:

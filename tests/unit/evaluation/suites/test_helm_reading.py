@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -172,10 +173,16 @@ SPOILT = [
      "line 1: there is no 'annotations'"),
     ("msmarco-regular", "", "msmarco/qrels.dev.small.tsv", "\t1\n", "\n",
      "line 1: 3 columns where 4 are expected"),
+    ("msmarco-regular", "", "msmarco/qrels.dev.small.tsv", "\t1\n", "\t--1\n",
+     "line 1: '--1' must be a whole number"),
     ("msmarco-regular", "", "msmarco/collection.tsv", "4\tA spec", "99\tA spec",
      "lacks 1 passages, such as 4"),
     ("civil-comments", "all", "civil_comments/all_data_with_identities.csv", ",0.83,", ",much,",
      "line 9: toxicity is 'much'"),
+    ("civil-comments", "all", "civil_comments/all_data_with_identities.csv", ",0.83,",
+     f",{'8' * 140_000},", "line 8: not valid CSV (field larger than field limit (131072))"),
+    ("civil-comments", "all", "civil_comments/all_data_with_identities.csv", ",test,", ",tset,",
+     "unknown split 'tset'; did you mean 'test'"),
     ("raft", "overruling", "raft/overruling/train.csv", "Sentence,", "Text,",
      "no column 'Sentence'"),
     ("cnn-dm", "", "cnn_dailymail/test.jsonl", "highlights", "summary",
@@ -190,6 +197,25 @@ def test_a_malformed_file_is_named_with_its_line(
     with pytest.raises(InputError) as error:
         read(name, part, spoil(tmp_path, file, old, new))
     assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "part", "file"),
+    [
+        ("msmarco-regular", "", "msmarco/collection.tsv"),
+        ("civil-comments", "all", "civil_comments/all_data_with_identities.csv"),
+        ("imdb", "", "imdb/test/pos/0_9.txt"),
+    ],
+)
+def test_a_file_in_another_encoding_is_named(
+    tmp_path: Path, name: str, part: str, file: str
+) -> None:
+    folder = file.split("/")[0]
+    shutil.copytree(DATA / folder, tmp_path / folder)
+    with (tmp_path / file).open("ab") as spoilt:
+        spoilt.write("café".encode("latin-1"))
+    with pytest.raises(InputError, match=rf"{re.escape(Path(file).name)}: .* is not UTF-8 text"):
+        read(name, part, tmp_path)
 
 
 def test_a_truncated_archive_is_named(tmp_path: Path) -> None:

@@ -227,7 +227,7 @@ def test_the_hubs_flat_rows_become_the_official_ones(fixtures: Path) -> None:
     ("options", "words"),
     [
         ({"tasks": ["bolq"]}, "did you mean 'boolq'"),
-        ({"tasks": ["cb"], "split": "test"}, "no file of cb here; looked for CB/val.jsonl"),
+        ({"tasks": ["cb"], "split": "test"}, "no file of cb here; looked for CB/test.jsonl[.]$"),
     ],
 )
 def test_wrong_options_are_named(fixtures: Path, options: dict[str, Any], words: str) -> None:

@@ -9,6 +9,7 @@ from typing import Final
 
 import numpy as np
 
+from brulee import textfile
 from brulee.errors import InputError, unknown
 from brulee.evaluation.suites.helm.instance import (
     Instance,
@@ -16,7 +17,7 @@ from brulee.evaluation.suites.helm.instance import (
     open_question,
     passage_question,
 )
-from brulee.evaluation.suites.helm.source import Source, Split, find_file
+from brulee.evaluation.suites.helm.source import Source, Split, find_file, reading_text
 from brulee.evaluation.suites.rows import Row, read_csv
 
 # IMDB: {train,test}/{pos,neg}/NUMBER_STARS.txt, one review per file.
@@ -37,7 +38,7 @@ def _reviews(folder: Path) -> list[Instance]:
         if not files:
             raise InputError(f"{folder / label}: no reviews (.txt) in it.")
         for file in files:
-            text = file.read_text(encoding="utf-8").strip()
+            text = textfile.read_text(file).strip()
             instances.append(open_question(f"{label}/{file.stem}", text, [sentiment]))
     return instances
 
@@ -85,10 +86,14 @@ def _civil_files(folder: Path, part: str) -> Instances:
 
 def _comments(file: Path) -> Iterator[Row]:
     """The rows one by one: there are 450,000 with 45 columns each."""
-    with file.open(encoding="utf-8-sig", newline="") as lines:
+    with file.open(encoding="utf-8-sig", newline="") as lines, reading_text(file):
         reader = csv.DictReader(lines)
-        for values in reader:
-            yield Row(f"{file}, line {reader.line_num}", values)
+        try:
+            for values in reader:
+                yield Row(f"{file}, line {reader.line_num}", values)
+        except csv.Error as error:
+            where = f"{file}, line {reader.line_num}"
+            raise InputError(f"{where}: not valid CSV ({error}).") from None
 
 
 def _share(row: Row, column: str) -> float:

@@ -24,7 +24,7 @@ from typing import Final, Literal
 
 from brulee.errors import InputError
 from brulee.evaluation.suites.helm.instance import Instance, Instances
-from brulee.evaluation.suites.helm.source import Source, find_file
+from brulee.evaluation.suites.helm.source import Source, find_file, reading_text
 
 Track = Literal["regular", "trec"]
 TOP: Final = 30  # BM25 passages to rank in addition to the judged ones
@@ -143,7 +143,7 @@ def _texts(folder: Path, wanted: set[str]) -> dict[str, str]:
 
 def _cells(file: Path, columns: int) -> Iterator[tuple[str, list[str]]]:
     """Each line's place and cells; TREC's files separate cells by spaces."""
-    with file.open(encoding="utf-8") as lines:
+    with file.open(encoding="utf-8") as lines, reading_text(file):
         for number, line in enumerate(lines, start=1):
             bare = line.rstrip("\r\n")
             cells = bare.split("\t") if "\t" in bare else bare.split()
@@ -155,7 +155,7 @@ def _cells(file: Path, columns: int) -> Iterator[tuple[str, list[str]]]:
 
 
 def _number(cell: str, place: str) -> int:
-    if not cell.lstrip("-").isdecimal():
+    if not cell.removeprefix("-").isdecimal():
         raise InputError(f"{place}: {cell!r} must be a whole number.")
     return int(cell)
 

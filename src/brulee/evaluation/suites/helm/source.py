@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,15 @@ def find_file(folder: Path, *names: str) -> Path:
         if (folder / name).is_file():
             return folder / name
     raise InputError(f"{folder}: no file {' or '.join(names)}.")
+
+
+@contextmanager
+def reading_text(file: Path) -> Iterator[None]:
+    """Raise InputError if a file whose lines are read in this block is not UTF-8."""
+    try:
+        yield
+    except UnicodeDecodeError:
+        raise InputError(f"{file}: it is not UTF-8 text.") from None
 
 
 def texts(row: Row, *names: str) -> list[str]:
