@@ -1,6 +1,7 @@
 """Run the tests on a simulated GPU: tensors report a CUDA device and are computed on the CPU.
 
     python benchmarks/pretend_tests.py tests/end_to_end -m "not slow"     # pytest's arguments
+    python benchmarks/pretend_tests.py --models tests/unit/methods       # see pretended_models.py
 
 Needs a CUDA build of PyTorch, gcc and g++; no GPU and no driver. `train.device: auto` then selects
 the GPU in this process, its threads and its subprocesses. Mixing CPU and GPU tensors in an
@@ -8,8 +9,9 @@ operation is an error, as on a real GPU; GPU-only paths (variable-length attenti
 encoder-decoders, passes of equally many tokens) run and meet the tests' expectations. Triton
 kernels are left out: their interpreter runs in tests/unit/models and is too slow here.
 
-What cannot be simulated fails: four-bit weights, several GPUs, and tests that pass ids on the CPU
-to a model themselves.
+Unit tests build their models on the CPU, where they stay unless `--models` is given. What cannot be
+simulated fails: four-bit weights, several GPUs, and (most of them not with `--models`) tests that
+pass ids on the CPU to a model themselves.
 """
 
 from __future__ import annotations
@@ -58,14 +60,18 @@ sys.meta_path.insert(0, Finder())
 def main() -> None:
     if STAGE not in os.environ:
         sys.exit(with_driver(__file__, sys.argv[1:]))
+    import pretended_models
     import pytest
 
     os.environ["BRULEE_KERNELS"] = "torch"
-    pretend()
+    given = [argument for argument in sys.argv[1:] if argument != "--models"]
+    with_models = len(given) < len(sys.argv) - 1
+    pretend(pretended_models.in_tests if with_models else lambda: False)
     with tempfile.TemporaryDirectory() as scratch:
         (Path(scratch) / "sitecustomize.py").write_text(_FOLLOWS)
         _have_processes_follow(scratch)
-        sys.exit(pytest.main(["-n", "0", "-p", "no:cacheprovider", *sys.argv[1:]]))
+        plugins = [pretended_models] if with_models else []
+        sys.exit(pytest.main(["-n", "0", "-p", "no:cacheprovider", *given], plugins=plugins))
 
 
 def _have_processes_follow(folder: str) -> None:
@@ -81,8 +87,8 @@ def _have_processes_follow(folder: str) -> None:
     process.__init__ = begun
 
 
-def pretend() -> None:
-    """Give this process a simulated GPU."""
+def pretend(may_mix: Callable[[], bool] = lambda: False) -> None:
+    """Give this process a simulated GPU; `may_mix`: whether this line may mix devices."""
     import torch
     import torch.utils._device
 
@@ -96,7 +102,7 @@ def pretend() -> None:
     # Random numbers come from the CPU's generator.
     setattr(torch.cuda, "get_rng_state", lambda *_: torch.get_rng_state())  # noqa: B010
     setattr(torch.cuda, "set_rng_state", lambda new, *_: torch.set_rng_state(new))  # noqa: B010
-    _Placed.install()
+    _Placed.install(may_mix)
     show_devices()
 
 
@@ -104,7 +110,7 @@ class _Placed:
     """GPU tensors: a wrapper with the device around a CPU tensor with the values."""
 
     @staticmethod
-    def install() -> None:
+    def install(may_mix: Callable[[], bool]) -> None:
         import torch
         from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
         from torch.utils._pytree import tree_leaves, tree_map
@@ -146,6 +152,15 @@ class _Placed:
                 at = tuple(map(made, at)) if isinstance(at, tuple) else made(at)
                 return torch.Tensor.__getitem__(self, at)
 
+            @property
+            def data(self) -> Any:
+                return self.detach()
+
+            @data.setter
+            def data(self, new: Any) -> None:
+                tensor.data.__set__(self, new)
+                self.inner = new.inner
+
             def data_ptr(self) -> int:
                 return self.inner.data_ptr()
 
@@ -159,6 +174,8 @@ class _Placed:
                 return self.cpu().tolist()
 
             def numpy(self, *_: Any, **__: Any) -> Any:
+                if may_mix():
+                    return self.detach().cpu().numpy()
                 raise TypeError("a tensor on a GPU is no array: copy it with Tensor.cpu() first")
 
             __array__ = numpy
@@ -176,7 +193,8 @@ class _Placed:
             here = [x for x in tensors if not isinstance(x, There) and x.ndim]
             if there and here and name not in _CROSSES:
                 indices = name in _INDEXES and isinstance(args[0], There)
-                if not indices or (len(args) > 2 and args[2] is here[-1]):
+                wrong = not indices or (len(args) > 2 and args[2] is here[-1])
+                if wrong and not may_mix():
                     shapes = [tuple(x.shape) for x in tensors]
                     raise RuntimeError(f"{func} has tensors on a GPU and on the CPU: {shapes}")
             own = tree_map(inside, args)
@@ -193,7 +211,10 @@ class _Placed:
                 on_gpu = torch.device(more["device"]).type == "cuda"
                 more["device"] = torch.device("cpu") if on_gpu else more["device"]
             more = {k: v for k, v in more.items() if k != "pin_memory"}
-            found = func(*own, **more)
+            if name == "histc" and on_gpu:  # CPUs count floating-point numbers only
+                found = func(own[0].double(), *own[1:]).to(own[0].dtype)
+            else:
+                found = func(*own, **more)
             if not on_gpu:
                 return found
             same = {id(x.inner): x for x in there}

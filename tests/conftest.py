@@ -125,7 +125,8 @@ def make_model(one_thread: None) -> Callable[..., PreTrainedModel]:
     embeddings), mistral (sliding window 6), phi (biases, its head's too), phi3 (fused qkv and
     gate), gemma4 (heads of two widths, a table of words for each layer), gpt2, gpt-neox (fused
     qkv), t5, t5-gated, bart, marian (its positions are not stored), gemma3, mistral3 and qwen3_5
-    (of several parts: with a tower that sees, as they are released).
+    (of several parts: with a tower that sees, as they are released), dory (layers between the first
+    and the last run twice, no norms; skips the test if this transformers lacks it).
     """
     import torch
 
@@ -460,6 +461,18 @@ def _gemma4(changes: dict[str, Any]) -> PreTrainedModel:
     return Gemma4ForCausalLM(Gemma4TextConfig(**{**_SIZES, **own, **per_layer, **changes}))
 
 
+def _dory(changes: dict[str, Any]) -> PreTrainedModel:
+    import transformers
+
+    if not hasattr(transformers, "DoryConfig"):
+        pytest.skip("this transformers does not have the family yet")
+    looped = {"num_hidden_layers": 4, "n_input_layers": 1, "n_output_layers": 1}
+    own = {"head_dim": 8, "sliding_window": 8}
+    return transformers.DoryForCausalLM(
+        transformers.DoryConfig(**{**_SIZES, **looped, **own, **changes})
+    )
+
+
 _SEEN = {"image_token_index": 290, "boi_token_index": 291, "eoi_token_index": 292}
 _BUILDERS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "llama": _llama,
@@ -481,4 +494,5 @@ _BUILDERS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "gemma4": _gemma4,
     "mistral3": _mistral3,
     "qwen3_5": _qwen3_5,
+    "dory": _dory,
 }

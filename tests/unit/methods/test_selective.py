@@ -69,14 +69,9 @@ def test_a_model_without_biases_is_told_what_it_has(make_model: MakeModel, name:
         _selective(train="bias").attach(make_model(name))
 
 
-def test_a_model_without_biases_and_norms_is_told_of_names() -> None:
-    from transformers import DoryConfig, DoryForCausalLM
-
-    sizes = {"hidden_size": 32, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8}
-    layers = {"num_hidden_layers": 3, "n_input_layers": 1, "n_output_layers": 1}
-    config = DoryConfig(vocab_size=300, intermediate_size=48, **sizes, **layers)
+def test_a_model_without_biases_and_norms_is_told_of_names(make_model: MakeModel) -> None:
     with pytest.raises(InputError, match="has no biases; train=parameters takes any by name"):
-        _selective(train="bias").attach(DoryForCausalLM(config))
+        _selective(train="bias").attach(make_model("dory"))
 
 
 # Two layers of 32: llama has two norms a layer and one at the end, qwen3 two more of a head's 8,

@@ -12,7 +12,6 @@ import pytest
 import torch
 from transformers import (
     AutoModelForCausalLM,
-    DoryConfig,
     MambaConfig,
     ModernBertDecoderConfig,
     PretrainedConfig,
@@ -403,15 +402,11 @@ def test_a_prefix_of_a_model_with_a_recurrent_state_is_refused(config: Pretraine
 
 
 @pytest.mark.parametrize("mode", ["per_loop", "last_loop"])
-def test_layers_that_run_again_take_a_prefix_only_if_they_cache_it_each_time(mode: str) -> None:
+def test_layers_that_run_again_take_a_prefix_only_if_they_cache_it_each_time(
+    mode: str, make_base: MakeBase
+) -> None:
     """What is cached by the last loop alone, earlier ones read within a window of their own."""
-    heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8}
-    layers = {"num_hidden_layers": 4, "n_input_layers": 1, "n_output_layers": 1}
-    config = DoryConfig(
-        **{"vocab_size": 300, "hidden_size": 32, "intermediate_size": 48, "sliding_window": 8},
-        **heads, **layers, recurrent_kv_cache_mode=mode,
-    )  # fmt: skip
-    model = AutoModelForCausalLM.from_config(config).eval()
+    model = make_base("dory", recurrent_kv_cache_mode=mode).model
     if mode == "last_loop":
         with pytest.raises(InputError, match="DoryForCausalLM does not keep keys and values"):
             _method("prefix", init="random").attach(model)

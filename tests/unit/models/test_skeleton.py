@@ -66,12 +66,12 @@ def test_both_stacks_have_so_many_layers(
     assert [len(blocks_of_stack(stack)) for stack in stacks_of(model)] == [1, 1]
 
 
-def test_no_part_of_a_model_whose_layers_loop_is_tried(tmp_path: Path) -> None:
+def test_no_part_of_a_model_whose_layers_loop_is_tried(
+    make_base: Callable[..., Base], tmp_path: Path
+) -> None:
     """Of six layers of a Dory two run twice, by numbers that fewer layers would not fit."""
-    sizes = {"hidden_size": 32, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8}
     layers = {"num_hidden_layers": 6, "n_input_layers": 2, "n_output_layers": 2}
-    config = transformers.DoryConfig(vocab_size=300, intermediate_size=48, **sizes, **layers)
-    config.save_pretrained(tmp_path)
+    make_base("dory", **layers).model.config.save_pretrained(tmp_path)
     for few in (2, 5):
         with pytest.raises(InputError, match="run more than once, so that only all 6 of them"):
             load_shallow(str(tmp_path), few, torch.float32, torch.device("cpu"))
