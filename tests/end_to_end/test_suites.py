@@ -339,9 +339,15 @@ def test_a_bundle_is_written_and_what_is_no_bundle_is_refused(at: Any, brulee: A
 def test_wrong_arguments_are_named_before_a_model_is_loaded(
     at: Any, brulee: Any, arguments: list[Any], words: str
 ) -> None:
-    called = brulee("eval", "no-such-model", *arguments)
+    Path("no-model").mkdir()  # which is refused when it is loaded
+    called = brulee("eval", "no-model", *arguments)
     assert called.code == 2
     assert words in called.err
+
+
+def test_a_mistyped_target_is_named_before_the_suites_files(at: Any, brulee: Any) -> None:
+    called = brulee("eval", "no-such-model", "--suite", "mmlu", "--data", "nowhere")
+    assert (called.code, "'no-such-model': no such folder or file" in called.err) == (2, True)
 
 
 def test_tasks_of_suites_are_guards(at: Any, brulee: Any, no_engine: Any) -> None:

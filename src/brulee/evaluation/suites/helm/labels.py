@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
@@ -99,9 +100,12 @@ def _comments(file: Path) -> Iterator[Row]:
 def _share(row: Row, column: str) -> float:
     cell = row.text(column)
     try:
-        return float(cell or 0)
+        share = float(cell or 0)
     except ValueError:
-        raise InputError(f"{row.place}: {column} is {cell!r}; it must be a number.") from None
+        share = math.nan
+    if not 0 <= share <= 1:
+        raise InputError(f"{row.place}: {column} is {cell!r}; it must be a number from 0 to 1.")
+    return share
 
 
 CIVIL_COMMENTS = Source(("civil_comments", "civilcomments"), _civil_files)
