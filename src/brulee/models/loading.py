@@ -168,7 +168,7 @@ def _load(name: str, asked: _Held, revision: str | None, resolve: Callable[[str]
         return _from_folder(path, asked, path.name)
     if path.is_file():
         return _from_gguf(path, asked)
-    check_name(name)
+    check_name(name, path)
     return _from_hub(name, revision, asked)
 
 

@@ -52,10 +52,11 @@ def looks_like_path(name: str) -> bool:
     )
 
 
-def check_name(name: str) -> None:
-    """Raise InputError for a name that is neither here nor can be a Hub id."""
-    if name != "bundled" and looks_like_path(name) and not Path(name).exists():
-        raise InputError(no_such_model(Path(name), name))
+def check_name(name: str, path: Path | None = None) -> None:
+    """Raise InputError for a name that is neither here, at `path`, nor can be a Hub id."""
+    path = Path(name) if path is None else path
+    if name != "bundled" and looks_like_path(name) and not path.exists():
+        raise InputError(no_such_model(path, name))
 
 
 def no_such_model(path: Path, name: str) -> str:

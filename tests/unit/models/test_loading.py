@@ -136,6 +136,16 @@ def test_an_unknown_folder_is_answered_with_the_nearest(folder: Path) -> None:
     assert f"Did you mean {str(folder.parent / 'tiny-llama')!r}?" in said
 
 
+def test_the_nearest_is_looked_for_where_the_caller_says(folder: Path) -> None:
+    with pytest.raises(InputError, match="Did you mean 'models/tiny-llama'"):
+        load_base(
+            "./models/tiny-lama",
+            torch.float32,
+            CPU,
+            resolve=lambda name: folder.parent / name.removeprefix("./models/"),
+        )
+
+
 def test_a_folder_without_a_model(tmp_path: Path) -> None:
     assert "it has no config.json" in _refusal(tmp_path)
 
