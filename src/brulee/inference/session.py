@@ -15,6 +15,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from brulee.data.encoding import Encoder
 from brulee.data.json_schema import Schema
 from brulee.data.thoughts import Thoughts
+from brulee.data.tokens import control_tokens
 from brulee.errors import InputError
 from brulee.inference.completion import Completion
 from brulee.inference.engine import Engine
@@ -32,6 +33,7 @@ from brulee.models.languages import chosen
 from brulee.models.loading import Base, load_base
 from brulee.models.named import check_name
 from brulee.models.precision import pick_device, pick_dtype
+from brulee.models.saving import own_stops
 from brulee.progress import bar, waiting
 
 
@@ -268,12 +270,26 @@ def open_engine(
     attached: Attached | None = None,
     like: Engine | None = None,
 ) -> Engine:
-    """An engine that stops where the encoder's completions end; `like` as in `Engine`."""
+    """An engine that stops where completions end (see `stop_ids`); `like` as in `Engine`."""
     reserved = attached.reserved if attached else 0
 
     decode = partial(text_of, base.tokenizer, shown=encoder.tag_ids)
     known = (base.pad_id, batch_tokens, reserved, decode, like)
-    return Engine(base.model, encoder.stop_ids, *known)
+    return Engine(base.model, stop_ids(base, encoder), *known)
+
+
+def stop_ids(base: Base, encoder: Encoder) -> tuple[int, ...]:
+    """The tokens that end a completion: the encoder's, then those of `generation_config.json`.
+
+    Llama 3.1 ends some calls with <|eom_id|>, and GLM 4 with <|observation|>, which no framing of
+    a chat shows. A configuration's default may be any token, so only control tokens count, and none
+    that the encoder writes within an answer.
+    """
+    tokenizer = base.tokenizer
+    control = set(tokenizer.convert_tokens_to_ids(sorted(control_tokens(tokenizer))))
+    within = {*encoder.end_ids[:-1], *encoder.tag_ids}
+    further = (i for i in own_stops(base.model) if i in control - within)
+    return tuple(dict.fromkeys([*encoder.stop_ids, *further]))
 
 
 def text_of(

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import torch
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from brulee.models.disk import as_umask_says
 from brulee.models.loading import Base
@@ -38,7 +38,7 @@ def save_whole(
     base.model.save_pretrained(folder, state_dict=weights)
     if (missing := stops_missing(base, stops)) and (folder / _GENERATION).is_file():
         settings = json.loads((folder / _GENERATION).read_text(encoding="utf-8"))
-        settings["eos_token_id"] = [*_stops(base), *missing]
+        settings["eos_token_id"] = [*own_stops(base.model), *missing]
         text = json.dumps(settings, indent=2, sort_keys=True)
         (folder / _GENERATION).write_text(f"{text}\n", encoding="utf-8")
     (tokenizer or base.tokenizer).save_pretrained(folder)
@@ -50,10 +50,11 @@ def save_whole(
 
 def stops_missing(base: Base, stops: Iterable[int]) -> list[int]:
     """Those of the tokens at which the base's own generation settings do not stop."""
-    return [token for token in stops if token not in _stops(base)]
+    return [token for token in stops if token not in own_stops(base.model)]
 
 
-def _stops(base: Base) -> list[int]:
-    settings = base.model.generation_config
+def own_stops(model: PreTrainedModel) -> list[int]:
+    """The tokens that end an answer by the model's own generation settings."""
+    settings = model.generation_config
     named = settings.eos_token_id if settings is not None else None
     return [named] if isinstance(named, int) else list(named or ())

@@ -205,7 +205,7 @@ def identity(session: Session) -> str:
         adapter = tensors_digest(attached.tensors()) + config_digest(attached.config())
     model = session.base.model
     parts = [session.base.digest, adapter, str(model.dtype), session.base.device.type]
-    parts.append(repr(sorted(session.encoder.stop_ids)))
+    parts.append(repr(sorted(session.engine.stop_ids)))
     for held in (session.base.rope_scaling, session.base.languages):
         if held is not None:
             parts.append(json.dumps(held, sort_keys=True))

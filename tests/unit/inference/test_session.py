@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 from collections.abc import Callable
@@ -14,7 +15,7 @@ import torch
 
 from brulee.data.encoding import Encoder
 from brulee.errors import InputError
-from brulee.inference.session import Session, open_session
+from brulee.inference.session import Session, open_session, stop_ids
 from brulee.methods.lora import LoRA, LoRAOptions
 from brulee.methods.storing import save_adapter, write_record
 from brulee.models.loading import load_base
@@ -56,6 +57,24 @@ def test_a_base_answers_in_its_chat_template(plain: Session) -> None:
     assert answers != plain.complete(PROMPTS, NEW, raw=True)
     ids = [plain.encoder.encode_prompt(p) for p in PROMPTS]
     assert ids[0][:1] == [3], "no chat template was applied"
+
+
+def test_an_answer_ends_where_the_models_own_settings_end_it(
+    tiny_model_folder: Path, tmp_path: Path, plain: Session
+) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_model_folder, folder)
+    settings = json.loads((folder / "generation_config.json").read_text())
+    begin, word = plain.encoder.tokenizer.convert_tokens_to_ids(["<|im_start|>", "e"])
+    named = json.dumps({**settings, "eos_token_id": [word, begin, 2]})
+    (folder / "generation_config.json").write_text(named)
+    session = _open(folder)
+    # A word is no end, whatever a configuration says.
+    assert session.engine.stop_ids == {*plain.engine.stop_ids, begin}
+    assert session.encoder.stop_ids == plain.encoder.stop_ids
+    within = copy.copy(session.encoder)
+    within.tag_ids = frozenset({begin})  # tags round its reasoning
+    assert begin not in stop_ids(session.base, within)
 
 
 def test_raw_text_is_gone_on_from_as_it_is(plain: Session, tiny_t5_folder: Path) -> None:
