@@ -41,7 +41,11 @@ def _engine(model: PreTrainedModel, batch_tokens: int = 8192, stop: tuple[int, .
 
 
 def _theirs(
-    model: PreTrainedModel, prompt: list[int], stop: list[int], new_tokens: int = NEW
+    model: PreTrainedModel,
+    prompt: list[int],
+    stop: list[int],
+    new_tokens: int = NEW,
+    beams: int = 1,
 ) -> list[int]:
     """Of one prompt alone, so that padding has no part in it.
 
@@ -54,7 +58,7 @@ def _theirs(
             attention_mask=torch.ones(1, len(prompt), dtype=torch.long),
             max_new_tokens=new_tokens + forced,
             do_sample=False,
-            num_beams=1,
+            num_beams=beams,
             eos_token_id=stop,
             pad_token_id=0,
         )[0].tolist()
@@ -107,6 +111,24 @@ def test_a_token_that_is_forced_to_be_first_is_given(
     model.generation_config.forced_bos_token_id = 9
     expected = [_theirs(model, p, [2]) for p in prompts]
     assert _engine(model).generate(prompts, Sampling(NEW)) == expected != plain
+
+
+@pytest.mark.parametrize("name", ["llama", "bart"])
+@pytest.mark.parametrize("beams", [1, 3])
+def test_what_a_model_may_not_write_is_never_chosen(
+    make_model: Make, prompts: list[list[int]], name: str, beams: int
+) -> None:
+    """As Marian's padding."""
+    model = make_model(name, seed=1, **VARIED.get(name, {}))
+    plain = _engine(model).generate(prompts, Sampling(NEW, beams=beams))
+    once, twice = plain[0][0], plain[1][0]
+    # An end is never barred, nor is an id without a row.
+    model.generation_config.bad_words_ids = [[once], [2]]
+    model.generation_config.suppress_tokens = [twice]
+    expected = [_theirs(model, p, [2], beams=beams) for p in prompts]
+    model.generation_config.suppress_tokens = [twice, 100_000]
+    found = _engine(model).generate(prompts, Sampling(NEW, beams=beams))
+    assert found == expected != plain
 
 
 def test_a_forced_token_takes_a_position_of_the_decoder(make_model: Make) -> None:

@@ -10,6 +10,7 @@ Shapes: `B` prompts, `W` beams of each, `V` vocabulary.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -85,6 +86,8 @@ def _best(
     scores = logits.float().log_softmax(dim=-1).view(len(live), width, vocabulary)
     if scores[..., 0].isnan().any():
         raise NotNumbersError
+    for place, one in enumerate(live):
+        scores[place, :, one.order.barred] = -math.inf
     scores = scores + sums[..., None]
     values, at = scores.flatten(1).topk(min(2 * width, width * vocabulary), dim=-1)
     return [

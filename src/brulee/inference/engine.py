@@ -27,6 +27,7 @@ from brulee.inference.trial import reads_streams
 from brulee.inference.waves import waves
 from brulee.models.context import context_length, window_length
 from brulee.models.decoder_start import decoder_start
+from brulee.models.generation_settings import own_barred
 from brulee.models.precision import PASS_TOKENS
 from brulee.models.rope import angles_of, read_alike, unchanged_length
 from brulee.models.turns import turn
@@ -37,11 +38,12 @@ __all__ = ["Completion", "Engine", "Likelihood"]
 class Engine:
     """Runs requests on a model; `stop_ids` end a completion, `pad_id` pads shorter rows.
 
-    The rows of a batch hold at most `batch_tokens` tokens. `reserved` positions of the model's
-    context come before a document's own (a trained prefix); `context` is the rest, None if
-    unbounded. `decode` turns token ids into text. `like` is an engine of the same base with other
-    adapters or none: the results of its trials (trial.py, padding_trial.py) are reused, since
-    adapters do not change how attention is called.
+    Tokens that the model's own settings keep out of answers are `barred`. The rows of a batch hold
+    at most `batch_tokens` tokens. `reserved` positions of the model's context come before a
+    document's own (a trained prefix); `context` is the rest, None if unbounded. `decode` turns
+    token ids into text. `like` is an engine of the same base with other adapters or none: the
+    results of its trials (trial.py, padding_trial.py) are reused, since adapters do not change how
+    attention is called.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class Engine:
         like: Engine | None = None,
     ) -> None:
         self.model, self.stop_ids, self.pad_id = model, frozenset(stop_ids), pad_id
+        self.barred = tuple(sorted({*own_barred(model)} - self.stop_ids))
         self.batch_tokens, self._decode = batch_tokens, decode
         self.seq2seq = bool(model.config.is_encoder_decoder)
         self.device = next(model.parameters()).device
@@ -190,7 +193,8 @@ class Engine:
         Raises InputError for a prompt that leaves no room for a completion.
         """
         before = decoder_start(self.model) if self.seq2seq else prompt
-        return Order(request, self._most(prompt, sampling), prompt, stream, self.stop_ids, before)
+        most = self._most(prompt, sampling)
+        return Order(request, most, prompt, stream, self.stop_ids, before, self.barred)
 
     def carry_out(
         self, decoder: Decoder, orders: Sequence[Order], sampling: Sampling

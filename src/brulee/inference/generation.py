@@ -6,6 +6,7 @@ Shapes: `N` tokens, `V` vocabulary.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -64,6 +65,7 @@ class Order:
 
     `stream` numbers its random stream; a token of `stop_ids` ends the completion and is excluded.
     `before` are the tokens before the completion in the same text: an encoder reads another.
+    Tokens of `barred` are never chosen.
     """
 
     request: int
@@ -72,6 +74,7 @@ class Order:
     stream: int
     stop_ids: Collection[int]
     before: Sequence[int] = ()
+    barred: Sequence[int] = ()
 
 
 @dataclass
@@ -238,6 +241,8 @@ def _chosen(live: Sequence[Live], logits_NV: torch.Tensor, at: Sequence[int]) ->
                 penalise(logits_BV[place], live[i].sampling, live[i].order.before, live[i].ids)
             if (walk := live[i].walk) is not None:
                 walk.hide(logits_BV[place], live[i].order.stop_ids)
+            if barred := live[i].order.barred:
+                logits_BV[place, barred] = -math.inf
         found = next_tokens(logits_BV, live[own[0]].sampling, streams).tolist()
         for i, token in zip(own, found, strict=True):
             tokens[i] = token

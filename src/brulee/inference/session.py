@@ -29,11 +29,11 @@ from brulee.methods.soundness import read_json
 from brulee.methods.whole import check_whole
 from brulee.models.chat_templates import by_record, mode_of
 from brulee.models.defaults import own_defaults
+from brulee.models.generation_settings import own_stops
 from brulee.models.languages import chosen
 from brulee.models.loading import Base, load_base
 from brulee.models.named import check_name
 from brulee.models.precision import pick_device, pick_dtype
-from brulee.models.saving import own_stops
 from brulee.progress import bar, waiting
 
 

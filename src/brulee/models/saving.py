@@ -8,9 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from brulee.models.disk import as_umask_says
+from brulee.models.generation_settings import own_stops
 from brulee.models.loading import Base
 
 _GENERATION = "generation_config.json"
@@ -51,10 +52,3 @@ def save_whole(
 def stops_missing(base: Base, stops: Iterable[int]) -> list[int]:
     """Those of the tokens at which the base's own generation settings do not stop."""
     return [token for token in stops if token not in own_stops(base.model)]
-
-
-def own_stops(model: PreTrainedModel) -> list[int]:
-    """The tokens that end an answer by the model's own generation settings."""
-    settings = model.generation_config
-    named = settings.eos_token_id if settings is not None else None
-    return [named] if isinstance(named, int) else list(named or ())

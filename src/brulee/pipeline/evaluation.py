@@ -196,8 +196,9 @@ def _asked(session: Session) -> EvaluatedModel:
 def identity(session: Session) -> str:
     """Identifies everything that a reply depends on except the request.
 
-    These are the weights, the adapter, the precision, the device type, the stop tokens, how
-    positions are scaled, and between which languages is translated.
+    These are the weights, the adapter, the precision, the device type, the tokens that end an
+    answer and those barred from it, how positions are scaled, and between which languages is
+    translated.
     """
     attached = session.attached
     adapter = ""
@@ -206,6 +207,8 @@ def identity(session: Session) -> str:
     model = session.base.model
     parts = [session.base.digest, adapter, str(model.dtype), session.base.device.type]
     parts.append(repr(sorted(session.engine.stop_ids)))
+    if session.engine.barred:
+        parts.append(repr(session.engine.barred))
     for held in (session.base.rope_scaling, session.base.languages):
         if held is not None:
             parts.append(json.dumps(held, sort_keys=True))

@@ -1,0 +1,36 @@
+"""What a model's own `generation_config.json` says of its answers.
+
+How tokens are drawn is a recipe's choice; where an answer ends and what it cannot contain is a
+property of the model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from transformers import PreTrainedModel
+
+
+def own_stops(model: PreTrainedModel) -> list[int]:
+    """The tokens that end an answer."""
+    settings = model.generation_config
+    named = settings.eos_token_id if settings is not None else None
+    return [named] if isinstance(named, int) else list(named or ())
+
+
+def own_barred(model: PreTrainedModel) -> list[int]:
+    """The tokens that an answer never contains (`suppress_tokens`; `bad_words_ids` of one token).
+
+    Marian's weights were converted with a token for padding whose logit is always 0, more than that
+    of any word where none is likely.
+    """
+    settings = model.generation_config
+    if settings is None:
+        return []
+    words: Sequence[Sequence[int]] = settings.bad_words_ids or ()
+    found = [*(settings.suppress_tokens or ()), *(word[0] for word in words if len(word) == 1)]
+    if not found:
+        return []
+    own = model.config.get_text_config(decoder=True)
+    size = getattr(own, "decoder_vocab_size", None) or own.vocab_size
+    return [token for token in found if token < size]
