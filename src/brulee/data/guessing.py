@@ -59,10 +59,10 @@ def guess(detected: Detected) -> dict[str, Any]:
     sample = [rows[i] for i in range(min(SAMPLE, len(rows)))]
     told = [c for c in rows.columns if _is_told(c, sample)]
     records = [c for c in rows.columns if all(_is_record(row[c]) for row in sample)]
-    target = records[0] if len(records) == 1 else _target(rows.name, told, sample)
+    target = records[0] if len(records) == 1 else _target(rows.label, told, sample)
     asked = [c for c in told if c != target and any(isinstance(r[c], str) for r in sample)]
     if target is None or not asked:
-        raise InputError(f"{rows.name}: {detected.why}")
+        raise InputError(f"{rows.label}: {detected.why}")
     many = len(asked) > 1
     texts = [f"{_shown(c)}: {{{{{names[c]}}}}}" if many else f"{{{{{names[c]}}}}}" for c in asked]
     classes = rows.class_names.get(target, ())
