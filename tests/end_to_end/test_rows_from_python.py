@@ -125,6 +125,32 @@ def test_rows_that_were_edited_in_the_folder_are_refused_and_mended_by_giving_th
     assert brulee.resume(run).folder == run.folder
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"templates": None}, "rows: the columns (noise, hum) do not say"),
+        ({"templates": {"jinja": "{{nois}} ||| {{hum}}"}}, "rows: no column 'nois', which"),
+        ({"columns": {"text": "hiss"}}, "rows: unknown column 'hiss'"),
+        ({"split": {"group": "hiss"}}, "rows: unknown column 'hiss'"),
+        ({"split": {"test": 2}}, "rows: split: test 2 leave nothing to train on"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "-".join(value),
+)
+def test_errors_name_rows_and_not_the_file_that_keeps_them(
+    values: Values, change: dict[str, Any], said: str
+) -> None:
+    made = values([{"noise": 1, "hum": 2}, {"noise": 3, "hum": 4}])
+    made["data"] = {
+        "source": made["data"]["source"],
+        "templates": {"jinja": "{{noise}} ||| {{hum}}"},
+    }
+    made["data"] |= change
+    with pytest.raises(brulee.InputError) as caught:
+        brulee.train(made)
+    assert said in str(caught.value)
+    assert "memory/" not in str(caught.value)
+
+
 def test_a_run_that_was_killed_as_it_kept_its_rows_begins_again(values: Values) -> None:
     source = brulee.recipe_from_dict(values()).tasks[0][1].source
     torn = Path("runs/memory/rows") / f".{source.removeprefix('memory/')}.json.tmp"

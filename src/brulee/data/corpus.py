@@ -345,7 +345,7 @@ def _task(path: str, phrased: _Phrased, splits: Splits, seen: Seen | None) -> Ta
     )
     if not train:
         out = ", ".join(f"{count:,} {why}" for why, count in usable.dropped.items() if count)
-        raise InputError(f"{rows.name}: no row is left to train on; left out: {out or 'none'}.")
+        raise InputError(f"{rows.label}: no row is left to train on; left out: {out or 'none'}.")
     return Task(
         path.rsplit("/", 1)[-1],
         spec,

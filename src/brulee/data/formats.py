@@ -82,13 +82,13 @@ def detect(rows: Rows, limit: int | None = None, turns: Turns = "every") -> Dete
 def require_templates(detected: Detected) -> TemplateSet:
     """The format's templates; InputError saying what to do if it has none."""
     if detected.templates is None:
-        raise InputError(f"{detected.rows.name}: {detected.why}")
+        raise InputError(f"{detected.rows.label}: {detected.why}")
     return detected.templates
 
 
 def decided(detected: Detected) -> str:
     """A sentence with the format that a source is read as, and why."""
-    return f"{detected.rows.name}: read as {detected.name} ({detected.why})."
+    return f"{detected.rows.label}: read as {detected.name} ({detected.why})."
 
 
 def describe(detected: Detected, row: Mapping[str, Any]) -> str:

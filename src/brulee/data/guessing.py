@@ -59,10 +59,11 @@ def guess(detected: Detected) -> dict[str, Any]:
     sample = [rows[i] for i in range(min(SAMPLE, len(rows)))]
     told = [c for c in rows.columns if _is_told(c, sample)]
     records = [c for c in rows.columns if all(_is_record(row[c]) for row in sample)]
-    target = records[0] if len(records) == 1 else _target(rows.name, told, sample)
+    target = records[0] if len(records) == 1 else _target(rows.label, told, sample)
     asked = [c for c in told if c != target and any(isinstance(r[c], str) for r in sample)]
+    asked = asked or [c for c in rows.columns if c != target and _are_short_texts(c, sample)]
     if target is None or not asked:
-        raise InputError(f"{rows.name}: {detected.why}")
+        raise InputError(f"{rows.label}: {detected.why}")
     many = len(asked) > 1
     texts = [f"{_shown(c)}: {{{{{names[c]}}}}}" if many else f"{{{{{names[c]}}}}}" for c in asked]
     classes = rows.class_names.get(target, ())
@@ -111,9 +112,15 @@ def _is_record(value: Any) -> bool:
     return isinstance(value, dict) and any(isinstance(v, str | int | float) for v in value.values())
 
 
-def _are_texts(values: Sequence[Any]) -> bool:
+def _are_short_texts(column: str, sample: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a column that is called like a group ("ticket") may hold the texts themselves."""
+    values = [row[column] for row in sample if isinstance(row[column], str)]
+    return bool(GROUP.match(column)) and _are_texts(values, least=2)
+
+
+def _are_texts(values: Sequence[Any], least: int = _TEXT_WORDS) -> bool:
     """Whether values are texts: a column called "document" may hold texts or names of documents."""
-    count = sum(word_count(str(value)) >= _TEXT_WORDS for value in values)
+    count = sum(word_count(str(value)) >= least for value in values)
     return count > len(values) / 2 and not any("://" in str(value)[:12] for value in values)
 
 

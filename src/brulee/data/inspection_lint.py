@@ -66,7 +66,7 @@ class _Sample:
 
     @property
     def name(self) -> str:
-        return self.rows.name
+        return self.rows.label
 
     @property
     def columns(self) -> list[str]:
@@ -137,7 +137,7 @@ def _first_empty(task: Task) -> str:
             rendered = template.render(task.rows[i], "")
             if rendered is not None and not rendered.completion:
                 return task.rows.place(i)
-    return task.rows.name
+    return task.rows.label
 
 
 def _labels(recipe: Recipe, at: KeyPath, facts: TaskFacts) -> Iterator[Finding]:

@@ -33,8 +33,8 @@ def expand(rows: Rows, limit: int | None = None) -> Rows:
             records.append(_row(definition, instance, f"{place}, instance {number}"))
         parts.append(RowRange(f"{place}, {INSTANCES}", len(instances), None, split_of.get(i)))
     if not records:
-        raise InputError(f"{rows.name}: its {INSTANCES} are empty.")
-    table = to_table(records, lambda k: f"{rows.name}, instance {k + 1}")
+        raise InputError(f"{rows.label}: its {INSTANCES} are empty.")
+    table = to_table(records, lambda k: f"{rows.label}, instance {k + 1}")
     return Rows(rows.name, table, parts, rows.digests)
 
 

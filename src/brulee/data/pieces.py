@@ -89,7 +89,7 @@ def _good_end(text: str, at: int, end: int) -> int:
 def _divided(path: str, task: Task, encoder: Encoder) -> Task:
     if encoder.kind == "seq2seq":
         raise InputError(
-            f"{path}: {task.rows.name} is plain text, which has no prompt for an encoder-decoder "
+            f"{path}: {task.rows.label} is plain text, which has no prompt for an encoder-decoder "
             "to read; use a decoder-only model, or give prompts with their completions."
         )
     texts = _texts(path, task, encoder)

@@ -83,7 +83,7 @@ def require_columns(rows: Rows, templates: TemplateSet) -> None:
             else:
                 hint = f" data.columns: {{{missing[0]}: COLUMN}} takes another column for it."
             raise InputError(
-                f"{rows.name}: no column {missing[0]!r}, which template {template.name!r} needs; "
+                f"{rows.label}: no column {missing[0]!r}, which template {template.name!r} needs; "
                 f"columns present: {', '.join(rows.columns)}.{hint}"
             )
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from brulee.data.tables import to_table
 from brulee.errors import unknown
+from brulee.recipe import given_rows
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -68,6 +69,11 @@ class Rows:
         self._dataset = datasets.Dataset(table, fingerprint=_fingerprint(name, digests))
         self.published = _published(self._parts)
 
+    @property
+    def label(self) -> str:
+        """The name in messages: `rows` for rows passed from Python, else `name`."""
+        return given_rows.label(self.name)
+
     @classmethod
     def of(cls, records: Sequence[Mapping[str, Any]], name: str = "rows") -> Rows:
         """Rows from records in memory."""
@@ -118,7 +124,7 @@ class Rows:
         """
         known = spellings(self.columns)
         if name not in known:
-            raise unknown("column", name, self.columns, self.name)
+            raise unknown("column", name, self.columns, self.label)
         return known[name]
 
     def column(self, name: str) -> list[Any]:

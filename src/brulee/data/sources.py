@@ -70,7 +70,7 @@ def open_source(
     numbered = bool(columns) and all(source.isdecimal() for source in columns.values())
     asked = _Asked(name, resolve, limit, numbered)
     found = SOURCES[_form(name, resolve)](asked)
-    table = _rename(found.table, columns, name)
+    table = _rename(found.table, columns, given_rows.label(name))
     return Rows(name, table, found.parts, found.digests, class_names(found.table, columns))
 
 

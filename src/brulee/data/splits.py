@@ -108,7 +108,7 @@ def split_rows(
     kept = {name: _firsts(published.get(name, ()), contents) for name in NAMES}
     removed = sum(map(len, published.values())) - sum(map(len, kept.values()))
     if not published.get("train"):
-        raise InputError(f"{rows.name}: it publishes {', '.join(published)} but no train split.")
+        raise InputError(f"{rows.label}: it publishes {', '.join(published)} but no train split.")
     wanted = {
         name: share
         for name, share in (("test", spec.test), ("validation", spec.validation))
@@ -142,7 +142,7 @@ def _nothing_left(
     near = f", {groups.joined} rows joined as near-duplicates (split.near_duplicates: false)"
     alone = "; a group is never divided, so give others or hold out none (split: {test: 0})"
     return (
-        f"{rows.name}: the split leaves no rows to train on; {_many(had, 'row')} in "
+        f"{rows.label}: the split leaves no rows to train on; {_many(had, 'row')} in "
         f"{_many(members, 'group')} by {', '.join(columns)}{near if groups.joined else ''}"
         f"{alone if members == 1 else ''}."
     )
@@ -154,7 +154,7 @@ def _check_enough(rows: Rows, wanted: Mapping[str, float], there: int) -> None:
     if counts and sum(counts.values()) >= there:
         said = " + ".join(f"{name} {count:,}" for name, count in counts.items())
         raise InputError(
-            f"{rows.name}: split: {said} leave nothing to train on; there are "
+            f"{rows.label}: split: {said} leave nothing to train on; there are "
             f"{_many(there, 'different row')} to hold out from."
         )
 
@@ -208,7 +208,7 @@ def _labels(rows: Rows, column: str) -> dict[int, str]:
     different = len(set(labels.values()))
     if different > max(len(rows) // 2, 2):
         raise InputError(
-            f"{rows.name}: split.stratify names the column {column!r}, which has {different} "
+            f"{rows.label}: split.stratify names the column {column!r}, which has {different} "
             f"different values in {len(rows)} rows; name a column of labels that repeat."
         )
     return labels

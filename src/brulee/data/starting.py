@@ -90,7 +90,7 @@ def start(
     rows, numbers = _open(source)
     detected = detect(rows)
     if detected.templates is None and detected.name != TABLE:
-        raise InputError(f"{rows.name}: {detected.why}")
+        raise InputError(f"{rows.label}: {detected.why}")
     data, said = _phrased(source, rows, detected)
     if numbers:
         said = replace(said, comments=(*said.comments, _NAMELESS))

@@ -54,10 +54,12 @@ def _other_than_text(rows: Rows, sample: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _alone(sample: Sequence[Mapping[str, Any]]) -> str:
-    """Advice for a single column of texts, which may be plain text under another name."""
+    """Advice for a single column of texts, or one called "text", which may be plain text."""
     texts = [
         column for column, value in (sample[0] if sample else {}).items() if isinstance(value, str)
     ]
+    if "text" in texts:
+        return " To learn 'text' as plain text: data.templates: plain-text."
     if len(texts) != 1 or not texts[0].isidentifier():
         return ""
     return (

@@ -147,8 +147,8 @@ def with_variables(
             )
         if name not in read:
             raise InputError(
-                f"{key}.{name}: the chat template does not read {name!r}; "
-                f"{_hint(name, read)}valid are the variables in its text."
+                f"{key}.{name}: the chat template does not read {name!r}; {_hint(name, read)}"
+                + (f"valid: {', '.join(sorted(read))}." if read else "it has no variables to set.")
             )
     line = "".join(
         f"{{%- set {name} = {_literal(value, f'{key}.{name}')} %}}"

@@ -83,6 +83,6 @@ def _check_tools(task: Task, metrics: Sequence[Metric]) -> None:
     key = next((metric.keys[0] for metric in metrics if metric.against == "calls"), None)
     if key is not None and TOOLS not in task.rows.columns:
         raise InputError(
-            f"{task.rows.name}: metric {key} judges the calls of chats with tools, and these rows "
+            f"{task.rows.label}: metric {key} judges the calls of chats with tools, and these rows "
             "have none; docs/data.md says how rows hold them."
         )

@@ -38,8 +38,9 @@ def stored(folder: Path, source: str) -> Path:
 
 
 def label(source: str) -> str:
-    """The name of such a source in messages: `rows`."""
-    return source.removeprefix(PREFIX).rpartition(".")[0]
+    """The name of a source in messages: `rows` for rows passed from Python, else its own."""
+    passed = source.startswith(PREFIX)
+    return source.removeprefix(PREFIX).rpartition(".")[0] if passed else source
 
 
 def digest_of(path: Path) -> str:

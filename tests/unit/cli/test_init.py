@@ -300,6 +300,21 @@ def test_a_text_is_asked_about_though_its_name_could_be_an_id(
     assert rendered.prompt.split("\n")[0] == said(1)
 
 
+def test_short_texts_in_a_column_called_like_a_group_are_asked_about_if_there_are_no_others(
+    brulee, here: Path
+) -> None:
+    tickets = [f"{WORDS[i % 12]} was {WORDS[i % 7]}" for i in range(60)]
+    rows = [(i, ticket, TEAMS[i % 3]) for i, ticket in enumerate(tickets)]
+    table(here / "short.csv", ["id", "ticket", "category"], rows)
+    done = brulee("init", "short.csv", "--quiet")
+    assert (done.code, done.err) == (0, "")
+    (task,) = open_corpus(load_recipe("short.yaml")).tasks.values()
+    rendered = task.templates.templates[0].render(task.rows[1])
+    assert rendered is not None
+    assert rendered.prompt.split("\n")[0] == tickets[1]
+    assert rendered.completion == TEAMS[1]
+
+
 def test_answers_with_gaps_are_not_taken_for_what_is_asked(brulee, here: Path) -> None:
     rows = [(said(i), TEAMS[i % 3] if i % 5 else "") for i in range(60)]
     table(here / "gaps.csv", ["text", "label"], rows)

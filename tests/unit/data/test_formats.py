@@ -142,6 +142,11 @@ def test_text_without_a_prompt_is_learned_as_it_stands() -> None:
         ("labelled-table", {"text": "good", "label": 1}, "the columns (text, label) do not say"),
         ("labelled-table", {"a": "x", "b": "y"}, "no library family has them"),
         ("labelled-table", {"body": "x"}, "plain-text with data.columns: {text: body}"),
+        (
+            "labelled-table",
+            {"kind": "a", "text": "b"},
+            "as plain text: data.templates: plain-text.",
+        ),
         ("labelled-table", {"source": "a", "target": "b", "source_language": "en"}, "do not say"),
         ("labelled-table", {"question": "q", "answer": "a", "context": "c"}, "do not say"),
         ("labelled-table", {"question": "q", "answer": ["a", "b"]}, "not text"),

@@ -145,7 +145,12 @@ def test_a_file_may_come_from_windows(recipe: Write, tmp_path: Path) -> None:
         ),
         (
             {"chat_template": "FILE", "chat_template_kwargs": {"styel": 1}},
-            r"model\.chat_template_kwargs\.styel: .* does not read 'styel'; did you mean 'style'\?",
+            r"model\.chat_template_kwargs\.styel: .* does not read 'styel'; did you mean 'style'\? "
+            r"valid: style\.",
+        ),
+        (
+            {"chat_template": "PLAIN", "chat_template_kwargs": {"style": 1}},
+            r"does not read 'style'; it has no variables to set",
         ),
         (
             {"chat_template_kwargs": {"messages": []}},
@@ -172,7 +177,9 @@ def test_what_cannot_be_meant_is_told(
     broken.write_text("{% for m in messages %}\n{{ m.content } }{% endfor %}")
     empty = tmp_path / "empty.jinja"
     empty.write_text("\n")
-    files = {"FILE": shown, "BROKEN": str(broken), "EMPTY": str(empty)}
+    plain = tmp_path / "plain.jinja"
+    plain.write_text(SHOWN.replace("{{ style }}", ""))
+    files = {"FILE": shown, "BROKEN": str(broken), "EMPTY": str(empty), "PLAIN": str(plain)}
     model = {k: files.get(v, v) if isinstance(v, str) else v for k, v in model.items()}
     with pytest.raises(InputError, match=message):
         load_encoder(recipe(**model))
