@@ -136,6 +136,8 @@ class LoRA(Method):
         if self._trains:
             _check_called(model, chosen)
         _check_ranks(chosen, own)
+        if not self._stored:
+            _check_quantised(chosen, own)
         # PEFT stores a dropout for any target; it has no effect after training.
         if own.dropout and self._drops:
             _check_dropout(chosen)
@@ -173,6 +175,17 @@ def _check_ranks(chosen: Iterable[Chosen], options: LoRAOptions) -> None:
                 f"method.{key}: a rank of {rank} is higher than any target has room for; "
                 f"valid: 1 to {most}."
             )
+
+
+def _check_quantised(chosen: Iterable[Chosen], options: LoRAOptions) -> None:
+    """Refuse options that start from the weights where these are quantised."""
+    key = "dora" if options.dora else "init" if options.init == "pissa" else None
+    modules = [each.module for each in chosen if isinstance(each.module, nn.Linear)]
+    if key is not None and not all(module.weight.is_floating_point() for module in modules):
+        raise InputError(
+            f"method.{key}: it is computed from the weights themselves, and this base is "
+            "quantised; leave it out."
+        )
 
 
 def _longest_side(chosen: Chosen) -> int:
