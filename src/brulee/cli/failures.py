@@ -15,7 +15,8 @@ from brulee.printable import printable, without_passwords
 BAD_INPUT: Final = 2
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 # ENOTDIR: also the cache of users whose home is /dev/null.
-_FORBIDDEN = {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.ENAMETOOLONG}
+_FORBIDDEN = {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR}
+_SHOWN = 80  # characters of a name that is too long
 
 
 @contextmanager
@@ -36,7 +37,7 @@ def sentences() -> Iterator[None]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(1) from None
     except OSError as error:
-        if error.errno not in _FULL | _FORBIDDEN:
+        if error.errno not in _FULL | _FORBIDDEN | {errno.ENAMETOOLONG}:
             raise
         _leave(f"error: {_disk_sentence(error)}", BAD_INPUT)
 
@@ -44,6 +45,10 @@ def sentences() -> Iterator[None]:
 def _disk_sentence(error: OSError) -> str:
     reason = (error.strerror or "refused").lower()
     path = error.filename2 or error.filename
+    if error.errno == errno.ENAMETOOLONG:
+        name = str(path)
+        shown = name if len(name) <= _SHOWN else f"{name[: _SHOWN - 3]}..."
+        return f"{shown}: {reason}; use a shorter one."
     if error.errno in _FULL:
         place = f"{path}: " if path else ""
         return (
