@@ -6,9 +6,11 @@ from typing import Any
 import pytest
 
 from brulee.data.corpus import open_corpus
+from brulee.data.sources import open_source
 from brulee.errors import InputError
 from brulee.methods import build_method
 from brulee.methods.continuing import resolved
+from brulee.models.configuration import model_name
 from brulee.recipe import Source, load_recipe, recipe_from_dict
 
 ANY = {"data": {"source": "rows.jsonl"}}
@@ -215,6 +217,24 @@ def test_a_runs_own_recipe_finds_what_lay_beside_the_one_it_began_with(
         source = load_recipe(run / "recipe.yaml").source
         assert source.resolve("rows.jsonl").exists() == (str(project) in manifest)
         assert not load_recipe(run / "other.yaml").source.resolve("rows.jsonl").exists()
+
+
+def test_the_nearest_of_a_mistyped_path_is_looked_for_beside_the_recipe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "project/models/tuned").mkdir(parents=True)
+    (tmp_path / "project/models/rows.jsonl").write_text("{}\n")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    file = tmp_path / "project/recipe.yaml"
+    file.write_text("model: models/tunde\ndata: {source: models/rosw.jsonl}\n")
+    recipe = load_recipe(file)
+    said = r"'models/tunde': no such folder or file\. Did you mean 'models/tuned'\?"
+    with pytest.raises(InputError, match=said):
+        model_name(recipe)
+    with pytest.raises(InputError, match=r"Did you mean .*project/models/rows\.jsonl\?"):
+        open_source("models/rosw.jsonl", recipe.source.resolve)
+    assert model_name(load_recipe(file, ["model=owner/name"])) == "owner/name"
 
 
 def test_what_stands_in_a_section_given_with_set_is_not_sought_in_the_file(tmp_path: Path) -> None:
