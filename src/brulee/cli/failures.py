@@ -37,7 +37,7 @@ def sentences() -> Iterator[None]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(1) from None
     except OSError as error:
-        if error.errno not in _FULL | _FORBIDDEN | {errno.ENAMETOOLONG}:
+        if error.errno not in _FULL | _FORBIDDEN | {errno.ENAMETOOLONG, errno.EFBIG}:
             raise
         _leave(f"error: {_disk_sentence(error)}", BAD_INPUT)
 
@@ -49,17 +49,20 @@ def _disk_sentence(error: OSError) -> str:
         name = str(path)
         shown = name if len(name) <= _SHOWN else f"{name[: _SHOWN - 3]}..."
         return f"{shown}: {reason}; use a shorter one."
-    if error.errno in _FULL:
-        place = f"{path}: " if path else ""
-        return (
-            f"{place}{reason}; free some, or name a folder on another disk: --folder for a run, "
-            "BRULEE_CACHE for the bundled model."
-        )
-    place = f"{path}: " if path else "a file could not be opened: "
+    unnamed = "" if error.errno in _FULL else "a file could not be opened: "
+    place = f"{path}: " if path else unnamed
     return (
-        f"{place}{reason}; choose a place that you may write: --folder for a run, BRULEE_CACHE for "
-        "the bundled model."
+        f"{place}{reason}; {_advice(error.errno)}: --folder for a run, BRULEE_CACHE for the "
+        "bundled model."
     )
+
+
+def _advice(number: int | None) -> str:
+    if number in _FULL:
+        return "free some, or name a folder on another disk"
+    if number == errno.EFBIG:  # by a limit of the shell's, or of a disk like FAT's
+        return "name a folder where files may be larger"
+    return "choose a place that you may write"
 
 
 def _leave(message: str, code: int) -> NoReturn:

@@ -48,7 +48,7 @@ def test_interrupt_says_so_and_leaves_with_2(capsys: pytest.CaptureFixture[str])
 
 
 @pytest.mark.parametrize(
-    "number", [errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR]
+    "number", [errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EFBIG]
 )
 def test_refusal_of_the_disk_names_the_path(
     number: int, capsys: pytest.CaptureFixture[str]
