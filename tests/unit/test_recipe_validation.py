@@ -352,10 +352,13 @@ def test_a_run_is_called_as_its_recipes_file_whatever_that_is_called(
         ("data.\u00b2=1", "unknown key 'data.\u00b2'"),
         ("data.\u0663=1", "data.3 = 3 is not valid: keys should be strings"),
         ("method.name=lora", "method is a list of 1; 'name' is not one of 0"),
+        ("method.0.name=lora", "method.0 is not a section that has keys"),
+        ("train.trackers.0=wandb", "train.trackers is a list of 0; 0 is not in it"),
     ],
 )
 def test_an_override_of_what_has_no_such_part_is_one_sentence(override: str, said: str) -> None:
-    assert said in refusal({"method": [1]} if "method" in override else {}, override)
+    values = {"method": [1]} if "method" in override else {"train": {"trackers": []}}
+    assert said in refusal(values, override)
 
 
 def test_the_text_of_a_recipe_in_place_of_its_file_is_told_apart() -> None:
