@@ -211,7 +211,9 @@ def keep(file: Path, row: str, outcome: str, command: list[str], said: list[str]
     if outcome != "ok":
         found[row] = {"outcome": outcome, "command": " ".join(command), "said": said}
     if found:
-        file.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+        aside = file.with_suffix(".tmp")  # so that no interrupt leaves a part of it
+        aside.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+        aside.replace(file)
     else:
         file.unlink(missing_ok=True)
 

@@ -18,9 +18,13 @@ def printable(text: str) -> str:
 
 # postgresql://USER:PASSWORD@HOST/NAME, whose password may have "/" and "@" in it, or ?password=. A
 # token may stand alone: https://TOKEN@HOST. In https://HOST:PORT/a@b, no password may have a "/".
+# After a comma, another URL may follow.
 _PORT = r"(?!(?:(?<=http://)|(?<=https://))[^\s/@:]+:\d+/)"
+_SAME = r"(?!,[a-z][a-z\d+.-]*://)"
 _PASSWORD = re.compile(
-    rf"(?<=://){_PORT}([^\s/@:]*:)\S+(?=@)|(?<=://)[^\s/@]+(?=@)|([?&]pass(?:word|wd)=)[^\s&]+"
+    rf"(?<=://){_PORT}((?:{_SAME}[^\s/@:])*:)(?:{_SAME}\S)+(?=@)"
+    r"|(?<=://)[^\s/@]+(?=@)"
+    rf"|([?&]pass(?:word|wd)=)(?:{_SAME}[^\s&])+"
 )
 
 

@@ -18,7 +18,10 @@ KeyPath = tuple[str | int, ...]
 # A few lines of nested aliases can expand to billions of values.
 _MOST_VALUES = 300_000
 _MERGE = "tag:yaml.org,2002:merge"
-
+_TEXT = "tag:yaml.org,2002:str"
+# Characters that YAML refuses, and what it takes for ends of lines.
+_ODD = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
+_NEXT_LINE = "\x85"  # PyYAML writes it between single quotes, and reads a space there
 
 _INTEGER = re.compile(r"^[-+]?[0-9]+$")
 _FLOAT = re.compile(
@@ -57,6 +60,12 @@ _OldLoader.add_implicit_resolver(
 _Dumper: type[yaml.SafeDumper] = type("_Dumper", (yaml.SafeDumper,), {})
 for _number in _NUMBERS:
     _Dumper.add_implicit_resolver(*_number)
+_Dumper.add_representer(
+    str,
+    lambda dumper, text: dumper.represent_scalar(
+        _TEXT, text, style='"' if _NEXT_LINE in text else None
+    ),
+)
 
 
 def parse(text: str, where: str, old: bool = False) -> tuple[Any, dict[KeyPath, int]]:
@@ -86,7 +95,15 @@ def dump(values: Any) -> str:
 def quoted(text: str) -> str:
     """A text as a one-line YAML scalar, unquoted if it reads back unchanged."""
     bare = re.fullmatch(r"[A-Za-z0-9_./][\w./-]*", text, re.ASCII) is not None
-    return text if bare and _reads_back(text) else json.dumps(text, ensure_ascii=False)
+    if bare and _reads_back(text):
+        return text
+    written = json.dumps(text, ensure_ascii=False)
+    return _ODD.sub(lambda found: f"\\u{ord(found[0]):04x}", written)
+
+
+def comment(text: str) -> str:
+    """A text as a comment, on one line."""
+    return f"# {_ODD.sub(' ', text)}"
 
 
 def _reads_back(text: str) -> bool:

@@ -24,3 +24,9 @@ def test_a_port_is_no_password_where_one_with_a_slash_cannot_be() -> None:
         assert without_passwords(given) == given
     assert without_passwords("https://me:80@host:80/a@b").startswith("https://me:***@")
     assert without_passwords("mysql://me:80/1@host/a") == "mysql://me:***@host/a"
+
+
+def test_urls_with_commas_between_them_hide_their_own_passwords() -> None:
+    given = "https://h/x,https://me:s3,c@ret@h/y,https://h:80/z,s3://tok@h,x://h?password=a,b,y://h"
+    hidden = "https://h/x,https://me:***@h/y,https://h:80/z,s3://***@h,x://h?password=***,y://h"
+    assert without_passwords(given) == hidden

@@ -6,9 +6,11 @@ from typing import Any
 import pytest
 
 from brulee.data.corpus import open_corpus
+from brulee.data.sources import open_source
 from brulee.errors import InputError
 from brulee.methods import build_method
 from brulee.methods.continuing import resolved
+from brulee.models.configuration import model_name
 from brulee.recipe import Source, load_recipe, recipe_from_dict
 
 ANY = {"data": {"source": "rows.jsonl"}}
@@ -217,6 +219,24 @@ def test_a_runs_own_recipe_finds_what_lay_beside_the_one_it_began_with(
         assert not load_recipe(run / "other.yaml").source.resolve("rows.jsonl").exists()
 
 
+def test_the_nearest_of_a_mistyped_path_is_looked_for_beside_the_recipe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "project/models/tuned").mkdir(parents=True)
+    (tmp_path / "project/models/rows.jsonl").write_text("{}\n")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    file = tmp_path / "project/recipe.yaml"
+    file.write_text("model: models/tunde\ndata: {source: models/rosw.jsonl}\n")
+    recipe = load_recipe(file)
+    said = r"'models/tunde': no such folder or file\. Did you mean 'models/tuned'\?"
+    with pytest.raises(InputError, match=said):
+        model_name(recipe)
+    with pytest.raises(InputError, match=r"Did you mean .*project/models/rows\.jsonl\?"):
+        open_source("models/rosw.jsonl", recipe.source.resolve)
+    assert model_name(load_recipe(file, ["model=owner/name"])) == "owner/name"
+
+
 def test_what_stands_in_a_section_given_with_set_is_not_sought_in_the_file(tmp_path: Path) -> None:
     file = tmp_path / "recipe.yaml"
     file.write_text("data:\n  source: rows.jsonl\n  split:\n    test: 0.2\n")
@@ -332,10 +352,13 @@ def test_a_run_is_called_as_its_recipes_file_whatever_that_is_called(
         ("data.\u00b2=1", "unknown key 'data.\u00b2'"),
         ("data.\u0663=1", "data.3 = 3 is not valid: keys should be strings"),
         ("method.name=lora", "method is a list of 1; 'name' is not one of 0"),
+        ("method.0.name=lora", "method.0 is not a section that has keys"),
+        ("train.trackers.0=wandb", "train.trackers is a list of 0; 0 is not in it"),
     ],
 )
 def test_an_override_of_what_has_no_such_part_is_one_sentence(override: str, said: str) -> None:
-    assert said in refusal({"method": [1]} if "method" in override else {}, override)
+    values = {"method": [1]} if "method" in override else {"train": {"trackers": []}}
+    assert said in refusal(values, override)
 
 
 def test_the_text_of_a_recipe_in_place_of_its_file_is_told_apart() -> None:

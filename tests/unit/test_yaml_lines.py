@@ -2,7 +2,7 @@ import pytest
 import yaml
 
 from brulee.errors import InputError
-from brulee.yaml_lines import dump, parse, quoted
+from brulee.yaml_lines import comment, dump, parse, quoted
 
 
 @pytest.mark.parametrize(
@@ -66,9 +66,18 @@ def test_merges_of_merges_are_read_once() -> None:
     assert values["a59"] == {"c": 1, "d": 2}
 
 
+# What YAML refuses or takes for the end of a line; some are what is left of Windows' quotes.
+ODD = ["a\x93b", "\x7f", "\x85", "a\x85\x85b", "a\u2028 b", "\u2029", "\ufeff", "\uffff", "\x00\n"]
+
+
+@pytest.mark.parametrize("text", ["a: b", "[", *ODD])
+def test_a_comment_is_one_line(text: str) -> None:
+    assert parse(f"a: 1\n{comment(text)}\nb: 2\n", "f")[0] == {"a": 1, "b": 2}
+
+
 @pytest.mark.parametrize(
     "text",
-    ["2e-4", "1.e3", "...", "2026-02-30", "2026-02-28", "1_000", "yes", "nan", "a/b.c-d", ""],
+    ["2e-4", "1.e3", "...", "2026-02-30", "2026-02-28", "1_000", "yes", "nan", "a/b.c-d", "", *ODD],
 )
 def test_a_text_that_is_written_reads_back_as_text(text: str) -> None:
     for old in (False, True):
@@ -93,6 +102,7 @@ def test_what_is_dumped_reads_back_whatever_version_of_yaml_reads_it() -> None:
         "",
         "a: b",
         "é\n",
+        *ODD,
     ]
     values = {"texts": texts, "numbers": [1, -0.5, 1e-5, 2e-4, 1e22, 10**20], "2e5": [None, True]}
     text = dump(values)

@@ -15,7 +15,8 @@ from brulee.printable import printable, without_passwords
 BAD_INPUT: Final = 2
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 # ENOTDIR: also the cache of users whose home is /dev/null.
-_FORBIDDEN = {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.ENAMETOOLONG}
+_FORBIDDEN = {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR}
+_SHOWN = 80  # characters of a name that is too long
 
 
 @contextmanager
@@ -36,7 +37,7 @@ def sentences() -> Iterator[None]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(1) from None
     except OSError as error:
-        if error.errno not in _FULL | _FORBIDDEN:
+        if error.errno not in _FULL | _FORBIDDEN | {errno.ENAMETOOLONG, errno.EFBIG}:
             raise
         _leave(f"error: {_disk_sentence(error)}", BAD_INPUT)
 
@@ -44,17 +45,24 @@ def sentences() -> Iterator[None]:
 def _disk_sentence(error: OSError) -> str:
     reason = (error.strerror or "refused").lower()
     path = error.filename2 or error.filename
-    if error.errno in _FULL:
-        place = f"{path}: " if path else ""
-        return (
-            f"{place}{reason}; free some, or name a folder on another disk: --folder for a run, "
-            "BRULEE_CACHE for the bundled model."
-        )
-    place = f"{path}: " if path else "a file could not be opened: "
+    if error.errno == errno.ENAMETOOLONG:
+        name = str(path)
+        shown = name if len(name) <= _SHOWN else f"{name[: _SHOWN - 3]}..."
+        return f"{shown}: {reason}; use a shorter one."
+    unnamed = "" if error.errno in _FULL else "a file could not be opened: "
+    place = f"{path}: " if path else unnamed
     return (
-        f"{place}{reason}; choose a place that you may write: --folder for a run, BRULEE_CACHE for "
-        "the bundled model."
+        f"{place}{reason}; {_advice(error.errno)}: --folder for a run, BRULEE_CACHE for the "
+        "bundled model."
     )
+
+
+def _advice(number: int | None) -> str:
+    if number in _FULL:
+        return "free some, or name a folder on another disk"
+    if number == errno.EFBIG:  # by a limit of the shell's, or of a disk like FAT's
+        return "name a folder where files may be larger"
+    return "choose a place that you may write"
 
 
 def _leave(message: str, code: int) -> NoReturn:

@@ -47,7 +47,11 @@ def generate(
     ] = 1,
     length_penalty: Annotated[
         float,
-        typer.Option(help="Of beams: above 0, longer answers score higher; below, shorter ones."),
+        typer.Option(
+            min=-10.0,
+            max=10.0,
+            help="Of beams: above 0, longer answers score higher; below, shorter ones.",
+        ),
     ] = 1.0,
     raw: Annotated[
         bool, typer.Option("--raw", help="Continue the text without a chat template.")

@@ -238,7 +238,7 @@ class Encoder(Completions):
                 if full is not None and len(full.ids) <= self.max_length:
                     yield full
                 else:
-                    yield _attempt(self._fit, item, where)
+                    yield _attempt(functools.partial(self._fitted, draft, full), item, where)
 
     def fit_rendered(
         self, phrasing: Phrasing, row: Mapping[str, Any], room: int, key: str = ""
@@ -257,9 +257,11 @@ class Encoder(Completions):
 
     def _fit(self, item: Item) -> Encoded | None:
         draft = self._draft_of(item)
-        if draft is None:
-            return None
-        full = self._documents([draft])[0]
+        return None if draft is None else self._fitted(draft, None, item)
+
+    def _fitted(self, draft: Draft, full: Encoded | None, item: Item) -> Encoded:
+        """A document within the maximum length; `full` is the draft's, if it is encoded already."""
+        full = self._documents([draft])[0] if full is None else full
         if len(full.ids) <= self.max_length:
             return full
         if draft[0].learned:

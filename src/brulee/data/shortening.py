@@ -59,10 +59,12 @@ def shortened(
         rendered = phrasing.render(row, key)
     if rendered is None:
         return None
-    if rendered.plain or read(rendered) <= room:  # a plain text has no prompt
+    if rendered.plain or (tokens := read(rendered)) <= room:  # a plain text has no prompt
         return Shortened(rendered, False)
-    history = _history_that_fits(rendered, room, read)
-    found = _with_source_cut(phrasing, row, key, history, room, read, without_end)
+    history, tokens = _history_that_fits(rendered, tokens, room, read)
+    if tokens <= room:
+        return Shortened(replace(rendered, history=history), True)
+    found = _with_source_cut(phrasing, row, key, history, tokens, room, read, without_end)
     return None if found is None else Shortened(found, True)
 
 
@@ -72,13 +74,24 @@ def least_history(rendered: Rendered) -> tuple[Message, ...]:
 
 
 def _history_that_fits(
-    rendered: Rendered, room: int, read: Callable[[Rendered], int]
-) -> tuple[Message, ...]:
-    """The turns before the prompt, without as many of the oldest exchanges as necessary."""
+    rendered: Rendered, tokens: int, room: int, read: Callable[[Rendered], int]
+) -> tuple[tuple[Message, ...], int]:
+    """The turns before the prompt, without as many of the oldest exchanges as necessary.
+
+    And the tokens with these turns; there are `tokens` with all of them.
+    """
     choices = _shorter_histories(rendered.history, keep_last=rendered.speaker == "tool")
+    counts = {0: tokens}
+
+    def fewer(at: int) -> int:
+        if at not in counts:
+            counts[at] = read(replace(rendered, history=choices[at]))
+        return -counts[at]
+
     # Fewer turns mean fewer tokens, so binary search finds the first that fits.
-    at = bisect_left(choices, -room, key=lambda h: -read(replace(rendered, history=h)))
-    return choices[min(at, len(choices) - 1)]
+    at = bisect_left(range(len(choices)), -room, key=fewer)
+    at = min(at, len(choices) - 1)
+    return choices[at], -fewer(at)
 
 
 def _shorter_histories(history: Sequence[Message], keep_last: bool) -> list[tuple[Message, ...]]:
@@ -93,24 +106,26 @@ def _with_source_cut(
     row: Mapping[str, Any],
     key: str,
     history: tuple[Message, ...],
+    tokens: int,
     room: int,
     read: Callable[[Rendered], int],
     without_end: Callable[[str, int], str],
 ) -> Rendered | None:
+    """The row with less of its longest source text; None if that is not enough."""
     values = dict(row)
     spelled = spellings(values)
     columns = [spelled[c] for c in phrasing.source_columns if c in spelled]
     texts = [c for c in columns if isinstance(values[c], str)]
     column = max(texts, key=lambda c: len(values[c]), default=None)
-    for attempt in range(_CUTS + 1):
+    for attempt in range(_CUTS):
+        if column is None or not values[column]:
+            return None
+        values[column] = without_end(values[column], (tokens - room) * 2**attempt)
         rendered = phrasing.render(values, key)
         if rendered is None:
             return None
         rendered = replace(rendered, history=history)
-        excess = read(rendered) - room
-        if excess <= 0:
+        tokens = read(rendered)
+        if tokens <= room:
             return rendered
-        if column is None or not values[column]:
-            return None
-        values[column] = without_end(values[column], excess * 2**attempt)
     return None

@@ -25,7 +25,7 @@ from brulee.data.templates import TemplateSet, load_templates
 from brulee.data.thoughts import spoken_answer
 from brulee.errors import InputError
 from brulee.recipe import recipe_from_dict
-from brulee.yaml_lines import quoted
+from brulee.yaml_lines import comment, quoted
 
 _NAMELESS = "the file's first line names no columns and is read as a row; they are called 1, 2, ..."
 _NULL = (
@@ -265,7 +265,7 @@ def _lines(
     yield ""
     yield "data:"
     yield f"  source: {quoted(data['source'])}"
-    yield from (f"  # {line}" for line in said.comments)
+    yield from (f"  {comment(line)}" for line in said.comments)
     if "templates" in data:
         yield from _section("templates", data["templates"])
     if "columns" in data:

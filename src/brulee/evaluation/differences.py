@@ -67,8 +67,8 @@ def of_scores(
     by_error = labels or (span is not None and span[0] < 0)
     differing = int((before.sums != after.sums).any(1).sum())
     half = resampling.t_quantile(count, _LEVEL) * error
-    # A single unit shows no spread, unless it is simply right or wrong.
-    still = count == 1 and {*ends} <= {0.0, 1.0}
+    # A single unit shows no spread, unless it is simply right or wrong, or did not change.
+    still = count == 1 and ({*ends} <= {0.0, 1.0} or abs(value) <= TIE)
     if span and (still or alike(pulls_C)):
         low, high = shares.of_alike(value, count, (-most, most))
         # A correlation is the same without any one item, too, if few or none have the other label.

@@ -7,10 +7,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import Final
 
 import torch
 
 from brulee.inference.sampling import Sampling
+
+_LARGEST: Final = 1e8  # no logit is beyond it, and no temperature makes it overflow
+_SMALLEST: Final = 1e-30  # a repetition penalty; one that is 0 in fp32 makes 0 / 0 of a logit of 0
 
 
 def penalise(
@@ -28,8 +32,9 @@ def penalise(
         known = sorted(token for token in {*before, *written} if token < len(logits_V))
         at = torch.tensor(known, device=logits_V.device, dtype=torch.long)
         found = logits_V[at]
-        by = sampling.repetition_penalty
-        logits_V[at] = torch.where(found < 0, found * by, found / by)
+        by = max(sampling.repetition_penalty, _SMALLEST)
+        changed = torch.where(found < 0, found * by, found / by)
+        logits_V[at] = changed.clamp(-_LARGEST, _LARGEST)
     if sampling.frequency_penalty or sampling.presence_penalty:
         counts = Counter(written)
         at = torch.tensor(list(counts), device=logits_V.device, dtype=torch.long)

@@ -16,6 +16,8 @@ from brulee.inference.json_form import Form
 NO_TOKEN: Final = -1  # chosen where the model's logits are NaN
 _SEEDS: Final = 2**64  # a generator's seed must be below this
 _COLDEST: Final = 1e-30  # below it logits would overflow; the top token is certain anyway
+_HOTTEST: Final = 1e30  # a fp32 number; all tokens that are possible are equally likely anyway
+_LENGTH: Final = 10.0  # a larger power of a completion's tokens may overflow
 
 
 class Choice(TypedDict, total=False):
@@ -79,6 +81,11 @@ class Sampling:
                 f"repetition_penalty = {self.repetition_penalty!r} is not valid: it should be "
                 "above 0; 1 changes nothing."
             )
+        if not -_LENGTH <= self.length_penalty <= _LENGTH:
+            raise InputError(
+                f"length_penalty = {self.length_penalty!r} is not valid: it should be between "
+                f"-{_LENGTH:g} and {_LENGTH:g}; 0 ignores the length."
+            )
         for name in ("frequency_penalty", "presence_penalty"):
             if not -2.0 <= (given := getattr(self, name)) <= 2.0:
                 raise InputError(
@@ -129,7 +136,7 @@ def next_tokens(
         tokens_B = logits_BV.argmax(dim=-1)  # NaN counts as the largest
         wrong_B = logits_BV.gather(-1, tokens_B[:, None])[:, 0].isnan()
         return tokens_B.masked_fill(wrong_B, NO_TOKEN)
-    temperature = max(sampling.temperature, _COLDEST)
+    temperature = min(max(sampling.temperature, _COLDEST), _HOTTEST)
     probabilities_BV = torch.softmax(logits_BV.float() / temperature, dim=-1).cpu()
     if 0 < sampling.top_k < probabilities_BV.shape[-1]:
         probabilities_BV = _likeliest(probabilities_BV, sampling.top_k)

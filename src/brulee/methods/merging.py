@@ -116,8 +116,14 @@ def _fold(adapter: Adapter, base: Base, dtype: torch.dtype) -> tuple[Base, Cost]
                 f"{adapter.folder}: it changes {name}, which a stored {type(base.model).__name__} "
                 "leaves out, so that it cannot be merged; keep the adapter beside its base."
             )
-    by_merging = _furthest(_logits(base), beside)
-    if by_merging > _ROUNDING * max(1.0, float(beside.abs().max())):
+    merged = _logits(base)
+    if merged.isnan().any():
+        raise BruleeError(
+            f"{adapter.folder}: merged, the model's logits are not numbers (NaN): the adapter's "
+            "weights are damaged or too large, or its base's are; nothing was stored."
+        )
+    by_merging = _furthest(merged, beside)
+    if not by_merging <= _ROUNDING * max(1.0, float(beside.abs().max())):
         raise BruleeError(
             f"{adapter.folder}: merging it moved a logit by {by_merging:.2g}, far more than "
             "rounding can; nothing was stored."
@@ -176,7 +182,8 @@ def _logits(base: Base) -> torch.Tensor:
 
 
 def _furthest(a: torch.Tensor, b: torch.Tensor) -> float:
-    return float((a - b).abs().max())
+    same = a == b  # also where a model never writes a token, of -inf
+    return float((a - b).masked_fill(same, 0.0).abs().max())
 
 
 def _store(

@@ -11,7 +11,7 @@ from transformers import PretrainedConfig
 
 from brulee.errors import InputError
 from brulee.models.bundled import NAME, bundled_folder, cache_folder
-from brulee.models.named import looks_like_path, no_such_model
+from brulee.models.named import check_name, looks_like_path, no_such_model
 from brulee.models.reading_files import read_config, reason
 from brulee.models.rope_scaling import scaled
 from brulee.models.whole_files import check_gguf
@@ -67,7 +67,11 @@ def _read(where: Path | str, name: str, **more: Any) -> PretrainedConfig:
 
 
 def model_name(recipe: Recipe) -> str:
-    """The base's name for readers of configurations, with paths resolved by the recipe."""
+    """The base's name for readers of configurations, with paths resolved by the recipe.
+
+    Raises InputError for a path where nothing is.
+    """
     name = recipe.base.name
     path = recipe.source.resolve(name)
+    check_name(name, path)
     return str(path) if name != "bundled" and path.exists() else name

@@ -42,20 +42,20 @@ def downloaded(name: str, revision: str | None, files: Sequence[str]) -> Path:
         raise InputError(f"model {name!r}: the Hub refused it: {said}") from None
 
 
-def looks_like_path(name: str) -> bool:
-    """Whether a name that does not exist locally was meant as a path and not as a Hub id."""
+def looks_like_path(name: str, path: Path | None = None) -> bool:
+    """Whether a name that does not exist, at `path`, was meant as a path and not as a Hub id."""
     return (
         name.count("/") != 1
         or name.startswith((".", "/", "~"))
         or name.endswith((".gguf", ".safetensors", ".bin"))
-        or Path(name).parent.is_dir()
+        or (path or Path(name)).parent.is_dir()
     )
 
 
 def check_name(name: str, path: Path | None = None) -> None:
     """Raise InputError for a name that is neither here, at `path`, nor can be a Hub id."""
     path = Path(name) if path is None else path
-    if name != "bundled" and looks_like_path(name) and not path.exists():
+    if name != "bundled" and looks_like_path(name, path) and not path.exists():
         raise InputError(no_such_model(path, name))
 
 

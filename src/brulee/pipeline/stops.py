@@ -14,7 +14,7 @@ from brulee.pipeline.folder import RunFolder
 from brulee.training.signals import handling_signals
 
 AGAIN = 2.0  # seconds until an interrupt that was swallowed is raised again
-_DISK: Final = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
+_DISK: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
 
 
 @contextmanager

@@ -40,10 +40,11 @@ def apply(values: dict[str, Any], override: str) -> KeyPath:
 
 def _child(target: Any, part: str | int, override: str, path: KeyPath) -> Any:
     if isinstance(target, list):
-        return _member(target, part, override, path)
-    child = target.get(part)
-    if child is None or (part == "model" and isinstance(child, str)):
-        child = target[part] = {"name": child} if isinstance(child, str) else {}
+        child = _member(target, part, override, path)
+    else:
+        child = target.get(part)
+        if child is None or (part == "model" and isinstance(child, str)):
+            child = target[part] = {"name": child} if isinstance(child, str) else {}
     if not isinstance(child, dict | list):
         raise InputError(f"--set {override}: {_dotted(path)} is not a section that has keys.")
     return child
@@ -51,9 +52,10 @@ def _child(target: Any, part: str | int, override: str, path: KeyPath) -> Any:
 
 def _member(target: list[Any], part: str | int, override: str, path: KeyPath) -> Any:
     if not isinstance(part, int) or part >= len(target):
+        there = f"one of 0 to {len(target) - 1}" if target else "in it"
         raise InputError(
             f"--set {override}: {_dotted(path[:-1])} is a list of {len(target)}; "
-            f"{part!r} is not one of 0 to {len(target) - 1}."
+            f"{part!r} is not {there}."
         )
     return target[part]
 

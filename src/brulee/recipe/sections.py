@@ -294,7 +294,7 @@ class GenerationSpec(Strict):
         1.0, description="above 1: tokens that prompt and answer have are less likely"
     )
     beams: Count = Field(1, description="width of a beam search; 1 chooses token by token")
-    length_penalty: float = Field(
+    length_penalty: Annotated[float, Field(ge=-10, le=10)] = Field(
         1.0, description="of beams: log-probability / tokens ** length_penalty is the score"
     )
     json_schema: dict[str, Any] | None = Field(

@@ -97,13 +97,18 @@ class Source:
         return self.rows
 
     def resolve(self, path: str) -> Path:
-        """A path, or a pattern, relative to the working directory, else to the recipe's folder."""
+        """A path, or a pattern, relative to the working directory, else to the recipe's folder.
+
+        Of what is in neither, the place whose folder there is, where the nearest name may be.
+        """
         if path.startswith(given_rows.PREFIX) and self.rows is not None:
             return given_rows.stored(self.rows, path)
         here = Path(path).expanduser()
         if here.is_absolute() or self.folder is None or _is_there(here, Path()):
             return here
-        return self.folder / here if _is_there(here, self.folder) else here
+        beside = self.folder / here
+        near = beside.parent.is_dir() and not here.parent.is_dir()
+        return beside if near or _is_there(here, self.folder) else here
 
 
 def is_pattern(path: str) -> bool:

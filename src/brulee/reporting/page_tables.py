@@ -234,7 +234,7 @@ def _detectable(pair: Comparison) -> str:
     value = pair.minimum_detectable
     if value is None:
         return f'<td class="note">{wording.undetectable(pair)}</td>'
-    return number(wording.fixed(value, wording.places(value)))
+    return number(wording.detectable(value))
 
 
 def _guard_words(guard: Forgetting) -> str:

@@ -69,8 +69,7 @@ def _limits(pair: Comparison, groups: int | None) -> str:
         return f", on {wording.undetectable(pair, groups)}"
     n = pair.wins + pair.losses + pair.ties
     some = f"{n} items" if groups is None else wording.items(n, groups)
-    shown = wording.fixed(pair.minimum_detectable, wording.places(pair.minimum_detectable))
-    return f", the least that {some} can show is {shown}"
+    return f", the least that {some} can show is {wording.detectable(pair.minimum_detectable)}"
 
 
 def _cost(results: Results) -> str:

@@ -260,9 +260,17 @@ def undetectable(pair: Comparison, groups: int | None = None) -> str:
 def places_of(paired: Paired) -> int:
     """Enough decimals to show on which side of zero a change and its interval lie."""
     numbers = paired.difference, paired.low, paired.high
+    return places(*numbers) if paired.low * paired.high <= 0 else _unzeroed(*numbers)
+
+
+def detectable(least: float) -> str:
+    """A smallest detectable difference, with enough decimals not to be shown as zero."""
+    return fixed(least, _unzeroed(least))
+
+
+def _unzeroed(*numbers: float) -> int:
+    """Enough decimals to show none of the numbers as zero, within reason."""
     decimals = places(*numbers)
-    if paired.low * paired.high <= 0:
-        return decimals
     while decimals < _MOST_PLACES and any(float(f"{n:.{decimals}f}") == 0 for n in numbers):
         decimals += 1
     return decimals

@@ -85,6 +85,22 @@ def test_what_a_failed_row_said_is_kept_until_that_row_succeeds(
     assert not file.exists()
 
 
+def test_an_interrupt_leaves_what_was_kept_before(
+    gpu: ModuleType, tmp_path: Path, monkeypatch
+) -> None:
+    file = tmp_path / gpu.FAILED
+    gpu.keep(file, "head", "failed", ["head"], [])
+
+    def half(path: Path, text: str, encoding: str) -> int:
+        path.write_bytes(text[:20].encode(encoding))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "write_text", half)
+    with pytest.raises(KeyboardInterrupt):
+        gpu.keep(file, "lora-16", "failed", ["lora-16"], [])
+    assert list(json.loads(file.read_text())) == ["head"]
+
+
 def test_a_row_that_takes_too_long_is_stopped_with_what_it_started(
     gpu: ModuleType, tmp_path: Path
 ) -> None:

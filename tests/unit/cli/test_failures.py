@@ -48,8 +48,7 @@ def test_interrupt_says_so_and_leaves_with_2(capsys: pytest.CaptureFixture[str])
 
 
 @pytest.mark.parametrize(
-    "number",
-    [errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.ENAMETOOLONG],
+    "number", [errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EFBIG]
 )
 def test_refusal_of_the_disk_names_the_path(
     number: int, capsys: pytest.CaptureFixture[str]
@@ -58,6 +57,15 @@ def test_refusal_of_the_disk_names_the_path(
     message = capsys.readouterr().err
     assert message.startswith("error: runs/a/events.jsonl: ")
     assert os.strerror(number).lower() in message
+
+
+def test_a_name_that_is_too_long_is_called_that(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(OSError, match="too long") as raised:
+        (tmp_path / ("a" * 300)).open()
+    assert fail_with(raised.value) == 2
+    assert capsys.readouterr().err.endswith("...: file name too long; use a shorter one.\n")
 
 
 def test_full_disk_without_a_path_still_makes_a_sentence(

@@ -84,7 +84,22 @@ def test_a_table_is_asked_about_in_full_and_told_to_be_a_guess(brulee, here: Pat
     assert not sides[0] & sides[1]
 
 
-@pytest.mark.parametrize("column", ["if", "None", "2nd", "a {{b}}", "x.y", "note-text", "|||"])
+@pytest.mark.parametrize(
+    "column",
+    [
+        "if",
+        "None",
+        "2nd",
+        "a {{b}}",
+        "x.y",
+        "note-text",
+        "|||",
+        "a\n[b",
+        "a\x85[b",
+        "a\u2028b",
+        "\x93a",
+    ],
+)
 def test_any_name_of_a_column_can_be_asked_about(brulee, here: Path, column: str) -> None:
     table(here / "odd.csv", [column, "kind"], [(said(i), f"{{k{i % 3}}}") for i in range(40)])
     done = brulee("init", "odd.csv", "--quiet")

@@ -10,6 +10,7 @@ import pytest
 from brulee.data import encoding
 from brulee.data.encoding import Encoded, Encoder
 from brulee.data.template import Rendered
+from brulee.data.tokens import Tokens
 from brulee.errors import InputError
 
 if TYPE_CHECKING:
@@ -101,6 +102,30 @@ def test_many_rows_give_what_each_gives_by_itself(
     assert {found.cut > 0 for found in documents} == {True, False}
     assert sum(isinstance(found, InputError) for found in many) >= 3
     assert many.count(None) == 1
+
+
+def test_a_text_that_is_cut_is_tokenised_whole_as_often_as_needed(
+    make_tokenizer: MakeTokenizer, chat_templates: Templates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a document, as a question, and for the places of its tokens; it takes all the time."""
+    encoder = Encoder(make_tokenizer(chat_templates["chatml"]), max_length=160)
+    text, whole = "The guest waits. " * 300, []
+    encode, offsets = Tokens._encode, Encoder._offsets
+
+    def counted(self: Tokens, texts: list[str], bounds: bool, plain: bool = False) -> Any:
+        whole.extend(one for one in texts if len(one) >= len(text))
+        return encode(self, texts, bounds, plain=plain)
+
+    def placed(self: Encoder, one: str) -> Any:
+        whole.extend([one] * (len(one) >= len(text)))
+        return offsets(self, one)
+
+    monkeypatch.setattr(Tokens, "_encode", counted)
+    monkeypatch.setattr(Encoder, "_offsets", placed)
+    (found,) = encoder.fit_many([(Asked(), {"text": text, "answer": "He waits."}, "")])
+    assert isinstance(found, Encoded)
+    assert found.cut > 0
+    assert len(whole) == 3
 
 
 def test_what_fails_is_given_in_its_place_with_its_reason(make_tokenizer: MakeTokenizer) -> None:

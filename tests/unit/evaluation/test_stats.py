@@ -692,6 +692,10 @@ def test_a_single_item_proves_nothing() -> None:
     ratio = partial(metric("json").reduce, "json_f1")
     shown = compare(column(0), column(0), mean)[3:5]
     assert compare(wrong, wrong, ratio)[3:5] == pytest.approx(shown)
+    half = np.array([[2.0, 4, 5]])
+    assert compare(half, half, ratio)[3:5] == pytest.approx(shown)
+    group = np.repeat(half, 3, 0)
+    assert compare(group, group, ratio, clusters=[*"aaa"])[3:5] == pytest.approx(shown)
     one = compare(column(0.2), column(0.6), mean)
     assert (one.low, one.high) == (one.difference, one.difference)  # no spread is known of it
 

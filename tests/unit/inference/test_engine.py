@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,9 @@ import torch
 from transformers import MinPLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
 from brulee.data.encoding import Encoded
+from brulee.errors import InputError
 from brulee.inference.engine import Engine
+from brulee.inference.penalties import penalise
 from brulee.inference.sampling import Sampling, generators, next_tokens
 
 if TYPE_CHECKING:
@@ -181,6 +184,30 @@ def test_a_tiny_nucleus_is_the_likeliest_token() -> None:
 )
 def test_the_ends_of_the_range_are_the_likeliest_token(sampling: Sampling) -> None:
     assert next_tokens(LOGITS, sampling, generators(sampling, [0, 1])).tolist() == [1, 0]
+
+
+def test_the_hottest_tokens_are_possible_ones() -> None:
+    logits = torch.tensor([[-torch.inf, 3.0, 2.0, -torch.inf]])
+    sampling = Sampling(temperature=1e300)
+    streams = generators(sampling, [0])
+    assert {int(next_tokens(logits, sampling, streams)[0]) for _ in range(100)} == {1, 2}
+
+
+@pytest.mark.parametrize("penalty", [5e-324, 1e-40, 1e-20, 1e40, 1e308])
+@pytest.mark.parametrize("temperature", [0.0, 1e-30, 1.0])
+def test_no_penalty_makes_logits_infinite(penalty: float, temperature: float) -> None:
+    logits = torch.tensor([[0.0, 3.0, -2.0, 1.0]])
+    sampling = Sampling(temperature=temperature, repetition_penalty=penalty)
+    penalise(logits[0], sampling, [0, 1], [2, 3])
+    assert logits.isfinite().all()
+    expected = {1, 3} if penalty < 1 else {0, 1, 3}  # of equal ones, one is drawn
+    assert int(next_tokens(logits, sampling, generators(sampling, [0]))[0]) in expected
+
+
+@pytest.mark.parametrize("penalty", [600.0, -600.0, math.inf, math.nan])
+def test_a_length_penalty_that_overflows_is_refused(penalty: float) -> None:
+    with pytest.raises(InputError, match=r"length_penalty = .* between -10 and 10"):
+        Sampling(beams=2, length_penalty=penalty)
 
 
 def test_the_largest_seeds_give_streams_of_their_own() -> None:

@@ -289,6 +289,16 @@ def test_a_merge_that_computes_something_else_is_not_stored(
     assert [p.name for p in tmp_path.iterdir()] == ["adapter"]
 
 
+def test_a_model_whose_logits_are_no_numbers_is_not_stored(
+    tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    """Of an adapter whose training diverged: NaN is not more than any tolerance."""
+    adapter = _adapter(tiny_model_folder, tmp_path / "adapter", scale=1e18)
+    with pytest.raises(BruleeError, match=r"adapter: .* not numbers \(NaN\).*nothing was stored"):
+        merge(adapter, tmp_path / "merged")
+    assert [p.name for p in tmp_path.iterdir()] == ["adapter"]
+
+
 def _marian_logits(model: Any) -> torch.Tensor:
     ids = torch.arange(5, 40).unsqueeze(0)
     with torch.no_grad():

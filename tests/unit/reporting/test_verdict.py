@@ -100,6 +100,11 @@ def test_a_difference_that_may_be_chance_is_never_called_a_gain(values: dict[str
     assert "the least that 30 items can show is 0.05" in said
 
 
+def test_what_can_be_shown_is_never_zero() -> None:
+    said = verdict(results(changed(p=0.2, minimum_detectable=0.00042)))
+    assert "the least that 30 items can show is 0.0004)" in said
+
+
 def test_a_loss_is_said_to_be_one() -> None:
     lower = changed(tuned=0.2, difference=-0.11, low=-0.15, high=-0.07)
     assert "lowered ROUGE-1 on support-chats/test from 0.31 to 0.20 (-0.11" in verdict(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -11,8 +12,9 @@ from typing import Any
 
 Serve = Callable[..., Any]
 ODD: list[Any] = [
-    None, True, False, 0, -1, 1.5, 1e308, 10**30, "", "a", "\u202e", "{{x}}", "<|im_end|>", [], {},
-    [[]], [None], {"a": None}, [{}], {"type": "text"}, "x" * 5000, "assistant", "system", "tool",
+    None, True, False, 0, -1, 1.5, 1e308, 1e-300, math.inf, math.nan, 10**30, "", "a", "\u202e",
+    "{{x}}", "<|im_end|>", [], {}, [[]], [None], {"a": None}, [{}], {"type": "text"}, "x" * 5000,
+    "assistant", "system", "tool",
 ]  # fmt: skip
 CALL = {"id": "c", "type": "function", "function": {"name": "f", "arguments": '{"a": 1}'}}
 CHAT: dict[str, Any] = {
@@ -27,6 +29,8 @@ CHAT: dict[str, Any] = {
     "max_tokens": 2,
     "temperature": 0.5,
     "top_p": 0.9,
+    "min_p": 0.01,
+    "repetition_penalty": 1.1,
     "seed": 3,
     "n": 2,
     "stop": ["z"],

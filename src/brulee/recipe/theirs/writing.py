@@ -14,7 +14,7 @@ from brulee.recipe.source import Source
 from brulee.recipe.theirs.conversion import convert
 from brulee.recipe.theirs.converted import Converted, Left
 from brulee.recipe.theirs.entries import PLAIN
-from brulee.yaml_lines import parse, quoted
+from brulee.yaml_lines import comment, parse, quoted
 
 _LONGEST = 60  # characters shown of a value without a counterpart
 
@@ -81,7 +81,8 @@ def _left(heading: str, found: Converted, matters: bool) -> Iterator[str]:
     if some:
         yield "#"
         yield f"# {heading}"
-        yield from (f"#   {quoted(one.key)}: {shown(one.value)}: {one.why}" for one in some)
+        told = (f"  {quoted(one.key)}: {shown(one.value)}: {one.why}" for one in some)
+        yield from map(comment, told)
 
 
 def _keys(found: Converted, section: str, *keys: str) -> Iterator[str]:
@@ -125,7 +126,7 @@ def _task(data: Mapping[str, Any], remarks: list[str], indent: str) -> Iterator[
         if key != "split":
             yield f"{indent}{key}: {_flow(value)}"
             if key == "source":
-                yield from (f"{indent}# {remark}" for remark in remarks)
+                yield from (f"{indent}{comment(remark)}" for remark in remarks)
     given = data["source"] if isinstance(data["source"], dict) else {}
     if "test" not in given:
         yield f"{indent}split:"
