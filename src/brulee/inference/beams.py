@@ -87,7 +87,8 @@ def _best(
     if scores[..., 0].isnan().any():
         raise NotNumbersError
     for place, one in enumerate(live):
-        scores[place, :, one.order.barred] = -math.inf
+        if barred := list(one.order.barred):
+            scores[place, :, barred] = -math.inf
     scores = scores + sums[..., None]
     values, at = scores.flatten(1).topk(min(2 * width, width * vocabulary), dim=-1)
     return [
