@@ -31,6 +31,8 @@ from pretended_driver import STAGE, say_there_is_one, show_devices, with_driver
 HERE: Final = Path(__file__).parent
 # Operations in which CPU and GPU tensors may meet.
 _CROSSES: Final = frozenset(("_to_copy", "copy_", "lift_fresh", "set_"))
+# A CPU tensor without dimensions may meet GPU tensors in any other operation.
+_JOINS: Final = frozenset(("cat", "stack"))
 _INDEXES: Final = frozenset(("index", "index_put", "index_put_", "_index_put_impl_"))
 # The sitecustomize.py of every subprocess: simulates the GPU once torch is imported.
 _FOLLOWS: Final = f"""
@@ -190,7 +192,7 @@ class _Placed:
             name = func.name().split("::")[1].split(".")[0]
             tensors = [x for x in tree_leaves((args, kwargs)) if isinstance(x, torch.Tensor)]
             there = [x for x in tensors if isinstance(x, There)]
-            here = [x for x in tensors if not isinstance(x, There) and x.ndim]
+            here = [x for x in tensors if not isinstance(x, There) and (x.ndim or name in _JOINS)]
             if there and here and name not in _CROSSES:
                 indices = name in _INDEXES and isinstance(args[0], There)
                 wrong = not indices or (len(args) > 2 and args[2] is here[-1])

@@ -74,7 +74,8 @@ class Shift(Method):
 class Shifted(Wrapper):
     def __init__(self, base_layer: nn.Module) -> None:
         super().__init__(base_layer)
-        self.shift = nn.Parameter(torch.zeros(sizes(base_layer)[0]))
+        device = next(base_layer.parameters()).device
+        self.shift = nn.Parameter(torch.zeros(sizes(base_layer)[0], device=device))
 
     def after(self, x: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
         return out + self.shift.to(out.dtype)
@@ -172,7 +173,7 @@ def test_what_a_user_adds_is_trained_stored_scored_and_asked(
     assert run.results.method.name == "shift"
     tuned = brulee.load(run)
     plain = brulee.load(at.model, precision="float32")
-    ids = torch.arange(20)[None]
+    ids = torch.arange(20, device=tuned.model.device)[None]
     with torch.no_grad():
         assert not torch.equal(tuned.model(ids).logits, plain.model(ids).logits)
     held = brulee.load_adapters({"own": run}, precision="float32")

@@ -41,8 +41,7 @@ class Adafactor(Optimizer):
 
 def _update(gradient: torch.Tensor, state: dict[str, Any]) -> torch.Tensor:
     """The update to subtract, in learning rates."""
-    # Restored from a checkpoint it is a tensor, which is read only once.
-    state["step"] = int(state.get("step", 0)) + 1
+    state["step"] = state.get("step", 0) + 1
     share = state["step"] ** _DECAY
     square = gradient.square() + _LEAST
     if gradient.ndim < 2:

@@ -148,7 +148,7 @@ def restore(
     _tell_of_processes(checkpoint.step, sum(key.startswith("rng.") for key in moments), world.size)
     for i, parameter in enumerate(parameters):
         names = [key.split("/", 1)[1] for key in moments if key.startswith(f"{i}/")]
-        optimizer.state[parameter] = {n: _part(moments[f"{i}/{n}"], parameter) for n in names}
+        optimizer.state[parameter] = {n: _held(moments[f"{i}/{n}"], parameter) for n in names}
 
 
 @torch.no_grad()
@@ -205,6 +205,17 @@ def _write_checkpoint(
         aside.rename(final)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def _held(stored: torch.Tensor, parameter: torch.nn.Parameter) -> torch.Tensor | int:
+    """What an optimiser held for a parameter.
+
+    A whole number was one, of steps: as a tensor on a GPU, bitsandbytes would wait for it for every
+    parameter in every step.
+    """
+    if stored.ndim == 0 and not stored.is_floating_point():
+        return int(stored)
+    return _part(stored, parameter)
 
 
 def _part(stored: torch.Tensor, parameter: torch.nn.Parameter) -> torch.Tensor:

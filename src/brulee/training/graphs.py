@@ -1,9 +1,9 @@
 """Capture of a pass as a CUDA graph, such that a failure leaves the process intact.
 
 A capture fails if the host waits for the device, and torch does not clean up completely: the
-capture stream stays current, and before 2.13 the allocator believes the capture is still running
-and never frees memory again. So synchronisation is detected in an uncaptured pass first, and the
-rest is cleaned up here.
+capture stream stays current, the generator of random numbers refuses to draw outside of a capture,
+and before 2.13 the allocator believes the capture is still running and never frees memory again. So
+synchronisation is detected in an uncaptured pass first, and the rest is cleaned up here.
 """
 
 from __future__ import annotations
@@ -68,6 +68,8 @@ def _captured(run: Pass, aside: torch.cuda.Stream, pool: Any) -> Pass:
         with contextlib.suppress(RuntimeError):
             torch._C._cuda_endAllocateToPool(torch.cuda.current_device(), pool)
             torch._C._cuda_releasePool(torch.cuda.current_device(), pool)
+        generator = torch.cuda.default_generators[torch.cuda.current_device()]
+        generator.graphsafe_set_state(generator.clone_state())  # the same numbers, not capturing
         raise
     return graph.replay
 

@@ -81,7 +81,8 @@ def clip(world: World, parameters: Sequence[torch.nn.Parameter], limit: float) -
     if not are_sharded(parameters):
         if all(parameter.device.type == "cpu" for parameter in parameters):
             return _clip_on_cpu([p.grad for p in parameters if p.grad is not None], limit)
-        return torch.nn.utils.clip_grad_norm_(parameters, limit)
+        norm = torch.nn.utils.clip_grad_norm_(parameters, limit)
+        return norm.to(parameters[0].device)  # without any gradient, it is on the CPU
     local = [_local(p.grad) for p in parameters if p.grad is not None]
     square = torch.stack([part.float().square().sum() for part in local]).sum()
     norm = world.sum(square).sqrt()

@@ -50,3 +50,8 @@ def test_a_gradient_that_is_not_finite_is_told_by_its_norm() -> None:
     parameters[0].grad[3, 3] = math.nan
     assert math.isnan(clip(World(), parameters, 1.0))
     assert clip(World(), parameters[4:5], 1.0) == 0
+
+
+def test_without_any_gradient_the_norm_is_where_the_parameters_are() -> None:
+    parameter = nn.Parameter(torch.zeros(3, device="meta"))
+    assert clip(World(), [parameter], 1.0).device == parameter.device

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -25,6 +25,19 @@ class _Stream:
         self._cuda.said.append(f"{self} waits for {other}")
 
 
+class _Generator:
+    """Of random numbers, which are not drawn between captures while it is capturing."""
+
+    def __init__(self, drawn: int, capturing: bool = False) -> None:
+        self.drawn, self.capturing = drawn, capturing
+
+    def clone_state(self) -> _Generator:
+        return _Generator(self.drawn)
+
+    def graphsafe_set_state(self, other: _Generator) -> None:
+        self.drawn, self.capturing = other.drawn, other.capturing
+
+
 class _Cuda:
     """A device whose captures can fail, and then leave behind what torch's do."""
 
@@ -34,6 +47,7 @@ class _Cuda:
         self.capturing: list[tuple[int, int]] = []
         self.released: list[tuple[int, int]] = []
         self.said: list[str] = []
+        self.generator = _Generator(drawn=7)
 
     def Stream(self) -> _Stream:  # noqa: N802
         self.streams += 1
@@ -57,12 +71,13 @@ class _Cuda:
         assert capture_error_mode == "thread_local", "other threads may use the device"
         before, self.now = self.now, stream
         self.capturing.append(pool)
+        self.generator.capturing = True
         self.said.append(f"captures on {stream}")
         yield
         if self.fails:
             raise RuntimeError("CUDA error: operation failed due to a previous error")
         self.capturing.remove(pool)
-        self.now = before
+        self.now, self.generator.capturing = before, False
 
     @contextmanager
     def device(self, _: torch.device) -> Iterator[None]:
@@ -85,13 +100,14 @@ class _Graph:
 @pytest.fixture
 def cuda(monkeypatch: pytest.MonkeyPatch) -> _Cuda:
     found = _Cuda()
-    given: dict[str, Callable[..., Any]] = {
+    given: dict[str, Any] = {
         name: getattr(found, name)
         for name in ("Stream", "current_stream", "stream", "graph", "device", "set_sync_debug_mode")
     }
     given |= {
         "graph_pool_handle": lambda: POOL,
         "CUDAGraph": _Graph,
+        "default_generators": (found.generator,),
         "current_device": lambda: 0,
         "get_sync_debug_mode": lambda: found.mode,
     }
@@ -136,6 +152,7 @@ def test_a_capture_that_fails_leaves_the_stream_and_the_allocator_as_they_were(
     with pytest.raises(RuntimeError, match="previous error"):
         on_cuda(torch.device("cuda", 0))(lambda: None)
     assert (str(cuda.now), cuda.mode, cuda.capturing) == ("main", 0, [])
+    assert (cuda.generator.drawn, cuda.generator.capturing) == (7, False)
     assert cuda.released == [POOL], "what was captured of a pass would never be given back"
 
 

@@ -271,6 +271,17 @@ def test_every_method_goes_on_from_the_middle_of_a_checkpoint(
     assert _numbers(tmp_path / "cut") == _numbers(tmp_path / "straight")
 
 
+def test_steps_that_an_optimiser_counts_are_no_tensors_after_resuming(
+    make_trainer: MakeTrainer,
+) -> None:
+    common: dict[str, Any] = {"method": "full", "optimizer": "adafactor", "epochs": 1.0}
+    make_trainer(**common).train()
+    resumed = make_trainer(**common)
+    assert resumed.checkpoints.restore_newest({}) is not None
+    steps = [state["step"] for state in resumed.optimizer.state.values()]
+    assert {(type(step), step) for step in steps} == {(int, 3)}
+
+
 @pytest.mark.parametrize("step", [2, 5, 7])
 def test_work_lost_to_a_crash_is_done_again_and_recorded_once(
     make_trainer: MakeTrainer,
