@@ -49,7 +49,7 @@ def _disk_sentence(error: OSError) -> str:
         name = str(path)
         shown = name if len(name) <= _SHOWN else f"{name[: _SHOWN - 3]}..."
         return f"{shown}: {reason}; use a shorter one."
-    unnamed = "" if error.errno in _FULL else "a file could not be opened: "
+    unnamed = "a file could not be opened: " if error.errno in _FORBIDDEN else ""
     place = f"{path}: " if path else unnamed
     return (
         f"{place}{reason}; {_advice(error.errno)}: --folder for a run, BRULEE_CACHE for the "

@@ -37,7 +37,10 @@ class Completions:
 
     @property
     def stop_ids(self) -> tuple[int, ...]:
-        """Ids that end a completion at inference: those that end answers in training, and EOS."""
+        """Ids that end a completion at inference: those that end answers in training, and EOS.
+
+        An engine also stops at those of the model's own settings (inference/session.py).
+        """
         eos = self.tokenizer.eos_token_id
         return tuple(dict.fromkeys([*self._framing.ends, *([eos] if eos is not None else [])]))
 

@@ -15,7 +15,6 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from brulee.data.encoding import Encoder
 from brulee.data.json_schema import Schema
 from brulee.data.thoughts import Thoughts
-from brulee.data.tokens import control_tokens
 from brulee.errors import InputError
 from brulee.inference.completion import Completion
 from brulee.inference.engine import Engine
@@ -282,13 +281,13 @@ def stop_ids(base: Base, encoder: Encoder) -> tuple[int, ...]:
     """The tokens that end a completion: the encoder's, then those of `generation_config.json`.
 
     Llama 3.1 ends some calls with <|eom_id|>, and GLM 4 with <|observation|>, which no framing of
-    a chat shows. A configuration's default may be any token, so only control tokens count, and none
-    that the encoder writes within an answer.
+    a chat shows. A configuration's default may be any token, so only tokens count that were added
+    to the vocabulary, special or not, and none that the encoder writes within an answer.
     """
     tokenizer = base.tokenizer
-    control = set(tokenizer.convert_tokens_to_ids(sorted(control_tokens(tokenizer))))
+    added = {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
     within = {*encoder.end_ids[:-1], *encoder.tag_ids}
-    further = (i for i in own_stops(base.model) if i in control - within)
+    further = (i for i in own_stops(base.model) if i in added - within)
     return tuple(dict.fromkeys([*encoder.stop_ids, *further]))
 
 

@@ -68,11 +68,13 @@ def test_a_name_that_is_too_long_is_called_that(
     assert capsys.readouterr().err.endswith("...: file name too long; use a shorter one.\n")
 
 
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EFBIG])
 def test_full_disk_without_a_path_still_makes_a_sentence(
-    capsys: pytest.CaptureFixture[str],
+    number: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert fail_with(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))) == 2
-    assert capsys.readouterr().err.startswith("error: no space left on device; ")
+    """As a write has none: the file was opened before."""
+    assert fail_with(OSError(number, os.strerror(number))) == 2
+    assert capsys.readouterr().err.startswith(f"error: {os.strerror(number).lower()}; ")
 
 
 @pytest.mark.parametrize(

@@ -75,6 +75,10 @@ def test_an_answer_ends_where_the_models_own_settings_end_it(
     within = copy.copy(session.encoder)
     within.tag_ids = frozenset({begin})  # tags round its reasoning
     assert begin not in stop_ids(session.base, within)
+    session.tokenizer.add_tokens(["<|tool_response>"])  # not a special one
+    response = session.tokenizer.convert_tokens_to_ids("<|tool_response>")
+    session.base.model.generation_config.eos_token_id = [word, response]
+    assert stop_ids(session.base, session.encoder) == (*session.encoder.stop_ids, response)
 
 
 def test_raw_text_is_gone_on_from_as_it_is(plain: Session, tiny_t5_folder: Path) -> None:
