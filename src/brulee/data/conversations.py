@@ -15,8 +15,9 @@ fields of the prompt's and the answer's turn), all JSON text.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 from brulee.data.messages import (
     CALL_ID,
@@ -39,6 +40,8 @@ from brulee.progress import bar
 
 Turns = Literal["every", "last"]
 TURNS: tuple[Turns, ...] = ("every", "last")
+OnMalformed = Literal["refuse", "skip"]
+LEAVE_OUT: Final = "data.malformed_chats: skip leaves such chats out and counts them."
 SYSTEM = ("system", "system_prompt")
 HISTORY, SPEAKER = "history", "speaker"
 ASKED_WITH, ANSWERED_WITH = "asked_with", "answered_with"
@@ -51,6 +54,7 @@ _LOST = {
     "training_detail": "a mask within the turn",
     "train_detail": "a mask within the turn",
 }
+_TURN = re.compile(r"^(, turn \d+)?: ")
 _REASONING = (REASONING, "reasoning", "thinking")
 _MASKS = ("train", "training")
 # The roles that may follow a role; "" is the start of the chat.
@@ -61,6 +65,18 @@ _AFTER = {
     "assistant": ("user", "tool"),
     "tool": ("assistant", "tool"),
 }
+
+
+class Malformed(NamedTuple):
+    """A chat that cannot be read: its place, and the error, which begins with it."""
+
+    place: str
+    error: str
+
+    @property
+    def reason(self) -> str:
+        """The error without the row's place and the turn's number."""
+        return _TURN.sub("", self.error.removeprefix(self.place), count=1)
 
 
 def conversations(rows: Rows) -> list[list[Message]]:
@@ -78,6 +94,27 @@ def conversations(rows: Rows) -> list[list[Message]]:
             found.append(_conversation(row, rows.place(i)))
             progress.advance()
     return found
+
+
+def well_formed(rows: Rows) -> tuple[Rows, list[Malformed]]:
+    """The rows whose chats and tools can be read, in their places, and the errors of the others.
+
+    Raises InputError with the first row's error if no row can be read.
+    """
+    kept, malformed = [], []
+    with bar("Checking chats", len(rows), "rows", _WORTH_A_BAR) as progress:
+        for i, row in enumerate(rows):
+            place = rows.place(i)
+            try:
+                _conversation(row, place)
+                _tools(row, place)
+                kept.append(i)
+            except InputError as error:
+                malformed.append(Malformed(place, str(error)))
+            progress.advance()
+    if not kept:
+        raise InputError(malformed[0].error)
+    return rows.kept(kept) if malformed else rows, malformed
 
 
 def chat_rows(rows: Rows) -> Rows:

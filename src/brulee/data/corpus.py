@@ -12,6 +12,7 @@ from brulee.data.formats import (
     describe,
     described,
     detect,
+    left_out,
     require_templates,
 )
 from brulee.data.holding_out import held_out_tasks, hold_out_templates
@@ -177,6 +178,7 @@ class _Phrased:
     templates: TemplateSet
     held_out: tuple[Template, ...]
     noted: Described | None
+    malformed: int
 
 
 def _paths(
@@ -229,13 +231,15 @@ def _phrase(
             read[key] = open_source(spec.source, source.resolve, spec.columns, spec.limit)
         except MisnamedError as error:
             raise InputError(f"{source.at((*at, error.key))}: {error}") from None
-    rows, noted = read[key], None
+    rows, noted, malformed = read[key], None, 0
     if spec.templates is None:
-        detected = detect(rows, spec.limit, spec.turns)
+        detected = detect(rows, spec.limit, spec.turns, spec.malformed_chats)
         templates = require_templates(detected)
         rows = detected.rows
         said = describe(detected, rows[0]) if preview else decided(detected)
         noted = Described(detected.name, rows.name, said)
+        if malformed := len(detected.malformed):
+            note(left_out(detected))
     else:
         templates = _templates(spec, source, at)
     for column in spec.references:
@@ -251,7 +255,7 @@ def _phrase(
         kept, held_out = hold_out_templates(templates, spec.hold_out_templates, spec.split.salt)
     except InputError as error:
         raise InputError(f"{source.at((*at, 'hold_out_templates'))}: {error}") from None
-    return _Phrased(spec, at, rows, kept, held_out, noted)
+    return _Phrased(spec, at, rows, kept, held_out, noted, malformed)
 
 
 def _check_plain(spec: DataSpec, source: Source, at: KeyPath) -> None:
@@ -339,12 +343,13 @@ def _read(phrased: _Phrased, first: _Phrased) -> Iterator[str | None]:
 def _task(path: str, phrased: _Phrased, splits: Splits, seen: Seen | None) -> Task:
     rows, spec = phrased.rows, phrased.spec
     usable = usable_rows(rows, phrased.templates, seen)
+    dropped = ({"malformed chat": n} if (n := phrased.malformed) else {}) | usable.dropped
     train, validation, test = (
         tuple(i for i in chosen if i in usable.rows)
         for chosen in (splits.train, splits.validation, splits.test)
     )
     if not train:
-        out = ", ".join(f"{count:,} {why}" for why, count in usable.dropped.items() if count)
+        out = ", ".join(f"{count:,} {why}" for why, count in dropped.items() if count)
         raise InputError(f"{rows.label}: no row is left to train on; left out: {out or 'none'}.")
     return Task(
         path.rsplit("/", 1)[-1],
@@ -356,7 +361,7 @@ def _task(path: str, phrased: _Phrased, splits: Splits, seen: Seen | None) -> Ta
         train=train,
         validation=validation,
         test=test,
-        dropped=usable.dropped,
+        dropped=dropped,
         labels=usable.labels,
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence, Set
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from itertools import takewhile
 from pathlib import Path
 
@@ -114,7 +115,7 @@ def split_of(found: Found, split: str, where: str) -> Found:
     for part in found.parts:
         if part.split == wanted:
             tables.append(found.table.slice(start, part.count))
-            parts.append(RowRange(part.label, part.count, part.lines))
+            parts.append(replace(part, split=None))
         start += part.count
     if not tables:
         names = dict.fromkeys(part.split for part in found.parts if part.split)
@@ -285,7 +286,7 @@ def _read(
             count = piece.table.num_rows
             left = None if left is None else left - count
             tables.append(piece.table)
-            parts.append(RowRange(label, count, piece.lines, split))
+            parts.append(RowRange.of_lines(label, count, piece.lines, split))
             digests[label] = sha
             progress.advance()
     return Found(join_tables(tables, list(digests)), parts, digests)

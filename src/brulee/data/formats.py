@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from brulee.data import shapes, table_hints
-from brulee.data.conversations import TURNS, Turns
+from brulee.data.conversations import TURNS, Malformed, OnMalformed, Turns
 from brulee.data.messages import listed, spoken
 from brulee.data.shapes import Found, Look
 from brulee.data.sources import Rows
@@ -31,6 +31,7 @@ FORMATS: dict[str, Callable[[Look], Found | None]] = {
 _SAMPLE = 50
 _SHOWN = 400
 _MOST_DESCRIBED = 10
+_MOST_REASONS = 3
 
 
 @dataclass(frozen=True)
@@ -38,13 +39,15 @@ class Detected:
     """The detected format of a source.
 
     `why` names the columns that decided it, or says what to do if `templates` is None. `rows` are
-    the rows that the templates read: the source's or rows converted from them.
+    the rows that the templates read: the source's or rows converted from them, without the
+    `malformed` chats.
     """
 
     name: str
     why: str
     templates: TemplateSet | None
     rows: Rows
+    malformed: tuple[Malformed, ...] = ()
 
 
 class Described(NamedTuple):
@@ -55,16 +58,21 @@ class Described(NamedTuple):
     said: str
 
 
-def detect(rows: Rows, limit: int | None = None, turns: Turns = "every") -> Detected:
+def detect(
+    rows: Rows,
+    limit: int | None = None,
+    turns: Turns = "every",
+    malformed_chats: OnMalformed = "refuse",
+) -> Detected:
     """Detect the format of the rows, a labelled table if no other fits.
 
     `limit` bounds the number of rows converted from one row that holds many; `turns` says whether
-    every or only the last answer of a chat is learned. Raises InputError naming the row of a
-    malformed chat or instance.
+    every or only the last answer of a chat is learned, `malformed_chats` whether a malformed chat
+    is an error or left out. Raises InputError naming the row of a malformed chat or instance.
     """
     if turns not in TURNS:
         raise unknown("choice of turns", turns, TURNS, "data.turns")
-    look = Look(rows, tuple(rows.some(range(min(_SAMPLE, len(rows))))), turns)
+    look = Look(rows, tuple(rows.some(range(min(_SAMPLE, len(rows))))), turns, malformed_chats)
     for name, recognise in FORMATS.items():
         found = recognise(look)
         if found is None:
@@ -75,7 +83,7 @@ def detect(rows: Rows, limit: int | None = None, turns: Turns = "every") -> Dete
         template = Template(name, found.jinja, chat=chat, plain=found.plain)
         templates = TemplateSet(name, (template,))
         made = found.convert(rows, limit) if found.convert else rows
-        return Detected(name, found.why, templates, made)
+        return Detected(name, found.why, templates, made, found.malformed)
     return Detected(TABLE, table_hints.advice(rows, look.sample), None, rows)
 
 
@@ -84,6 +92,24 @@ def require_templates(detected: Detected) -> TemplateSet:
     if detected.templates is None:
         raise InputError(f"{detected.rows.label}: {detected.why}")
     return detected.templates
+
+
+def left_out(detected: Detected) -> str:
+    """The number of chats that were left out, and the first one for each of the commonest reasons.
+
+    There has to be at least one.
+    """
+    malformed = detected.malformed
+    of_reason: dict[str, list[str]] = {}
+    for one in malformed:
+        of_reason.setdefault(one.reason, []).append(one.error)
+    most = sorted(of_reason.values(), key=len, reverse=True)
+    shown = [f"  {len(errors):,}: {errors[0]}" for errors in most[:_MOST_REASONS]]
+    if rest := sum(map(len, most[_MOST_REASONS:])):
+        shown.append(f"  {rest:,} for other reasons")
+    total = len(malformed) + len(detected.rows)
+    head = f"{len(malformed):,} of {total:,} chats are malformed and left out:"
+    return "\n".join([f"{detected.rows.label}: {head}", *shown])
 
 
 def decided(detected: Detected) -> str:

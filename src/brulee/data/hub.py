@@ -41,7 +41,7 @@ def open_hub(name: str, limit: int | None = None, split: str | None = None) -> F
     for table, label in zip(tables, labels, strict=True):
         check_table(table, label)
     parts = [
-        RowRange(label, table.num_rows, None, own)
+        RowRange(label, table.num_rows, split=own)
         for label, table, (_, own, _) in zip(labels, tables, chosen, strict=True)
     ]
     digests = {label: str(d._fingerprint) for label, (_, _, d) in zip(labels, chosen, strict=True)}

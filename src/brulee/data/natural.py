@@ -31,7 +31,7 @@ def expand(rows: Rows, limit: int | None = None) -> Rows:
         instances = (task[INSTANCES] or [])[:limit]
         for number, instance in enumerate(instances, start=1):
             records.append(_row(definition, instance, f"{place}, instance {number}"))
-        parts.append(RowRange(f"{place}, {INSTANCES}", len(instances), None, split_of.get(i)))
+        parts.append(RowRange(f"{place}, {INSTANCES}", len(instances), split=split_of.get(i)))
     if not records:
         raise InputError(f"{rows.label}: its {INSTANCES} are empty.")
     table = to_table(records, lambda k: f"{rows.label}, instance {k + 1}")

@@ -39,7 +39,7 @@ def open_parallel(name: str, resolve: Callable[[str], Path], limit: int | None =
     rows = zip(*(lines[:limit] for lines in columns.values()), strict=True)
     records = [dict(zip(columns, row, strict=True)) for row in rows]
     table = to_table(records, lambda i: f"{name}, line {i + 1}")
-    return Found(table, [RowRange(name, len(records), [*range(1, len(records) + 1)])], digests)
+    return Found(table, [RowRange(name, len(records), unit="line")], digests)
 
 
 def _files(name: str) -> dict[str, str]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 from brulee.data.tables import to_table
 from brulee.errors import unknown
@@ -24,14 +24,22 @@ _TOGETHER: Final = 100  # rows read at once
 class RowRange:
     """Consecutive rows from one place: `count` rows of one file or one Hub split.
 
-    Without `lines`, `place` numbers the rows by `unit`; with unit "", it gives the label alone.
+    Without `numbers`, rows are numbered from 1. `place` names a number by `unit`; with unit "", it
+    gives the label alone.
     """
 
     label: str
     count: int
-    lines: Sequence[int] | None
+    numbers: Sequence[int] | None = None
     split: str | None = None
-    unit: Literal["row", "piece", ""] = "row"
+    unit: Literal["row", "line", "piece", ""] = "row"
+
+    @classmethod
+    def of_lines(
+        cls, label: str, count: int, lines: Sequence[int] | None, split: str | None = None
+    ) -> Self:
+        """Rows at these lines of a text file; without `lines`, rows of a file that has none."""
+        return cls(label, count, lines, split, "row" if lines is None else "line")
 
 
 @dataclass(frozen=True)
@@ -78,7 +86,7 @@ class Rows:
     def of(cls, records: Sequence[Mapping[str, Any]], name: str = "rows") -> Rows:
         """Rows from records in memory."""
         table = to_table(records, lambda i: f"{name}, row {i + 1}")
-        return cls(name, table, [RowRange(name, len(records), None)], {})
+        return cls(name, table, [RowRange(name, len(records))], {})
 
     def __len__(self) -> int:
         return len(self._dataset)
@@ -140,6 +148,17 @@ class Rows:
         kept = {c: self._dataset.data[c] for c in self.columns if c not in gone}
         return Rows(self.name, pa.table({**added, **kept}), self._parts, self.digests)
 
+    def kept(self, chosen: Sequence[int]) -> Rows:
+        """Only the chosen rows, given in rising order; each keeps its place and its split."""
+        parts = []
+        for part, start in zip(self._parts, self._starts, strict=True):
+            first, end = (bisect_left(chosen, at) for at in (start, start + part.count))
+            if first < end:
+                numbers = [self._found(i)[1] for i in chosen[first:end]]
+                parts.append(replace(part, count=end - first, numbers=numbers))
+        table = self._dataset.data.fast_gather(list(chosen))
+        return Rows(self.name, table, parts, self.digests, self.class_names)
+
     def divided(self, column: str, pieces: Sequence[Sequence[str]]) -> Rows:
         """Split each row into several that hold the pieces of a column's text, in order."""
         import pyarrow as pa
@@ -159,8 +178,7 @@ class Rows:
     def place(self, i: int) -> str:
         """The location of a row: "chats.jsonl, line 12", or "row 12" for Parquet and the Hub."""
         part, number = self._found(i)
-        unit = part.unit if part.lines is None else "line"
-        return f"{part.label}, {unit} {number}" if unit else part.label
+        return f"{part.label}, {part.unit} {number}" if part.unit else part.label
 
     def origin(self, i: int) -> tuple[str, str, int]:
         """A row's location independent of its file's name: the file's sha256, part, row number.
@@ -182,7 +200,7 @@ class Rows:
         # Of several parts that start at the same row, only the last is not empty.
         at = bisect_right(self._starts, i) - 1
         part, within = self._parts[at], i - self._starts[at]
-        return part, within + 1 if part.lines is None else part.lines[within]
+        return part, within + 1 if part.numbers is None else part.numbers[within]
 
     @functools.cached_property
     def _starts(self) -> list[int]:

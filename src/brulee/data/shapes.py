@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from brulee.data import natural
 from brulee.data.conversations import (
     COLUMNS,
     HISTORY,
+    LEAVE_OUT,
     SYSTEM,
+    Malformed,
+    OnMalformed,
     Turns,
     alpaca_rows,
     chat_rows,
     has_messages,
     has_tools,
     is_history,
+    well_formed,
 )
 from brulee.data.messages import WEIGHT
 from brulee.data.packing import TOOLS
 from brulee.data.sources import Rows
 from brulee.data.template import PLAIN, SEPARATOR
+from brulee.errors import InputError
 
 OPENAI, SHAREGPT = ("role", "content"), ("from", "value")
 
@@ -96,7 +101,7 @@ class Found:
 
     `convert` makes the rows that the Jinja reads, if they are not the source's; its second argument
     bounds the number of rows made from one. `chat`: these rows have turns before the prompt.
-    `plain`: they are texts without a prompt.
+    `plain`: they are texts without a prompt. `malformed`: chats that were left out.
     """
 
     why: str
@@ -104,18 +109,21 @@ class Found:
     convert: Callable[[Rows, int | None], Rows] | None = None
     chat: bool = False
     plain: bool = False
+    malformed: tuple[Malformed, ...] = ()
 
 
 @dataclass(frozen=True)
 class Look:
     """What detection looks at: the source, and its first rows as a sample.
 
-    `turns` says which answers of a chat are learned.
+    `turns` says which answers of a chat are learned, `malformed_chats` whether a malformed chat is
+    an error or left out.
     """
 
     rows: Rows
     sample: tuple[dict[str, Any], ...]
     turns: Turns = "every"
+    malformed_chats: OnMalformed = "refuse"
 
     def has(self, *columns: str) -> bool:
         """Whether all these columns exist."""
@@ -273,8 +281,14 @@ def _chat(look: Look, keys: tuple[str, str]) -> Found | None:
 
 
 def _exchange(look: Look, columns: str) -> Found:
-    made = chat_rows(look.rows)
-    return _chats(look, made, columns, f"{{{{ prompt }}}} {SEPARATOR} {{{{ completion }}}}")
+    jinja = f"{{{{ prompt }}}} {SEPARATOR} {{{{ completion }}}}"
+    if look.malformed_chats == "skip":
+        rows, malformed = well_formed(look.rows)
+        return replace(_chats(look, chat_rows(rows), columns, jinja), malformed=tuple(malformed))
+    try:
+        return _chats(look, chat_rows(look.rows), columns, jinja)
+    except InputError as error:
+        raise InputError(f"{error} {LEAVE_OUT}") from None
 
 
 def _chats(look: Look, made: Rows, columns: str, jinja: str) -> Found:

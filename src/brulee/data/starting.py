@@ -12,7 +12,7 @@ from brulee.data.corpus import open_corpus
 from brulee.data.delimited import NamelessError
 from brulee.data.encoding import Encoder
 from brulee.data.fitting_metrics import metrics_for
-from brulee.data.formats import TABLE, Detected, describe, detect
+from brulee.data.formats import TABLE, Detected, describe, detect, left_out
 from brulee.data.guessing import GROUP, SAMPLE, are_labels, guess, says_what, word_count
 from brulee.data.messages import CALLS
 from brulee.data.packing import TOOLS
@@ -88,13 +88,16 @@ def start(
     Raises InputError for rows that cannot be trained on.
     """
     rows, numbers = _open(source)
-    detected = detect(rows)
+    detected = detect(rows, malformed_chats="skip")
     if detected.templates is None and detected.name != TABLE:
         raise InputError(f"{rows.label}: {detected.why}")
     data, said = _phrased(source, rows, detected)
     if numbers:
         said = replace(said, comments=(*said.comments, _NAMELESS))
         data["columns"] = {name: numbers[own] for name, own in _named(data, rows).items()}
+    if detected.malformed:
+        data["malformed_chats"] = "skip"
+        said = replace(said, skipped=left_out(detected))
     task, data = _opened(data, model)
     text = "\n".join([*_lines(data, said, task, model, file, reads_calls), ""])
     phrased = Detected(detected.name, said.why, task.templates, task.rows)
@@ -138,11 +141,12 @@ def _named(data: Mapping[str, Any], rows: Rows) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class _Said:
-    """The reason for the choice of templates, and the recipe's comments about it."""
+    """The reason for the choice of templates, the recipe's comments on it, and on skipped chats."""
 
     why: str
     comments: tuple[str, ...]
     guessed: bool = False
+    skipped: str = ""
 
 
 def _phrased(source: str, rows: Rows, detected: Detected) -> tuple[dict[str, Any], _Said]:
@@ -271,6 +275,9 @@ def _lines(
     if "columns" in data:
         yield "  # a template's name: the column's own"
         yield from _section("columns", data["columns"])
+    if said.skipped:
+        yield from (f"  {comment(line)}" for line in said.skipped.splitlines())
+        yield f"  malformed_chats: {data['malformed_chats']}  # refuse would name the first one"
     if task.rows.published:
         names = ", ".join(sorted(task.rows.published))
         yield f"  # the source's own splits ({names}) are kept"

@@ -84,6 +84,9 @@ class DataSpec(Strict):
     turns: Literal["every", "last"] = Field(
         "every", description="which answers of a chat are learned"
     )
+    malformed_chats: Literal["refuse", "skip"] = Field(
+        "refuse", description="skip: leave out chats that cannot be read, and count them"
+    )
     rationale: Literal["any", "with", "without"] = Field(
         "any",
         description="only templates whose answer comes after its reasoning, or only the others",

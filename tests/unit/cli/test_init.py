@@ -63,6 +63,19 @@ def test_chats_are_read_as_such_and_the_recipe_opens(brulee, here: Path) -> None
     build_method(recipe.method, recipe.source)
 
 
+def test_chats_that_cannot_be_read_are_left_out_by_the_recipe(brulee, here: Path) -> None:
+    chats = [
+        [{"from": "human", "value": f"{n}?"}, {"from": "gpt", "value": "!"}] for n in range(30)
+    ]
+    rows = [json.dumps({"conversations": chat[n % 5 == 2 :]}) for n, chat in enumerate(chats)]
+    (here / "chats.jsonl").write_text("\n".join(rows), encoding="utf-8")
+    assert brulee("init", "chats.jsonl").code == 0
+    text = (here / "chats.yaml").read_text()
+    assert "  # chats.jsonl: 6 of 30 chats are malformed and left out:\n" in text
+    (task,) = open_corpus(load_recipe(here / "chats.yaml")).tasks.values()
+    assert (len(task.rows), task.dropped["malformed chat"]) == (24, 6)
+
+
 def test_a_table_is_asked_about_in_full_and_told_to_be_a_guess(brulee, here: Path) -> None:
     rows = [(i, f"c{i % 20}", said(i), "x" * (i % 7), TEAMS[i % 3]) for i in range(90)]
     table(here / "tickets.csv", ["ticket id", "customer_id", "Message Text", "note", "Team"], rows)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from brulee.data.conversations import alpaca_rows, chat_rows, conversations
+from brulee.data.formats import detect, left_out
 from brulee.data.sources import Rows
 from brulee.errors import InputError
 
@@ -99,6 +100,46 @@ def test_a_malformed_chat_is_named(row: dict[str, Any], reason: str) -> None:
         conversations(Rows.of([row], "chats.jsonl"))
     assert str(caught.value).startswith("chats.jsonl, row 1")
     assert reason in str(caught.value)
+
+
+def test_malformed_chats_are_left_out_with_their_reasons() -> None:
+    good = turns("user: a", "assistant: b")
+    chats = [good, [BAD, *good], good[:1], [*good, *good[1:]], [BAD, *good], good]
+    rows = Rows.of([{"messages": chat, "tools": "[]"} for chat in chats], "chats.jsonl")
+    with pytest.raises(InputError, match=r"row 2, turn 1: .*data.malformed_chats: skip leaves"):
+        detect(rows)
+    found = detect(rows, malformed_chats="skip")
+    assert [found.rows.place(i) for i in range(2)] == ["chats.jsonl, row 1", "chats.jsonl, row 6"]
+    assert left_out(found).splitlines() == [
+        "chats.jsonl: 4 of 6 chats are malformed and left out:",
+        "  2: chats.jsonl, row 2, turn 1: 'assistant' begins the chat, where 'system' or 'user' "
+        "has to stand; turns alternate.",
+        "  1: chats.jsonl, row 3: the last turn is from 'user', and no turn is an answer.",
+        "  1: chats.jsonl, row 4, turn 3: 'assistant' follows 'assistant', where 'user' or 'tool' "
+        "has to stand; turns alternate.",
+    ]
+    assert detect(rows.kept([0, 5]), malformed_chats="skip").malformed == ()
+
+
+def test_malformed_tools_and_calls_make_a_chat_malformed() -> None:
+    good = turns("user: a", "assistant: b")
+    call = [good[0], {"role": "assistant", "content": "", "tool_calls": '[{"name": 1}]'}]
+    rows = Rows.of(
+        [
+            {"messages": good, "tools": '[{"name": "look"}]'},
+            {"messages": good, "tools": '[{"called": "look"}]'},
+            {"messages": call, "tools": None},
+        ]
+    )
+    found = detect(rows, malformed_chats="skip")
+    assert [one.place for one in found.malformed] == ["rows, row 2", "rows, row 3"]
+    assert len(found.rows) == 1
+
+
+def test_a_file_without_a_readable_chat_is_an_error() -> None:
+    rows = Rows.of([{"messages": [BAD]}, {"messages": turns("user: a")}])
+    with pytest.raises(InputError, match=r"^rows, row 1, turn 1: 'assistant' begins the chat"):
+        detect(rows, malformed_chats="skip")
 
 
 def test_chats_become_rows_with_a_last_question_and_what_was_said_before() -> None:

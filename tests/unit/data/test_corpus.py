@@ -55,6 +55,23 @@ def task(source: str, **more: Any) -> dict[str, Any]:
     return {"source": source, "templates": ASK, **more}
 
 
+def test_malformed_chats_are_counted_and_in_no_split(tmp_path: Path) -> None:
+    file = tmp_path / "chats.jsonl"
+    for n in range(60):
+        turns = [("user", f"What is {n}?"), ("assistant", f"A number, {n}.")]
+        chat = [{"role": role, "content": text} for role, text in turns[n % 6 == 1 :]]
+        with file.open("a") as lines:
+            lines.write(json.dumps({"messages": chat}) + "\n")
+    found = opened({"source": str(file), "malformed_chats": "skip", "split": {"test": 0.2}})
+    (read,) = found.tasks.values()
+    assert read.dropped["malformed chat"] == 10
+    used = sorted((*read.train, *read.test))
+    assert [read.rows[i]["prompt"] for i in used] == [
+        f"What is {n}?" for n in range(60) if n % 6 != 1
+    ]
+    assert read.rows.place(used[1]).endswith("chats.jsonl, line 3")
+
+
 def test_a_lone_task_stands_under_its_name(tmp_path: Path) -> None:
     corpus = opened(task(written(tmp_path, "one", 40)))
     assert list(corpus.tasks) == list(corpus.trained) == ["one"]

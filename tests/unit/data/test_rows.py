@@ -12,6 +12,7 @@ import pytest
 
 from brulee.data.containers import read_file
 from brulee.data.rows import Rows
+from brulee.data.sources import open_source
 from brulee.errors import InputError
 
 ROWS = Rows.of(
@@ -30,6 +31,25 @@ def test_some_rows_are_those_read_one_by_one(chosen: Sequence[int]) -> None:
 
 def test_all_rows_come_in_order() -> None:
     assert [row["n"] for row in ROWS] == [None, *range(1, 250)]
+
+
+def test_rows_kept_keep_their_places_and_splits(tmp_path: Path) -> None:
+    for split, count in {"train": 5, "test": 3}.items():
+        lines = [json.dumps({"a": f"{split} {n}"}) for n in range(count)]
+        (tmp_path / f"{split}.jsonl").write_text("\n\n".join(lines), encoding="utf-8")
+    rows = open_source(str(tmp_path))
+    chosen = [i for i in range(len(rows)) if rows[i]["a"] not in ("train 0", "train 3", "test 1")]
+    kept = rows.kept(chosen)
+    assert list(kept) == [rows[i] for i in chosen]
+    assert [kept.place(i) for i in range(5)] == [rows.place(i) for i in chosen]
+    assert [kept.origin(i) for i in range(5)] == [rows.origin(i) for i in chosen]
+    assert [kept[i]["a"].split()[0] for i in kept.published["test"]] == ["test", "test"]
+    assert [again.place(0) for again in (kept.kept([1]), rows.kept(chosen[1:2]))] == [
+        rows.place(chosen[1])
+    ] * 2
+    only = rows.kept(rows.published["test"])
+    assert set(only.published) == {"test"}
+    assert ROWS.kept([3, 9]).place(1) == ROWS.place(9) == "rows, row 10"
 
 
 # Two rows are a part, or one where it is long: types that show only later are those of all rows.
