@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shutil
 import subprocess
@@ -265,3 +266,30 @@ def test_a_mistyped_choice_of_kernels_is_said(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("BRULEE_KERNELS", "pytorch")
     with pytest.raises(InputError, match=r"BRULEE_KERNELS=pytorch is not known; valid: torch, or"):
         kernels.language(CPU)
+
+
+@compiled
+@pytest.mark.skipif(not in_c._MAPPED.exists(), reason="needs /proc")
+def test_a_runtime_of_openmp_that_other_libraries_do_not_see_is_shown_to_them(
+    tmp_path: Path,
+) -> None:
+    """As in PyTorch's wheels for ARM."""
+    sources = {
+        "libgomp-of-test.so.1": "int omp_of_test(void) { return 7; }",
+        "kernels.so": "int omp_of_test(void); int asked(void) { return omp_of_test(); }",
+    }
+    for name, source in sources.items():
+        (tmp_path / "source.c").write_text(source)
+        command = [
+            "gcc",
+            "-shared",
+            "-fPIC",
+            str(tmp_path / "source.c"),
+            "-o",
+            str(tmp_path / name),
+        ]
+        subprocess.run(command, check=True)
+    with pytest.raises(OSError, match="omp_of_test"):
+        in_c._opened(tmp_path / "kernels.so")
+    ctypes.CDLL(str(tmp_path / "libgomp-of-test.so.1"))
+    assert in_c._opened(tmp_path / "kernels.so").asked() == 7

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import hashlib
+import re
 import shutil
 import subprocess
 import tempfile
@@ -25,6 +26,8 @@ _FLAGS = [
     "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros",
     "-fopenmp", "-fPIC", "-c",
 ]  # fmt: skip
+_MAPPED = Path("/proc/self/maps")
+_RUNTIME = re.compile(r"lib[gi]?omp\d*\b.*\.so")
 _FORMATS = {torch.float32: "float32", torch.bfloat16: "bfloat16"}
 # Argument types for ctypes: pointers, sizes, scalars. The number of threads is added as the last.
 _P, _L, _F = ctypes.c_void_p, ctypes.c_long, ctypes.c_float
@@ -78,7 +81,7 @@ def _library() -> ctypes.CDLL | None:
     if compiler is None:
         return None
     try:
-        return ctypes.CDLL(str(_built(compiler)))
+        return _opened(_built(compiler))
     except (subprocess.CalledProcessError, OSError) as error:
         reason = getattr(error, "stderr", None) or str(error)
         first = next(iter(reason.strip().splitlines()), "")
@@ -88,6 +91,31 @@ def _library() -> ctypes.CDLL | None:
             stacklevel=2,
         )
         return None
+
+
+def _opened(library: Path) -> ctypes.CDLL:
+    """The library, with the OpenMP runtime that PyTorch has loaded."""
+    try:
+        return ctypes.CDLL(str(library))
+    except OSError:
+        # PyTorch's wheels for ARM load their runtime without showing its names to other libraries.
+        for runtime in _openmp_runtimes():
+            ctypes.CDLL(runtime, mode=ctypes.RTLD_GLOBAL)
+        return ctypes.CDLL(str(library))
+
+
+def _openmp_runtimes() -> list[str]:
+    """The files of the OpenMP runtimes that this process has loaded, PyTorch's own first.
+
+    Empty outside Linux.
+    """
+    if not _MAPPED.exists():
+        return []
+    mapped = (line.split(maxsplit=5) for line in _MAPPED.read_text().splitlines())
+    files = dict.fromkeys(parts[5] for parts in mapped if len(parts) == 6)
+    found = [file for file in files if _RUNTIME.match(Path(file).name)]
+    own = Path(torch.__file__).parent
+    return sorted(found, key=lambda file: own not in Path(file).parents)
 
 
 def _built(compiler: str) -> Path:
