@@ -58,7 +58,7 @@ def split(
 
 def _print(path: str, summary: SplitSummary) -> None:
     task = summary.task
-    print_text(f"{path}: {len(task.rows):,} rows of {task.rows.name}, split {summary.decided}")
+    print_text(f"{path}: {task.count_read:,} rows of {task.rows.name}, split {summary.decided}")
     names = [name for name, count in summary.counts.items() if count]
     print_table(
         ["split", "rows", "groups"],

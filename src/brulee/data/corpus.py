@@ -26,7 +26,7 @@ from brulee.data.row_checks import Seen, require_columns, usable_rows
 from brulee.data.rows import spellings
 from brulee.data.sources import MisnamedError, Rows, open_source
 from brulee.data.splits import Splits, split_rows
-from brulee.data.task import Task
+from brulee.data.task import MALFORMED, Task
 from brulee.data.template import Template
 from brulee.data.templates import TemplateSet, load_templates
 from brulee.data.weights import check_weights
@@ -343,7 +343,7 @@ def _read(phrased: _Phrased, first: _Phrased) -> Iterator[str | None]:
 def _task(path: str, phrased: _Phrased, splits: Splits, seen: Seen | None) -> Task:
     rows, spec = phrased.rows, phrased.spec
     usable = usable_rows(rows, phrased.templates, seen)
-    dropped = ({"malformed chat": n} if (n := phrased.malformed) else {}) | usable.dropped
+    dropped = ({MALFORMED: n} if (n := phrased.malformed) else {}) | usable.dropped
     train, validation, test = (
         tuple(i for i in chosen if i in usable.rows)
         for chosen in (splits.train, splits.validation, splits.test)

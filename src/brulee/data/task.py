@@ -9,7 +9,7 @@ from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from brulee.data.encoding import Encoded, Encoder
 from brulee.data.messages import CALLS, listed, spoken
@@ -22,6 +22,8 @@ from brulee.data.templates import TemplateSet
 from brulee.data.thoughts import spoken_answer
 from brulee.errors import InputError
 from brulee.recipe import DataSpec
+
+MALFORMED: Final = "malformed chat"
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,8 @@ class Task:
 
     `templates` are those trained on, `held_out` those kept for the test. `train`, `validation` and
     `test` are the indices of rows with an applicable template and a completion; `dropped` counts
-    the others by reason. `labels` are the answer choices, if every row has the same ones.
+    the others by reason, and the chats that are not in `rows` because they are malformed (under
+    `MALFORMED`). `labels` are the answer choices, if every row has the same ones.
     `division` is set for divided plain texts, where each row is a piece.
     """
 
@@ -108,6 +111,11 @@ class Task:
     def plain(self) -> bool:
         """Whether its rows are texts without a prompt."""
         return self.templates.plain
+
+    @property
+    def count_read(self) -> int:
+        """The number of rows of the source, malformed chats included."""
+        return len(self.whole.rows) + self.dropped.get(MALFORMED, 0)
 
     @property
     def whole(self) -> Task:

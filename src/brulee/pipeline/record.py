@@ -42,8 +42,8 @@ def record(prepared: Prepared, dtype: torch.dtype) -> None:
         facts["mixture"] = [line.model_dump() for line in lines]
     prepared.where.begin(facts, alone or {"tasks": splits})
     _say_some(
-        f"{path}: of {len(tasks[path].whole.rows)} rows: "
-        f"{', '.join(f'{n} {reason}' for reason, n in split['rows'].items() if n)}."
+        f"{path}: of {tasks[path].count_read:,} rows: "
+        f"{', '.join(f'{n:,} {reason}' for reason, n in split['rows'].items() if n)}."
         for path, split in splits.items()
         if any(split["rows"].values())
     )

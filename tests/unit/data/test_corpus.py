@@ -65,6 +65,7 @@ def test_malformed_chats_are_counted_and_in_no_split(tmp_path: Path) -> None:
     found = opened({"source": str(file), "malformed_chats": "skip", "split": {"test": 0.2}})
     (read,) = found.tasks.values()
     assert read.dropped["malformed chat"] == 10
+    assert (len(read.rows), read.count_read) == (50, 60)
     used = sorted((*read.train, *read.test))
     assert [read.rows[i]["prompt"] for i in used] == [
         f"What is {n}?" for n in range(60) if n % 6 != 1
