@@ -17,7 +17,7 @@ from brulee.data.inspection_mix import FEWEST_EPOCHS, MOST_EPOCHS
 from brulee.data.inspection_texts import sample
 from brulee.data.lint import lint as lint_templates
 from brulee.data.rows import Rows
-from brulee.data.task import Task
+from brulee.data.task import MALFORMED, Task
 from brulee.recipe import Recipe
 from brulee.yaml_lines import KeyPath
 
@@ -117,6 +117,9 @@ def _leaks(facts: TaskFacts) -> Iterator[Finding]:
 
 
 def _completions(task: Task, facts: TaskFacts) -> Iterator[Finding]:
+    if malformed := task.dropped.get(MALFORMED, 0):
+        message = f"{malformed:,} of {task.count_read:,} chats are malformed and left out"
+        yield Finding("malformed-chats", "warning", message, facts.source)
     empty = task.dropped.get("empty completion", 0)
     if empty:
         first = _first_empty(task)

@@ -94,6 +94,20 @@ def test_empty_completions(found) -> None:
     assert (finding.severity, finding.where) == ("warning", "rows.csv, line 62")
 
 
+def test_malformed_chats(found) -> None:
+    chats = [
+        [("user", f"{text}?"), ("assistant", label)][i % 30 == 7 :]
+        for i, (text, label) in enumerate(clean())
+    ]
+    lines = [
+        json.dumps({"messages": [{"role": r, "content": c} for r, c in chat]}) for chat in chats
+    ]
+    data = "{source: chats.jsonl, malformed_chats: skip}"
+    finding = found(data=data, **{"chats.jsonl": "\n".join(lines)})["malformed-chats"]
+    assert (finding.severity, finding.where) == ("warning", "chats.jsonl")
+    assert finding.message == "2 of 60 chats are malformed and left out"
+
+
 def test_completions_that_are_the_source(found) -> None:
     few = found([*clean(), ("echo", "Echo ")])["echo"]
     assert (few.severity, few.where) == ("warning", "rows.csv, line 62")
