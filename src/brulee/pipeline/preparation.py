@@ -23,6 +23,7 @@ from brulee.methods.alongside import Alongside
 from brulee.methods.continuing import StartAdapter, start_of
 from brulee.methods.whole import check_whole
 from brulee.models.hollow import Together
+from brulee.models.kernels import say_if_missing
 from brulee.models.loading import Base
 from brulee.models.precision import pick_dtype
 from brulee.models.recipe_base import load_recipe_base
@@ -113,6 +114,8 @@ def _prepared(where: RunFolder, world: World, begin: bool) -> Prepared:
     # The precision chosen when the run began is kept: one run has one precision.
     precision = where.manifest().get("precision", recipe.train.precision)
     dtype = world.same(pick_dtype(precision, device))
+    if begin and not where.begun and world.writes:
+        say_if_missing(device)
     corpus = open_corpus(recipe)
     check_validation(recipe, corpus)
     metrics = task_metrics(recipe, corpus)

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from brulee import progress
 from brulee.errors import InputError
 from brulee.models import fused_attention, kernels
 from brulee.models.fused_attention import attend, reading
@@ -231,10 +232,20 @@ def test_a_compiler_that_fails_is_told_of_and_done_without(
     torch.testing.assert_close(found, torch.nn.functional.rms_norm(x, (8,), eps=1e-5))
 
 
-def test_without_a_compiler_nothing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_compiler_there_is_no_warning_but_a_note_at_the_start_of_a_training(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setenv("PATH", "")
     _forget()
     assert kernels.kernel("norm_forward", torch.ones(2)) is None
+    with progress.shown(True):
+        kernels.say_if_missing(torch.device("cuda"))
+        assert capsys.readouterr().err == ""
+        kernels.say_if_missing(CPU)
+        assert capsys.readouterr().err.startswith("No gcc was found to compile brulee's loops")
+        monkeypatch.setenv("BRULEE_KERNELS", "torch")
+        kernels.say_if_missing(CPU)
+        assert capsys.readouterr().err == ""
 
 
 @compiled

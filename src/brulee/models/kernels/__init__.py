@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import os
+import shutil
 import warnings
 from collections.abc import Callable
 
@@ -18,6 +19,7 @@ import torch
 
 from brulee.errors import InputError
 from brulee.models.kernels import in_c, trying
+from brulee.progress import note
 
 
 def kernel(
@@ -35,6 +37,19 @@ def language(device: torch.device) -> str:
     """The language of the kernels used on this device: "C", "Triton", or "PyTorch" for none."""
     found = kernel("norm_forward", torch.empty(0, device=device))
     return "PyTorch" if found is None else {"cpu": "C", "cuda": "Triton"}[device.type]
+
+
+def say_if_missing(device: torch.device) -> None:
+    """Note it if the kernels of a CPU, although wanted, cannot be compiled for lack of a compiler.
+
+    A compiler that fails is warned of when a kernel is first needed.
+    """
+    wanted = device.type == "cpu" and not os.environ.get("BRULEE_KERNELS")
+    if wanted and shutil.which(in_c.COMPILER) is None:
+        note(
+            f"No {in_c.COMPILER} was found to compile brulee's loops for this processor; training "
+            "may take 1.5 to 2 times as long without them."
+        )
 
 
 @functools.cache

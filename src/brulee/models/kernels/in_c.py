@@ -15,12 +15,13 @@ import tempfile
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 
 from brulee.models.bundled import cache_folder
 
+COMPILER: Final = "gcc"
 SOURCE = Path(__file__).parent / "formats.c"
 _FLAGS = [
     "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros",
@@ -77,7 +78,7 @@ def loop(name: str, x: torch.dtype, y: torch.dtype) -> Callable[..., None] | Non
 
 @functools.cache
 def _library() -> ctypes.CDLL | None:
-    compiler = shutil.which("gcc")
+    compiler = shutil.which(COMPILER)
     if compiler is None:
         return None
     try:
