@@ -33,4 +33,4 @@ def own_barred(model: PreTrainedModel) -> list[int]:
         return []
     own = model.config.get_text_config(decoder=True)
     size = getattr(own, "decoder_vocab_size", None) or own.vocab_size
-    return [token for token in found if token < size]
+    return [token for token in found if 0 <= token < size]
