@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +139,24 @@ def test_a_count_that_means_nothing_is_refused_before_anything_is_asked(
 ) -> None:
     with pytest.raises(brulee.InputError, match=f"{name} = {count} is not valid"):
         brulee.evaluate(at.model, "bundled", **{name: count})
+
+
+@pytest.mark.parametrize(
+    ("call", "note"),
+    [
+        (lambda: brulee.evaluate("bundled", "bigbench"), "--data is data=DATA"),
+        (
+            lambda: brulee.sweep({"model": "bundled", "data": {"source": "a.csv"}}, []),
+            "--set is axes={KEY: VALUES}",
+        ),
+    ],
+)
+def test_an_option_in_an_error_has_its_name_in_python(
+    call: Callable[[], object], note: str
+) -> None:
+    with pytest.raises(brulee.InputError) as said:
+        call()
+    assert said.value.__notes__ == [f"In Python {note}."]
 
 
 def test_every_public_name_is_there() -> None:
