@@ -6,9 +6,27 @@ property of the model.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 from transformers import PreTrainedModel
+
+# With these, `generate` writes something else than a greedy answer, except at these values.
+_CHANGING: Final[Mapping[str, Any]] = {
+    "num_beams": 1,
+    "repetition_penalty": 1.0,
+    "no_repeat_ngram_size": 0,
+    "encoder_no_repeat_ngram_size": 0,
+    "encoder_repetition_penalty": 1.0,
+    "min_length": 0,
+    "min_new_tokens": 0,
+    "guidance_scale": 1.0,
+    "begin_suppress_tokens": [],
+    "exponential_decay_length_penalty": None,
+    "sequence_bias": None,
+    "stop_strings": None,
+    "watermarking_config": None,
+}
 
 
 def own_stops(model: PreTrainedModel) -> list[int]:
@@ -16,6 +34,13 @@ def own_stops(model: PreTrainedModel) -> list[int]:
     settings = model.generation_config
     named = settings.eos_token_id if settings is not None else None
     return [named] if isinstance(named, int) else list(named or ())
+
+
+def own_way(model: PreTrainedModel) -> dict[str, Any]:
+    """The settings by which `generate`, without sampling, writes other than greedy answers."""
+    settings = model.generation_config
+    found = {key: getattr(settings, key, None) for key in _CHANGING}
+    return {k: v for k, v in found.items() if v is not None and v != _CHANGING[k]}
 
 
 def own_barred(model: PreTrainedModel) -> list[int]:
