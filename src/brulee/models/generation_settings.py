@@ -6,10 +6,12 @@ property of the model.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 
 from transformers import PreTrainedModel
+
+from brulee.errors import InputError
 
 # With these, `generate` writes something else than a greedy answer, except at these values.
 _CHANGING: Final[Mapping[str, Any]] = {
@@ -30,10 +32,10 @@ _CHANGING: Final[Mapping[str, Any]] = {
 
 
 def own_stops(model: PreTrainedModel) -> list[int]:
-    """The tokens that end an answer."""
-    settings = model.generation_config
-    named = settings.eos_token_id if settings is not None else None
-    return [named] if isinstance(named, int) else list(named or ())
+    """The tokens that end an answer. Raises InputError for what is no token's id."""
+    named = getattr(model.generation_config, "eos_token_id", None)
+    found = [named] if isinstance(named, int) else named or []
+    return _ids(model, "eos_token_id", found)
 
 
 def own_way(model: PreTrainedModel) -> dict[str, Any]:
@@ -47,15 +49,26 @@ def own_barred(model: PreTrainedModel) -> list[int]:
     """The tokens that an answer never contains (`suppress_tokens`; `bad_words_ids` of one token).
 
     Marian's weights were converted with a token for padding whose logit is always 0, more than that
-    of any word where none is likely.
+    of any word where none is likely. Raises InputError for what is no token's id.
     """
     settings = model.generation_config
-    if settings is None:
-        return []
-    words: Sequence[Sequence[int]] = settings.bad_words_ids or ()
-    found = [*(settings.suppress_tokens or ()), *(word[0] for word in words if len(word) == 1)]
+    found = _ids(model, "suppress_tokens", getattr(settings, "suppress_tokens", None) or [])
+    words = getattr(settings, "bad_words_ids", None) or []
+    for word in words if isinstance(words, list) else [words]:
+        ids = _ids(model, "bad_words_ids", word)
+        found += ids if len(ids) == 1 else []
     if not found:
         return []
     own = model.config.get_text_config(decoder=True)
     size = getattr(own, "decoder_vocab_size", None) or own.vocab_size
     return [token for token in found if 0 <= token < size]
+
+
+def _ids(model: PreTrainedModel, key: str, found: Any) -> list[int]:
+    if isinstance(found, list | tuple) and all(isinstance(token, int) for token in found):
+        return list(found)
+    valid = "a list of lists of ids" if key == "bad_words_ids" else "a list of ids"
+    raise InputError(
+        f"{model.name_or_path}: {key} of its generation_config.json has {found!r}; valid: the ids "
+        f"of tokens, as {valid}."
+    )
