@@ -125,4 +125,6 @@ class Completions:
         return self._shown(ids).strip()
 
     def _shown(self, ids: list[int], control: bool = False) -> str:
-        return str(self.tokenizer.decode(ids, skip_special_tokens=not control))
+        # Exact, as inference.session.text_of is: some tokenizers remove the space before a comma.
+        how = {"skip_special_tokens": not control, "clean_up_tokenization_spaces": False}
+        return str(self.tokenizer.decode(ids, **how))

@@ -259,7 +259,9 @@ def test_what_is_held_to_is_told_to_the_letter(make_base: MakeBase) -> None:
     tokenizer.clean_up_tokenization_spaces = True
     base = replace(make_base("llama"), tokenizer=tokenizer)
     row = _drawn(json_form(tokenizer, {"const": "a , b"}), 0, stops=(1,), tokens=len(tokenizer))
-    engine = open_engine(base, Encoder(tokenizer, kind="causal"))
+    encoder = Encoder(tokenizer, kind="causal")
+    assert encoder.decode(row.ids) == '"a , b"'  # as a run scores it
+    engine = open_engine(base, encoder)
     assert engine.texts(Sampling()).decode(row.ids) == '"a , b"'
 
 
