@@ -143,6 +143,23 @@ def test_a_decoder_starts_with_the_token_of_the_generation_settings(
     assert _engine(model).generate(prompts, Sampling(NEW)) == expected != plain
 
 
+@pytest.mark.parametrize("name", ["llama", "bart"])
+@pytest.mark.parametrize("beams", [2, 3])
+def test_beams_go_on_where_the_likeliest_tokens_are_ends(
+    make_model: Make, prompts: list[list[int]], name: str, beams: int
+) -> None:
+    """A chat has an end of its turn and one of its text, and a model may name more."""
+    model = make_model(name, seed=1, **VARIED.get(name, {}))
+    logits = model(
+        input_ids=torch.tensor(prompts[:1]),
+        **({"decoder_input_ids": torch.tensor([[2]])} if name == "bart" else {}),
+    ).logits
+    stop = logits[0, -1].topk(4).indices.tolist()
+    expected = [_theirs(model, p, stop, beams=beams) for p in prompts]
+    found = _engine(model, stop=tuple(stop)).generate(prompts, Sampling(NEW, beams=beams))
+    assert found == expected
+
+
 def test_a_forced_token_takes_a_position_of_the_decoder(make_model: Make) -> None:
     model = make_model("bart", seed=1, max_position_embeddings=16, **VARIED["bart"])
     lengths = []
