@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -162,3 +164,17 @@ def test_an_option_in_an_error_has_its_name_in_python(
 def test_every_public_name_is_there() -> None:
     for name in brulee.__all__:
         assert getattr(brulee, name) is not None
+
+
+@pytest.mark.slow
+def test_a_run_says_what_it_does_not_follow_of_a_models_settings(
+    at: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = shutil.copytree(at.recipe["model"], tmp_path / "model")
+    settings = json.loads((folder / "generation_config.json").read_text())
+    named = json.dumps({**settings, "no_repeat_ngram_size": 3})
+    (folder / "generation_config.json").write_text(named)
+    values = {**at.recipe, "model": str(folder), "evaluate": {"resamples": 20, "limit": 2}}
+    brulee.run({**values, "train": {**at.recipe["train"], "max_steps": 1}}, show=True)
+    said = " ".join(capsys.readouterr().err.split())
+    assert said.count("settings that are not followed (no_repeat_ngram_size 3)") == 1
