@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +143,38 @@ def test_a_count_that_means_nothing_is_refused_before_anything_is_asked(
         brulee.evaluate(at.model, "bundled", **{name: count})
 
 
+@pytest.mark.parametrize(
+    ("call", "note"),
+    [
+        (lambda: brulee.evaluate("bundled", "bigbench"), "--data is data=DATA"),
+        (
+            lambda: brulee.sweep({"model": "bundled", "data": {"source": "a.csv"}}, []),
+            "--set is axes={KEY: VALUES}",
+        ),
+    ],
+)
+def test_an_option_in_an_error_has_its_name_in_python(
+    call: Callable[[], object], note: str
+) -> None:
+    with pytest.raises(brulee.InputError) as said:
+        call()
+    assert said.value.__notes__ == [f"In Python {note}."]
+
+
 def test_every_public_name_is_there() -> None:
     for name in brulee.__all__:
         assert getattr(brulee, name) is not None
+
+
+@pytest.mark.slow
+def test_a_run_says_what_it_does_not_follow_of_a_models_settings(
+    at: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = shutil.copytree(at.recipe["model"], tmp_path / "model")
+    settings = json.loads((folder / "generation_config.json").read_text())
+    named = json.dumps({**settings, "no_repeat_ngram_size": 3})
+    (folder / "generation_config.json").write_text(named)
+    values = {**at.recipe, "model": str(folder), "evaluate": {"resamples": 20, "limit": 2}}
+    brulee.run({**values, "train": {**at.recipe["train"], "max_steps": 1}}, show=True)
+    said = " ".join(capsys.readouterr().err.split())
+    assert said.count("settings that are not followed (no_repeat_ngram_size 3)") == 1

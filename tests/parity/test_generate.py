@@ -122,13 +122,42 @@ def test_what_a_model_may_not_write_is_never_chosen(
     model = make_model(name, seed=1, **VARIED.get(name, {}))
     plain = _engine(model).generate(prompts, Sampling(NEW, beams=beams))
     once, twice = plain[0][0], plain[1][0]
-    # An end is never barred, nor is an id without a row.
+    # An end is never barred, nor is an id without a row: -1 is not the last one.
     model.generation_config.bad_words_ids = [[once], [2]]
     model.generation_config.suppress_tokens = [twice]
     expected = [_theirs(model, p, [2], beams=beams) for p in prompts]
-    model.generation_config.suppress_tokens = [twice, 100_000]
+    model.generation_config.suppress_tokens = [twice, 100_000, -1]
+    assert _engine(model).barred == tuple(sorted({once, twice}))
     found = _engine(model).generate(prompts, Sampling(NEW, beams=beams))
     assert found == expected != plain
+
+
+@pytest.mark.parametrize("name", ["t5", "bart"])
+def test_a_decoder_starts_with_the_token_of_the_generation_settings(
+    make_model: Make, prompts: list[list[int]], name: str
+) -> None:
+    model = make_model(name, seed=1, **VARIED[name])
+    plain = _engine(model).generate(prompts, Sampling(NEW))
+    model.generation_config.decoder_start_token_id = 9
+    expected = [_theirs(model, p, [2]) for p in prompts]
+    assert _engine(model).generate(prompts, Sampling(NEW)) == expected != plain
+
+
+@pytest.mark.parametrize("name", ["llama", "bart"])
+@pytest.mark.parametrize("beams", [2, 3])
+def test_beams_go_on_where_the_likeliest_tokens_are_ends(
+    make_model: Make, prompts: list[list[int]], name: str, beams: int
+) -> None:
+    """A chat has an end of its turn and one of its text, and a model may name more."""
+    model = make_model(name, seed=1, **VARIED.get(name, {}))
+    logits = model(
+        input_ids=torch.tensor(prompts[:1]),
+        **({"decoder_input_ids": torch.tensor([[2]])} if name == "bart" else {}),
+    ).logits
+    stop = logits[0, -1].topk(4).indices.tolist()
+    expected = [_theirs(model, p, stop, beams=beams) for p in prompts]
+    found = _engine(model, stop=tuple(stop)).generate(prompts, Sampling(NEW, beams=beams))
+    assert found == expected
 
 
 def test_a_forced_token_takes_a_position_of_the_decoder(make_model: Make) -> None:

@@ -354,6 +354,8 @@ def test_a_run_is_called_as_its_recipes_file_whatever_that_is_called(
         ("method.name=lora", "method is a list of 1; 'name' is not one of 0"),
         ("method.0.name=lora", "method.0 is not a section that has keys"),
         ("train.trackers.0=wandb", "train.trackers is a list of 0; 0 is not in it"),
+        (f"train.trackers.{'7' * 4301}=wandb", "train.trackers is a list of 0; '7777"),
+        (f"data.{'7' * 4301}=1", "unknown key 'data.7777"),
     ],
 )
 def test_an_override_of_what_has_no_such_part_is_one_sentence(override: str, said: str) -> None:

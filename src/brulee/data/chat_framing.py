@@ -16,6 +16,7 @@ from brulee.data.chat_rendering import MARK, Rendering
 from brulee.data.framing import MEND, FramingError, Segment
 from brulee.data.messages import CALLS, NAME, REASONING, Message, is_learned
 from brulee.data.thoughts import Begun, Thoughts, shown_by
+from brulee.data.tokens import control_tokens
 from brulee.data.tool_template import ToolTemplate, example, needs_tools
 from brulee.errors import InputError
 
@@ -188,7 +189,7 @@ class ChatFraming:
         if said.endswith(self._after):
             return said.removesuffix(self._after), self.end
         # Llama ends a call with a different token.
-        special = sorted(self._tokenizer.all_special_tokens, key=len, reverse=True)
+        special = sorted(control_tokens(self._tokenizer), key=len, reverse=True)
         found = re.search(rf"({'|'.join(map(re.escape, special))})\s*\Z", said)
         if found is None:
             raise FramingError(

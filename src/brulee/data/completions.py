@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self
 from brulee.data.chat_framing import ChatFraming
 from brulee.data.framing import PlainFraming
 from brulee.data.thoughts import Thoughts
-from brulee.data.tokens import Tokens, control_tokens
+from brulee.data.tokens import Tokens, control_ids, control_tokens
 from brulee.data.written_calls import WrittenCalls
 from brulee.errors import InputError
 
@@ -75,7 +75,8 @@ class Completions:
             return self
         other = copy.copy(self)
         other.taught = taught
-        other.__dict__.pop("tag_ids", None)
+        for known in ("tag_ids", "hidden_ids"):
+            other.__dict__.pop(known, None)
         return other
 
     @functools.cached_property
@@ -85,7 +86,15 @@ class Completions:
             return frozenset()
         opening, closing, _, plain = self.thoughts
         ids = self.tokenizer(opening + closing + plain, add_special_tokens=False)["input_ids"]
-        return frozenset(ids) & frozenset(self.tokenizer.all_special_ids)
+        return frozenset(ids) & control_ids(self.tokenizer)
+
+    @functools.cached_property
+    def hidden_ids(self) -> frozenset[int] | None:
+        """The control tokens that a text leaves out, all but those of the tags.
+
+        None if there are no such tags, so that it leaves out what decoding skips.
+        """
+        return control_ids(self.tokenizer) - self.tag_ids if self.tag_ids else None
 
     @property
     def unthinking(self) -> list[int]:
@@ -116,4 +125,6 @@ class Completions:
         return self._shown(ids).strip()
 
     def _shown(self, ids: list[int], control: bool = False) -> str:
-        return str(self.tokenizer.decode(ids, skip_special_tokens=not control))
+        # Exact, as inference.session.text_of is: some tokenizers remove the space before a comma.
+        how = {"skip_special_tokens": not control, "clean_up_tokenization_spaces": False}
+        return str(self.tokenizer.decode(ids, **how))

@@ -191,6 +191,12 @@ def control_tokens(tokenizer: PreTrainedTokenizerBase) -> set[str]:
     return {*tokenizer.all_special_tokens, *(t.content for t in added if t.special)}
 
 
+def control_ids(tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
+    """The ids of `control_tokens`: many models' settings list only a few of them."""
+    added = tokenizer.added_tokens_decoder.items()
+    return frozenset({*tokenizer.all_special_ids, *(i for i, token in added if token.special)})
+
+
 def _pattern(tokens: set[str]) -> re.Pattern[str]:
     # A token of a single character is ordinary text.
     longest_first = sorted((t for t in tokens if len(t) > 1), key=lambda t: (-len(t), t))

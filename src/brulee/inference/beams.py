@@ -1,9 +1,11 @@
 """Beam search: the highest-scoring completion found by a search of some width.
 
-Every prompt has W rows, its beams. At each token, the 2 W best continuations are considered: those
-of the best W that end are kept as found, and the best W of the others become the beams. A prompt is
-done when it has W found completions, none of which scores below the best beam, where the score is
-log-probability / tokens ** length_penalty (Wu et al. 2016; as in transformers).
+Every prompt has W rows, its beams. At each token, so many of the best continuations are considered
+that W of them do not end in a token of `stop_ids`: those of the best W that end are kept as found,
+and the best W of the others become the beams. If stop texts leave fewer, the rest are copies that
+can no longer be chosen. A prompt is done when it has W found completions, none of which scores
+below the best beam, where the score is log-probability / tokens ** length_penalty (Wu et al. 2016;
+as in transformers).
 
 Shapes: `B` prompts, `W` beams of each, `V` vocabulary.
 """
@@ -80,7 +82,7 @@ def _begun(order: Order, width: int) -> _Search:
 def _best(
     live: Sequence[_Search], logits: torch.Tensor, width: int
 ) -> list[list[tuple[float, int, int]]]:
-    """The 2 W best continuations of each search: (sum, beam, token), best first."""
+    """The best continuations of each search: (sum, beam, token), best first."""
     sums = torch.tensor([one.sums for one in live], device=logits.device)
     vocabulary = logits.shape[-1]
     scores = logits.float().log_softmax(dim=-1).view(len(live), width, vocabulary)
@@ -90,7 +92,9 @@ def _best(
         if barred := list(one.order.barred):
             scores[place, :, barred] = -math.inf
     scores = scores + sums[..., None]
-    values, at = scores.flatten(1).topk(min(2 * width, width * vocabulary), dim=-1)
+    ends = max(len(one.order.stop_ids) for one in live)
+    most = min(max(2, 1 + ends), vocabulary) * width
+    values, at = scores.flatten(1).topk(most, dim=-1)
     return [
         [
             (value, place // vocabulary, place % vocabulary)
@@ -122,12 +126,16 @@ def _step(
             one.sums.append(total)
             one.ids.append(ids)
             taken.append(beam)
+    while len(taken) < one.width:  # copies of the last one, which is as long as they have to be
+        one.sums.append(-math.inf)
+        one.ids.append(ids)
+        taken.append(beam)
     return taken
 
 
 def _done(one: _Search, penalty: float) -> bool:
     length = len(one.ids[0])
-    if length == one.order.most:
+    if length == one.order.most or (one.found and one.sums[0] == -math.inf):
         return True
     full = len(one.found) == one.width
     return full and one.sums[0] / length**penalty <= one.found[-1][0]

@@ -240,8 +240,8 @@ def _chosen(live: Sequence[Live], logits_NV: torch.Tensor, at: Sequence[int]) ->
             if live[i].sampling.penalises:
                 penalise(logits_BV[place], live[i].sampling, live[i].order.before, live[i].ids)
             if (walk := live[i].walk) is not None:
-                walk.hide(logits_BV[place], live[i].order.stop_ids)
-            if barred := list(live[i].order.barred):
+                walk.hide(logits_BV[place], live[i].order.stop_ids, live[i].order.barred)
+            elif barred := list(live[i].order.barred):
                 logits_BV[place, barred] = -math.inf
         found = next_tokens(logits_BV, live[own[0]].sampling, streams).tolist()
         for i, token in zip(own, found, strict=True):

@@ -83,13 +83,15 @@ class Walk:
         self._grammar, self._ends = grammar, ends
         self.ended, self.problem = False, ""
 
-    def hide(self, logits_V: torch.Tensor, stop_ids: Collection[int]) -> None:
+    def hide(
+        self, logits_V: torch.Tensor, stop_ids: Collection[int], barred: Collection[int] = ()
+    ) -> None:
         """Set the logits of tokens that may not come next to -inf, in place; NaN stays NaN.
 
-        Tokens of `stop_ids` are allowed where the JSON is complete. If no token is allowed, logits
-        stay unchanged and `problem` says why.
+        Tokens of `stop_ids` are allowed where the JSON is complete, those of `barred` nowhere. If
+        no token is allowed, logits stay unchanged and `problem` says why.
         """
-        allowed_V = self._allowed(len(logits_V), stop_ids)
+        allowed_V = self._allowed(len(logits_V), stop_ids, barred)
         if not self.problem:
             hidden_V = torch.zeros(len(logits_V), dtype=logits_V.dtype)
             hidden_V[~torch.from_numpy(allowed_V)] = -math.inf
@@ -106,13 +108,16 @@ class Walk:
         """Tokens of the only possible continuation, such as the rest of a key."""
         return list(self._grammar.compute_ff_tokens())
 
-    def _allowed(self, count: int, stop_ids: Collection[int]) -> np.ndarray[Any, np.dtype[np.bool]]:
+    def _allowed(
+        self, count: int, stop_ids: Collection[int], barred: Collection[int]
+    ) -> np.ndarray[Any, np.dtype[np.bool]]:
         bits = np.frombuffer(self._grammar.compute_bitmask(), dtype=np.uint8)
         if self._grammar.is_error():
             self.problem = self.problem or _told(self._grammar.get_error())
         found = np.unpackbits(bits, bitorder="little", count=count).astype(np.bool)
         found[[i for i in self._ends if i < count]] = False
         found[[i for i in stop_ids if i < count]] = self._grammar.is_accepting()
+        found[list(barred)] = False
         if not found.any():
             self.problem = self.problem or "no token of the model's vocabulary goes on from there"
         return found

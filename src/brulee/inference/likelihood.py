@@ -9,8 +9,10 @@ Shapes: `M` scored tokens, `N` positions that predict them, `V` vocabulary.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import torch
@@ -21,10 +23,17 @@ from brulee.errors import NotNumbersError
 from brulee.inference.branches import Ints, Stream, lay_out
 from brulee.inference.path_reader import PathReader
 
+# Of a token with the logit -inf: less than any that is possible, and finite, as statistics and JSON
+# have to be.
+_IMPOSSIBLE: Final = -1e4
+
 
 @dataclass(frozen=True, slots=True)
 class Likelihood:
-    """Log-probability (natural log) of a completion, its token count, and whether it is greedy."""
+    """Log-probability (natural log) of a completion, its token count, and whether it is greedy.
+
+    A token that the model never writes counts as one of e^-10000.
+    """
 
     log_probability: float
     tokens: int
@@ -96,6 +105,7 @@ def token_scores(
     picked_M = logits_NV.float().log_softmax(dim=-1)[rows, targets]
     if picked_M.isnan().any():
         raise NotNumbersError
+    picked_M = picked_M.masked_fill(picked_M == -math.inf, _IMPOSSIBLE)
     greedy_M = logits_NV.argmax(dim=-1)[rows] == targets
     return zip(picked_M.tolist(), greedy_M.tolist(), strict=True)
 

@@ -165,7 +165,7 @@ class Session:
         shown = answer = ""
         for token in self.engine.stream(self.encoder.encode_text(text), sampling):
             ids.append(token)
-            answer = text_of(self.encoder.tokenizer, ids, self.encoder.tag_ids)
+            answer = text_of(self.encoder.tokenizer, ids, self.encoder.hidden_ids)
             # A character may span several tokens; it is held back until it is complete.
             if not answer.endswith("\ufffd") and len(answer) > len(shown):
                 yield answer[len(shown) :]
@@ -272,7 +272,7 @@ def open_engine(
     """An engine that stops where completions end (see `stop_ids`); `like` as in `Engine`."""
     reserved = attached.reserved if attached else 0
 
-    decode = partial(text_of, base.tokenizer, shown=encoder.tag_ids)
+    decode = partial(text_of, base.tokenizer, hidden=encoder.hidden_ids)
     known = (base.pad_id, batch_tokens, reserved, decode, like)
     return Engine(base.model, stop_ids(base, encoder), *known)
 
@@ -292,16 +292,15 @@ def stop_ids(base: Base, encoder: Encoder) -> tuple[int, ...]:
 
 
 def text_of(
-    tokenizer: PreTrainedTokenizerBase, ids: list[int], shown: Set[int] = frozenset()
+    tokenizer: PreTrainedTokenizerBase, ids: list[int], hidden: Set[int] | None = None
 ) -> str:
     """The exact text of tokens: some tokenizers would remove the space before a comma.
 
-    Control tokens are left out, except those in `shown`.
+    Tokens of `hidden` are left out, by default all control tokens.
     """
-    if shown:
-        hidden = set(tokenizer.all_special_ids) - shown
+    if hidden is not None:
         ids = [i for i in ids if i not in hidden]
-    how = {"skip_special_tokens": not shown, "clean_up_tokenization_spaces": False}
+    how = {"skip_special_tokens": hidden is None, "clean_up_tokenization_spaces": False}
     return str(tokenizer.decode(ids, **how))
 
 

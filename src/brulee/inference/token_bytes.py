@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from brulee.data.tokens import control_ids
 from brulee.errors import InputError
 from brulee.inference.token_texts import of_byt5, of_piece
 
@@ -51,7 +52,7 @@ class _Pieces:
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self.eos_token_id = tokenizer.eos_token_id
-        self.special_token_ids = sorted(tokenizer.all_special_ids)
+        self.special_token_ids = sorted(control_ids(tokenizer))
         pieces = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
         self.tokens = _bytes_of(tokenizer, pieces, set(self.special_token_ids))
         self._ids = {token: i for i, token in reversed(list(enumerate(self.tokens))) if token}

@@ -7,6 +7,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from brulee.data.tokens import control_ids
+
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
@@ -19,7 +21,7 @@ class TokenTexts:
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self._tokenizer, self._known = tokenizer, dict[int, bytes]()
-        self.control = frozenset(tokenizer.all_special_ids)
+        self.control = control_ids(tokenizer)
         self._whole = {*self.control, *tokenizer.added_tokens_decoder}  # written as they are named
         self._read = _reader(tokenizer)
 

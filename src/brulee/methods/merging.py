@@ -123,7 +123,7 @@ def _fold(adapter: Adapter, base: Base, dtype: torch.dtype) -> tuple[Base, Cost]
             "weights are damaged or too large, or its base's are; nothing was stored."
         )
     by_merging = _furthest(merged, beside)
-    if not by_merging <= _ROUNDING * max(1.0, float(beside.abs().max())):
+    if not by_merging <= _ROUNDING * max(1.0, _largest_finite(beside)):
         raise BruleeError(
             f"{adapter.folder}: merging it moved a logit by {by_merging:.2g}, far more than "
             "rounding can; nothing was stored."
@@ -184,6 +184,10 @@ def _logits(base: Base) -> torch.Tensor:
 def _furthest(a: torch.Tensor, b: torch.Tensor) -> float:
     same = a == b  # also where a model never writes a token, of -inf
     return float((a - b).masked_fill(same, 0.0).abs().max())
+
+
+def _largest_finite(logits: torch.Tensor) -> float:
+    return float(logits[logits.isfinite()].abs().max())
 
 
 def _store(

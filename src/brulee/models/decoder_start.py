@@ -32,6 +32,6 @@ def decoder_start(model: PreTrainedModel) -> tuple[int, ...]:
 
 
 def _named(model: PreTrainedModel, keys: Sequence[str]) -> int | None:
-    places = (model.config, model.generation_config)
+    places = (model.generation_config, model.config)
     ids = (getattr(place, key, None) for key in keys for place in places)
     return next((own for own in ids if isinstance(own, int)), None)

@@ -43,11 +43,11 @@ def read_languages(
 def write_language(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, target: str) -> None:
     """Have a model's decoder begin with a language of its tokenizer (see `decoder_start`)."""
     known = _known(tokenizer)
-    places = (model.config, model.generation_config)
+    places = (model.generation_config, model.config)
     start = next((i for p in places if (i := getattr(p, _START, None)) is not None), None)
     key = _START if start is None or start in known.values() else _FORCED
     setattr(model.generation_config, key, known[target])
-    if getattr(model.config, key, None) is not None:  # it would be preferred
+    if getattr(model.config, key, None) is not None:  # transformers trains with this one
         setattr(model.config, key, known[target])
 
 

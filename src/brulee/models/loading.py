@@ -195,9 +195,12 @@ class _Held:
             return load()
         if self.together.holds:
             model = load()
-            self.together.same(structure(model))
+            self.together.same((structure(model), model.generation_config))
             return model
-        return hollow(auto, unquantised(config), self.dtype, self.together.same(None))
+        shapes, settings = self.together.same(None)
+        model = hollow(auto, unquantised(config), self.dtype, shapes)
+        model.generation_config = settings  # of a file of their own, which only loading reads
+        return model
 
     def digest(self, find: Callable[[], str]) -> str:
         """The digest of the files, which one process reads."""

@@ -7,6 +7,7 @@ whether to run it.
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
 from pathlib import Path
 from typing import Any, Final
@@ -17,6 +18,8 @@ from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrained
 from brulee.errors import InputError
 
 SENTENCEPIECE: Final = ("*.model", "*.spm")  # the files of such a tokenizer
+# Where a processor's chat template is, if it is not in a file that tokenizers read too.
+_OF_PROCESSOR: Final = ("processor_config.json", "chat_template.json")
 _LONGEST = 200  # characters of a reason
 
 
@@ -27,15 +30,28 @@ def read_config(where: Path | str, **more: Any) -> PretrainedConfig:
 
 
 def read_tokenizer(where: Path, **more: Any) -> PreTrainedTokenizerBase:
-    """A model's tokenizer; raises what transformers raises.
+    """A model's tokenizer, with its processor's chat template if it has none itself.
 
-    Raises InputError for one that is only there as SentencePiece wrote it, and cannot be read here.
+    Raises what transformers raises, and InputError for one that is only there as SentencePiece
+    wrote it, and cannot be read here.
     """
     _need_sentencepiece(where)
     tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
         where, trust_remote_code=False, **more
     )
+    if tokenizer.chat_template is None and not more:
+        tokenizer.chat_template = _processors_template(where)
     return tokenizer
+
+
+def _processors_template(folder: Path) -> str | None:
+    """The chat template in the files of a processor alone, as LLaVA's and Pixtral's are."""
+    for name in _OF_PROCESSOR:
+        if (folder / name).is_file():
+            found = json.loads((folder / name).read_text(encoding="utf-8")).get("chat_template")
+            if isinstance(found, str):
+                return found
+    return None
 
 
 def _need_sentencepiece(folder: Path) -> None:

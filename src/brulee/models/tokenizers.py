@@ -21,8 +21,6 @@ from brulee.recipe import Recipe
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-_WANTED = ["*.json", "*.jinja", "*.model", "*.txt"]
-
 
 @waiting("Loading the tokenizer")
 def load_encoder(recipe: Recipe) -> Encoder:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 import os
+import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Final, ParamSpec, TypeVar
 
 from brulee import pipeline, progress
 from brulee.errors import BruleeError, InputError
@@ -28,6 +30,9 @@ T = TypeVar("T")
 # Random state and the default dtype belong to the process: a concurrent run would change the
 # first one's.
 _at_work = threading.RLock()
+# Parameters whose options have another name, and what is shown for the values of some.
+_OPTIONS: Final = {"options": "set", "axes": "set"}
+_VALUES: Final = {"folder": "PATH", "options": "{KEY: VALUE}", "axes": "{KEY: VALUES}"}
 AnyRecipe = Recipe | Mapping[str, Any] | str | Path
 
 
@@ -40,7 +45,7 @@ def _alone(call: Callable[P, T]) -> Callable[P, T]:
             try:
                 return call(*args, **kwargs)
             except BruleeError as error:
-                _in_python(error)
+                _in_python(error, call)
                 raise
 
     return wrapped
@@ -57,14 +62,14 @@ def _turn() -> Iterator[None]:
         _at_work.release()
 
 
-def _in_python(error: BruleeError) -> None:
+def _in_python(error: BruleeError, call: Callable[..., Any]) -> None:
     """Add a note with the Python names of command-line options in the message."""
-    calls = {
-        "--fresh": "fresh=True",
-        "--folder": "folder=PATH",
-        "brulee resume": "brulee.resume(PATH)",
-    }
-    called = [f"{theirs} is {ours}" for theirs, ours in calls.items() if theirs in str(error)]
+    known = {"brulee resume": "brulee.resume(PATH)"}
+    for name, parameter in inspect.signature(call).parameters.items():
+        value = "True" if isinstance(parameter.default, bool) else _VALUES.get(name, name.upper())
+        known[f"--{_OPTIONS.get(name, name).replace('_', '-')}"] = f"{name}={value}"
+    said = dict.fromkeys(re.findall(r"brulee resume|--[a-z-]+", str(error)))
+    called = [f"{theirs} is {known[theirs]}" for theirs in said if theirs in known]
     if called and not getattr(error, "__notes__", ()):
         error.add_note(f"In Python {', '.join(called)}.")
 

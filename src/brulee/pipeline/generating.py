@@ -8,6 +8,9 @@ from brulee.data.json_schema import check_schema
 from brulee.errors import InputError
 from brulee.inference.json_form import json_form
 from brulee.inference.sampling import Sampling
+from brulee.models.generation_settings import own_way
+from brulee.models.loading import Base
+from brulee.progress import note
 from brulee.recipe import Recipe
 
 _SCHEMA = ("evaluate", "generation", "json_schema")
@@ -39,3 +42,18 @@ def sampling_of(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> Sampling:
         )
     except InputError as error:  # of values that are valid, but not together
         raise InputError(f"{recipe.source.at(_BEAMS)}: evaluate.generation: {error}") from None
+
+
+def tell_own_way(base: Base, sampling: Sampling) -> None:
+    """Note the settings of a model's files that answers do not follow, if there are any.
+
+    Summaries of BART, say, are expected to be written with four beams and without repetition.
+    """
+    used = {"num_beams": sampling.beams, "repetition_penalty": sampling.repetition_penalty}
+    others = {k: v for k, v in own_way(base.model).items() if v != used.get(k)}
+    if others:
+        told = ", ".join(f"{key} {value}" for key, value in others.items())
+        note(
+            f"{base.name}: its generation_config.json has settings that are not followed ({told}); "
+            "evaluate.generation says how answers are written."
+        )

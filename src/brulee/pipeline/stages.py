@@ -19,7 +19,7 @@ from brulee.methods.adapter_files import CARD
 from brulee.models.context import context_length
 from brulee.pipeline.asked import Asked
 from brulee.pipeline.card import model_card
-from brulee.pipeline.generating import sampling_of
+from brulee.pipeline.generating import sampling_of, tell_own_way
 from brulee.pipeline.preparation import Prepared
 from brulee.pipeline.summary import Scored, summarise
 from brulee.pipeline.trained import Tuned
@@ -62,6 +62,9 @@ def _answers(
     reserved = attached.reserved if attached else 0
     room = None if context is None else context - reserved - spec.generation.max_new_tokens
     sampling = sampling_of(prepared.recipe, prepared.base.tokenizer)
+    wordings = [wording for asked in prepared.asked for wording in asked.wordings]
+    if who == "base" and any(m.asks == "text" for one in wordings for m in one.metrics):
+        tell_own_way(prepared.base, sampling)
     answers: dict[str, list[Answer]] = {}
     for asked in prepared.asked:
         file = prepared.where.answers(who, asked.name)

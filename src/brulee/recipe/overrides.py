@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from brulee.errors import InputError
 from brulee.yaml_lines import KeyPath, parse_scalar
+
+_DIGITS: Final = 18
 
 
 def apply(values: dict[str, Any], override: str) -> KeyPath:
@@ -17,7 +19,7 @@ def apply(values: dict[str, Any], override: str) -> KeyPath:
     key, equals, text = override.partition("=")
     if not equals or not key.strip():
         raise InputError(f"--set {override!r}: write it as key.subkey=value.")
-    path = tuple(int(part) if part.isdecimal() else part for part in key.strip().split("."))
+    path = tuple(map(_part, key.strip().split(".")))
     *parents, last = path
     target: Any = values
     for depth, part in enumerate(parents):
@@ -36,6 +38,11 @@ def apply(values: dict[str, Any], override: str) -> KeyPath:
         _member(target, last, override, path)
     target[last] = value
     return path
+
+
+def _part(text: str) -> str | int:
+    # No list is so long that a longer number is in it, and Python reads no number of 4,301 digits.
+    return int(text) if text.isdecimal() and len(text) <= _DIGITS else text
 
 
 def _child(target: Any, part: str | int, override: str, path: KeyPath) -> Any:

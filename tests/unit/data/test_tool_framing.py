@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tokenizers import AddedToken
 
 from brulee.data.encoding import Encoded, Encoder
 from brulee.data.formats import detect, require_templates
@@ -280,10 +281,16 @@ def test_a_control_token_that_a_template_would_garble_is_refused(
         fit(Encoder(tokenizer), evil)
 
 
-def test_generation_stops_where_a_call_ends(make_tool_tokenizer: MakeToolTokenizer) -> None:
+def test_generation_stops_where_a_call_ends(
+    make_tool_tokenizer: MakeToolTokenizer, make_tokenizer: Callable[..., PreTrainedTokenizerFast]
+) -> None:
     tokenizer = make_tool_tokenizer("llama")
     eom = tokenizer.convert_tokens_to_ids("<|eom|>")
     assert Encoder(tokenizer).stop_ids == (IM_END, eom, EOS)
+    unlisted = make_tokenizer(tokenizer.chat_template)  # as most control tokens of Llama 3
+    unlisted.add_tokens([AddedToken("<|eom|>", special=True)])
+    eom = unlisted.convert_tokens_to_ids("<|eom|>")
+    assert Encoder(unlisted).stop_ids == (IM_END, eom, EOS)
     assert Encoder(make_tool_tokenizer("hermes")).stop_ids == (IM_END, EOS)
     assert Encoder(make_tool_tokenizer("ignores")).stop_ids == (IM_END, EOS)
 

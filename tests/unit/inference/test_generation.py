@@ -278,3 +278,11 @@ def test_beams_without_numbers_are_refused(make_model: Make) -> None:
         model.get_output_embeddings().weight[:] = torch.nan
     with pytest.raises(NotNumbersError):
         _engine(model).generate([[5, 6]], Sampling(4, beams=2))
+
+
+def test_beams_that_all_end_in_a_stop_text_are_done(make_model: Make) -> None:
+    model = make_model("llama", seed=1)
+    engine = Engine(model, (2,), 0, decode=lambda ids: "x" * len(ids))
+    for stop, length in (("x", 1), ("xxx", 3), ("y", 8)):
+        (found,) = engine.complete([[5, 6, 7]], Sampling(8, beams=3, stop=(stop,)))
+        assert len(found.ids) == length

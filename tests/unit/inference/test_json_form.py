@@ -135,6 +135,20 @@ def test_a_model_that_gives_no_numbers_is_found_out_within_a_schema(session: Ses
         assert isinstance(row.broken, NotNumbersError)
 
 
+def test_a_token_that_the_model_may_not_write_is_no_part_of_json(session: Session) -> None:
+    """Where JSON needs it, the answer ends in a sentence, and not with another token."""
+    form = json_form(session.tokenizer, FREE)
+    begins = [i for i in range(300) if session.tokenizer.decode([i]).startswith("{")]
+    for barred, allowed in (([5], True), (begins, False)):
+        for temperature in (0.0, 1.0):
+            order = Order(0, 5, [1], 0, STOPS, barred=barred)
+            sampling = Sampling(5, temperature, form=form)
+            row = Live.begun(order, sampling, lambda _: False, several=False)
+            follow([row], [[]], torch.zeros(1, 300))
+            assert (row.broken is None) == allowed
+            assert allowed or "no token of the model's vocabulary" in str(row.broken)
+
+
 def test_no_more_spaces_than_one_or_those_of_a_new_line(session: Session) -> None:
     def takes(text: str) -> bool:
         walk = json_form(session.tokenizer, FREE).begin()
@@ -245,7 +259,9 @@ def test_what_is_held_to_is_told_to_the_letter(make_base: MakeBase) -> None:
     tokenizer.clean_up_tokenization_spaces = True
     base = replace(make_base("llama"), tokenizer=tokenizer)
     row = _drawn(json_form(tokenizer, {"const": "a , b"}), 0, stops=(1,), tokens=len(tokenizer))
-    engine = open_engine(base, Encoder(tokenizer, kind="causal"))
+    encoder = Encoder(tokenizer, kind="causal")
+    assert encoder.decode(row.ids) == '"a , b"'  # as a run scores it
+    engine = open_engine(base, encoder)
     assert engine.texts(Sampling()).decode(row.ids) == '"a , b"'
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import random
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -158,3 +159,13 @@ def test_a_model_that_gives_no_number_has_no_likeliest_answer(make_model: Make, 
         next(p for n, p in model.named_parameters() if "norm" in n)[0] = float("nan")
     with pytest.raises(BruleeError, match="not numbers"):
         _engine(model).loglikelihood([Encoded.ending((5, 6, 7), 1)])
+
+
+def test_a_token_that_is_never_written_has_a_finite_likelihood(make_model: Make) -> None:
+    """Else neither statistics nor a file of answers could hold it."""
+    model = make_model("bart")
+    requests = [Encoded.ending([5, 6, 7, *answer], 2) for answer in ([8, 9], [9, 9], [8, 10])]
+    model.final_logits_bias[0, 9] = -math.inf
+    once, twice, other = (one.log_probability for one in _engine(model).loglikelihood(requests))
+    assert -10_100 < once < -10_000 < other
+    assert twice == -20_000

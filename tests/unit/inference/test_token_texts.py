@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tokenizers import AddedToken
 
 from brulee.inference.token_texts import TokenTexts
 
@@ -64,3 +65,15 @@ def test_a_token_with_other_signs_than_those_of_bytes_is_written_as_it_is() -> N
     texts = TokenTexts(tokenizer)
     found = [texts[i].decode() for i in range(len(pieces))]
     assert found == [tokenizer.decode([i]) for i in range(len(pieces))]
+
+
+def test_a_control_token_that_the_settings_do_not_list_is_one(
+    make_tokenizer: Callable[..., Any],
+) -> None:
+    """As most of Llama 3's are: decoding skips them, so they are no part of a text or of JSON."""
+    tokenizer = make_tokenizer()
+    tokenizer.add_tokens([AddedToken("<|call|>", special=True), AddedToken("<b>", special=False)])
+    call, plain = tokenizer.convert_tokens_to_ids(["<|call|>", "<b>"])
+    assert call not in tokenizer.all_special_ids
+    assert call in TokenTexts(tokenizer).control
+    assert plain not in TokenTexts(tokenizer).control

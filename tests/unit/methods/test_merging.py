@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 from collections.abc import Callable
@@ -287,6 +288,21 @@ def test_a_merge_that_computes_something_else_is_not_stored(
     with pytest.raises(BruleeError, match="far more than rounding can; nothing was stored"):
         merge(adapter, tmp_path / "merged")
     assert [p.name for p in tmp_path.iterdir()] == ["adapter"]
+
+
+def test_a_wrong_merge_is_found_out_of_a_model_that_never_writes_a_token(
+    make_base: MakeBase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its logit is -inf, as the bias on the logits of a BART can say."""
+    model = make_base("bart").model
+    model.final_logits_bias[0, 9] = -math.inf
+    model.save_pretrained(tmp_path / "model")
+    make_base("bart").tokenizer.save_pretrained(tmp_path / "model")
+    adapter = _adapter(tmp_path / "model", tmp_path / "adapter", "ia3")
+    merge(adapter, tmp_path / "merged")
+    monkeypatch.setattr("brulee.methods.ia3.IA3Linear.merged", lambda _: {})
+    with pytest.raises(BruleeError, match="far more than rounding can; nothing was stored"):
+        merge(adapter, tmp_path / "wrong")
 
 
 def test_a_model_whose_logits_are_no_numbers_is_not_stored(

@@ -12,6 +12,8 @@ import torch
 from brulee.errors import BruleeError
 from brulee.models.added_tokens import NewToken
 from brulee.models.allocator import untouched
+from brulee.models.decoder_start import decoder_start
+from brulee.models.generation_settings import own_stops
 from brulee.models.hollow import Together, hollow, structure
 from brulee.models.loading import Base, load_base
 from brulee.models.text_part import auto_class
@@ -59,6 +61,19 @@ def test_only_values_are_missing(name: str, make_base: Callable[..., Base], tmp_
             tensor.copy_(given[path])
         found, expected = (b.model(input_ids=ids, **more).logits for b in (empty, full))
     assert torch.equal(found, expected)
+
+
+def test_answers_begin_and_end_alike_in_all_processes(
+    make_base: Callable[..., Base], tmp_path: Path
+) -> None:
+    """Else all but one would train a BART on answers that begin with another token."""
+    made = make_base("bart")
+    made.model.generation_config.update(forced_bos_token_id=9, eos_token_id=[2, 4])
+    made.model.save_pretrained(tmp_path)
+    made.tokenizer.save_pretrained(tmp_path)
+    for base in both(tmp_path):
+        assert decoder_start(base.model) == (2, 9)
+        assert own_stops(base.model) == [2, 4]
 
 
 def test_other_modules_are_refused(make_base: Callable[..., Base]) -> None:

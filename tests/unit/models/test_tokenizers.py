@@ -29,6 +29,29 @@ def test_a_folder_needs_no_weights(bare: Path) -> None:
     assert tokenizer.chat_template
 
 
+# Shows a text only as a part of a list, after the images.
+WITH_IMAGES = (
+    "{% for m in messages %}{{ m.role.upper() }}: "
+    "{% for part in m.content | selectattr('type', 'equalto', 'image') %}<image>{% endfor %}"
+    "{% for part in m.content | selectattr('type', 'equalto', 'text') %}{{ part.text }}{% endfor %}"
+    "{{ eos_token if m.role == 'assistant' else ' ' }}{% endfor %}"
+    "{% if add_generation_prompt %}ASSISTANT:{% endif %}"
+)
+
+
+@pytest.mark.parametrize("file", ["chat_template.json", "processor_config.json"])
+def test_a_template_that_only_the_processor_has_is_the_models(bare: Path, file: str) -> None:
+    (bare / "processor_config.json").write_text('{"processor_class": "LlavaProcessor"}')
+    (bare / file).write_text(json.dumps({"chat_template": WITH_IMAGES}))
+    own = load_tokenizer(str(bare))[0]
+    assert own.chat_template != WITH_IMAGES, "a tokenizer's own template comes first"
+    (bare / "chat_template.jinja").unlink()
+    tokenizer = load_tokenizer(str(bare))[0]
+    assert Encoder(tokenizer).prompt_text("Where is it?") == "USER: Where is it? ASSISTANT:"
+    tokenizer.save_pretrained(bare / "again")
+    assert (bare / "again" / "chat_template.jinja").read_text() == WITH_IMAGES
+
+
 def test_an_encoder_decoder_is_known_by_its_config(tiny_t5_folder: Path) -> None:
     assert load_tokenizer(str(tiny_t5_folder))[1] == "seq2seq"
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tokenizers import AddedToken
 
 from brulee.inference.generation import Live
 
@@ -31,7 +32,10 @@ def ask(
         if template not in made:
             folder = tmp_path / template
             make_base("llama", vocab_size=320).model.save_pretrained(folder)
-            tokenizer = make_tokenizer(TEMPLATES[template.removesuffix(" control")])
+            tokenizer = make_tokenizer(TEMPLATES[template.split()[0]])
+            if template.endswith("unlisted"):
+                marks = ("[THINK]", "[/THINK]")
+                tokenizer.add_tokens([AddedToken(mark, special=True) for mark in marks])
             if template.endswith("control"):
                 more_tokens = ["<|im_start|>", "<|im_end|>", "[THINK]", "[/THINK]"]
                 tokenizer.add_special_tokens({"additional_special_tokens": more_tokens})
@@ -70,6 +74,7 @@ def _streamed(answer: Any) -> tuple[list[str], list[str]]:
         ("dropped", "He asks <b> or so.\n</think>\n\nIt is < late."),
         ("square", "[THINK]He asks <b> or so.[/THINK]It is < late."),
         ("square control", "[THINK]He asks <b> or so.[/THINK]It is < late."),
+        ("square unlisted", "[THINK]He asks <b> or so.[/THINK]It is < late."),
     ],
 )
 def test_thoughts_are_told_apart_whole_and_streamed(ask: Ask, template: str, said: str) -> None:
