@@ -132,7 +132,7 @@ def _of_test(
                 _score("base", name, key, base, resamples, of),
                 _score("tuned", name, key, tuned, resamples, of),
             ),
-            comparison(name, key, found, better, trained),
+            comparison(name, key, found, better, trained, metric.descriptive),
             phrasings(name, key, names, change(base, tuned, resamples, of, swaps=tests), better)
             if len(names) > 1
             else None,

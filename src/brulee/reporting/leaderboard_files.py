@@ -111,6 +111,7 @@ def _ours(found: Results, base: str, tuned: str, source: str) -> list[Entry]:
     task's name says so.
     """
     mains, better = _mains(found), _directions(found)
+    descriptive = {(pair.task, pair.metric) for pair in found.comparisons if pair.descriptive}
     asked = found.suite.asked if found.suite else ""
     otherwise = f" [{asked}]" if asked else ""
     return [
@@ -122,6 +123,7 @@ def _ours(found: Results, base: str, tuned: str, source: str) -> list[Entry]:
             better.get((score.task, score.metric), not lower_is_better(score.metric)),
             asked_in(found, score.task),
             texts_of(found, score.task),
+            (score.task, score.metric) in descriptive,
         )
         for score in found.scores
         for low, high in [known_bounds(score)]

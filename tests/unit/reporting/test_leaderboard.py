@@ -128,6 +128,17 @@ def test_less_is_better_for_errors() -> None:
     assert not lower_is_better("interference")
 
 
+def test_no_score_that_only_describes_is_best_or_wins(run_folder: Path) -> None:
+    told: dict[str, Any] = {"metric": "coverage", "descriptive": True}
+    found = leaderboard([entry("a", "x", 0.2, **told), entry("b", "x", 0.9, **told)])
+    assert (found.best(("x", "coverage")), found.wins) == (None, {})
+    run = results_file.read(run_folder)
+    pair = run.comparisons[0].model_copy(update={"descriptive": True})
+    results_file.write(run.model_copy(update={"comparisons": (pair,)}), run_folder)
+    read = {(e.task, e.metric) for e in read_entries(str(run_folder)) if e.descriptive}
+    assert read == {(pair.task, pair.metric)}
+
+
 def test_what_a_file_says_of_a_scores_direction_counts(tmp_path: Path, run_folder: Path) -> None:
     scores = [("t", "exact_match", 0.4), ("t", "ter", 0.2)]
     folder = evaluated(tmp_path / "out", "mine", "base", scores)

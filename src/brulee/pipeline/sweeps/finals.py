@@ -56,7 +56,7 @@ def against(own: Path, chosen: Path, outline: Outline) -> list[Comparison]:
             got = compare(one.stats, other.stats, one.reduce, resamples, clusters=of, swaps=tests)
             trained = asked.test.path not in corpus.held_out
             better = metric.higher_is_better(key)
-            found.append(comparison(asked.name, key, got, better, trained))
+            found.append(comparison(asked.name, key, got, better, trained, metric.descriptive))
     return list(adjusted(found))
 
 
