@@ -27,7 +27,8 @@ class Entry:
 
     `main` marks a headline score: a suite's average, or a task's first score. `phrasings` are those
     that it averages over, if several; `wording` is a digest of the item texts, "" if unknown.
-    Neither a high nor a low `descriptive` score is better.
+    Neither a high nor a low `descriptive` score is better. `base` identifies the weights of a base
+    measured alone, "" if unknown.
     """
 
     model: str
@@ -43,6 +44,7 @@ class Entry:
     phrasings: tuple[str, ...] = ()
     wording: str = ""
     descriptive: bool = False
+    base: str = ""
 
     @property
     def partial(self) -> bool:
@@ -53,6 +55,11 @@ class Entry:
     def column(self) -> tuple[str, str]:
         """The column's key: two scores are comparable if their keys are equal."""
         return self.task, self.metric.removesuffix(PARTIAL)
+
+    def contradicts(self, other: Entry) -> bool:
+        """Whether one model cannot have both scores: one base may differ on more items."""
+        on_more = self.base and self.base == other.base and self.items != other.items
+        return self.value != other.value and not on_more
 
 
 @dataclass(frozen=True)
