@@ -148,11 +148,14 @@ def lint(
     with 2 on errors, with 0 on warnings only.
     """
     from brulee.data.lint import lint as lint_templates
-    from brulee.data.templates import families, load_templates
+    from brulee.data.templates import families, load_to_lint
 
     found = []
     for name in names or families():
-        templates = load_templates(name)
+        templates, malformed = load_to_lint(name)
+        found += malformed
+        if templates is None:
+            continue
         found += lint_templates(templates, _rows_of(templates.name, rows) if rows else None)
     end_lint(found, as_json)
 
