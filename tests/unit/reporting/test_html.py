@@ -59,6 +59,13 @@ def test_items_are_not_counted_as_better_by_a_score_that_only_describes(example:
     assert counts not in page
 
 
+def test_an_item_is_called_by_the_place_of_its_row_if_that_is_known(example: Results) -> None:
+    one = item("17", "no", "yes")
+    assert "<h4>17</h4>" in render(example, [], [one])
+    after = one.after.model_copy(update={"place": "chats.jsonl, line 18"})
+    assert "<h4>chats.jsonl, line 18</h4>" in render(example, [], [Item(one.before, after)])
+
+
 def item(key: str, before: str, after: str, prompt: str = "p") -> Item:
     def made(output: str, score: float) -> Answer:
         return Answer(
