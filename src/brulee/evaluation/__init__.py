@@ -99,6 +99,12 @@ def metric(name: str, labels: Sequence[str] | None = None) -> Metric:
     return LABELLED[name](labels)
 
 
+def of_score(key: str) -> Metric | None:
+    """The metric that gives a score of results.json; None if it depends on labels or a schema."""
+    given = next((one for one in METRICS.values() if key in one.keys), None)
+    return rouge.parse(key) if given is None and rouge.is_rouge(key) else given
+
+
 def of_texts(name: str) -> bool:
     """Whether the metric of that name scores plain texts without an answer."""
     return name in METRICS and METRICS[name].asks == "likelihood"

@@ -190,6 +190,18 @@ def read_lines(file: Path) -> list[Answer]:
     return [_read_line(line, f"{file}, line {number}") for number, line in enumerate(lines, 1)]
 
 
+def shared(a: Path, b: Path) -> tuple[list[Answer], list[Answer]]:
+    """The answers in two runs' files to their common items: one may have room for fewer.
+
+    Pieces of plain text match only if both runs have them: a soft prompt makes pieces shorter.
+    """
+    of_a, of_b = (
+        {(one.id, one.phrasing, one.references): one for one in read_lines(file)} for file in (a, b)
+    )
+    names = [name for name in of_a if name in of_b]
+    return [of_a[name] for name in names], [of_b[name] for name in names]
+
+
 def _read_line(line: bytes, where: str) -> Answer:
     try:
         held = json.loads(line, parse_constant=no_number)
