@@ -54,6 +54,12 @@ def test_a_run_measures_bits_per_byte_before_and_after(text: Any, brulee: Any) -
     base, tuned = (lines(RUN / "eval" / who / "rows-test.jsonl") for who in ("base", "tuned"))
     assert len(base) == len(tuned) == split["used"]["test"] > split["counts"]["test"] == 6
     assert len({one.get("cluster", one["id"]) for one in base}) == 6
+    rows = Path("rows.jsonl").read_text().splitlines()
+    for one in tuned:
+        name, line, piece = one["place"].split(", ")
+        assert (name, piece[:6]) == ("rows.jsonl", "piece ")
+        row = json.loads(rows[int(line.removeprefix("line ")) - 1])
+        assert one["references"][0].strip() in row["text"]
     bits, size = (sum(one["statistics"]["bits_per_byte"][k] for one in base) for k in (0, 1))
     assert pair.base == pytest.approx(bits / size)
     tested = sum(len(one["references"][0].encode()) for one in base)

@@ -112,6 +112,11 @@ def test_compare_and_report_of_a_run(at: Any, done: Any, brulee: Any) -> None:
     assert page.read_text() == before
 
 
+def test_an_answer_says_where_its_row_is(at: Any, done: Any) -> None:
+    for answer in lines(RUN / "eval/tuned/rows-test.jsonl"):
+        assert answer["place"] == f"rows.jsonl, line {int(answer['id']) + 1}"
+
+
 def test_generate_and_chat_with_a_run(at: Any, done: Any, brulee: Any) -> None:
     [answer] = lines(RUN / "eval/tuned/rows-test.jsonl")[:1]
     asked = ("--prompt", answer["prompt"], "--max-new-tokens", 4)

@@ -77,6 +77,15 @@ def test_without_validation_rows_there_is_nothing_to_choose_by(at: Any, brulee: 
     assert "a sweep chooses by validation rows, and there are none" in done.err
 
 
+def test_a_score_that_only_describes_is_no_objective(at: Any, brulee: Any) -> None:
+    at.recipe["evaluate"] = {**at.recipe["evaluate"], "metrics": ["rouge1", "extractiveness"]}
+    asked = ("--set", "method.rank=2,4", "--objective", "coverage")
+    done = brulee("sweep", at.write(), *asked)
+    assert done.code == 2
+    assert "neither a high nor a low coverage is better" in done.err
+    assert "Valid: rouge1, validation_loss." in done.err
+
+
 def test_a_score_of_some_tasks_alone_is_no_objective(at: Any, brulee: Any) -> None:
     data = at.recipe["data"]
     tasks = [{**data, "name": "labels", "metrics": ["accuracy"]}, {**data, "name": "others"}]

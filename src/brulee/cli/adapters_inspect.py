@@ -59,6 +59,8 @@ def _print(found: Inspected, everything: bool) -> None:
     from brulee.reporting.wording import size
 
     bytes_ = sum(path.stat().st_size for path in found.stored.weights())
+    count = len(found.tensors)
+    tensors = f"{count:,} tensor{'' if count == 1 else 's'}"
     options_ = ", ".join(
         f"{k}={v}" for k, v in found.method.items() if k != "name" and v is not None
     )
@@ -66,7 +68,7 @@ def _print(found: Inspected, everything: bool) -> None:
         "method": f"{found.label}  ({options_})" if options_ else found.label,
         "base": found.base.get("source") or found.base.get("name") or "not recorded",
         "digest": found.base.get("digest", "not recorded: a wrong base would go unnoticed"),
-        "stored": f"{found.values:,} values in {len(found.tensors)} tensors, {size(bytes_)}",
+        "stored": f"{found.values:,} values in {tensors}, {size(bytes_)}",
         "PEFT": _peft(found),
         "damage": _damage(found),
     }

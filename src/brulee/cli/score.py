@@ -55,9 +55,9 @@ def score(
 ) -> None:
     """Score texts against references, without a model.
 
-    Every score has a 95% interval.
+    Every score has a 95% interval; those of sacrebleu also have its signature.
     """
-    from brulee.evaluation import LABELLED, metric
+    from brulee.evaluation import LABELLED, metric, signatures
     from brulee.evaluation.given_texts import check_needs_no_model, groups_of, score_texts
     from brulee.evaluation.scripts import unread
 
@@ -86,14 +86,19 @@ def score(
             )
         scores |= score_texts(measure, predicted, wanted[measure.against], resamples, seed, of)
     count = len(set(of)) if of else None
+    each_has = {len(one.value) for one in right}
+    signed = signatures(scores, each_has.pop() if len(each_has) == 1 else "var")
     if as_json:
         found = [{"metric": key, **s._asdict()} for key, s in scores.items()]
-        print_json({"scores": found} | ({"groups": count} if of else {}))
+        further = {"groups": count, "signatures": signed}
+        print_json({"scores": found} | {key: value for key, value in further.items() if value})
     else:
         # `count` covers all texts, so it holds only for scores over all of them.
         each = {key: count if s.n == len(predicted) else None for key, s in scores.items()}
         shown = [(key, *_cells(s, each[key])) for key, s in scores.items()]
         print_table(["metric", "score", "95% interval", "items"], shown)
+        for key, signature in signed.items():
+            print(f"{key}: {signature}")
 
 
 def _predicted(file: Path) -> list[Placed[str]]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -15,24 +16,66 @@ from brulee.printable import printable
 
 if TYPE_CHECKING:
     from brulee.data.sources import Rows
-    from brulee.data.templates import Template
+    from brulee.data.templates import Template, TemplateSet
+
+_LISTED: Final = ("name", "cluster", "kind", "columns")
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A family or FAMILY/TEMPLATE.")]
 
 
-def list_templates(as_json: options.Json = False) -> None:
-    """List every phrasing with the columns it reads."""
+def list_templates(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="NAME", help="Families or clusters whose phrasings to list."),
+    ] = None,
+    as_json: options.Json = False,
+) -> None:
+    """List the families with their clusters, or the phrasings of some.
+
+    With --json, lists phrasings: without a name, all there are.
+    """
     from brulee.data.templates import library
 
-    rows = [
-        (f"{family}/{template.name}", sorted(template.columns))
-        for family, templates in library().items()
-        for template in templates.templates
+    chosen = _chosen_families(library(), names or [])
+    phrasings = [
+        (f"{family}/{template.name}", one.cluster, _kind(template), sorted(template.columns))
+        for family, one in chosen.items()
+        for template in one
     ]
     if as_json:
-        print_json([{"name": name, "columns": columns} for name, columns in rows])
+        print_json([dict(zip(_LISTED, phrasing, strict=True)) for phrasing in phrasings])
+    elif names:
+        rows = [(name, kind or "-", ", ".join(columns)) for name, _, kind, columns in phrasings]
+        print_table(["template", "kind", "columns"], rows)
     else:
-        print_table(["template", "columns"], [(name, ", ".join(c)) for name, c in rows])
+        families = [
+            (name, one.cluster or "-", str(len(one)), ", ".join(sorted(one.columns)))
+            for name, one in chosen.items()
+        ]
+        print_table(["family", "cluster", "phrasings", "columns"], families)
+        print("brulee templates list NAME lists the phrasings of a family or cluster.")
+
+
+def _chosen_families(
+    families: Mapping[str, TemplateSet], names: Sequence[str]
+) -> Mapping[str, TemplateSet]:
+    """The families that are named, by themselves or by their cluster; all without a name."""
+    clusters = {one.cluster for one in families.values() if one.cluster}
+    for name in names:
+        if name not in families and name not in clusters:
+            raise unknown("family or cluster", name, [*families, *sorted(clusters)])
+    return {
+        family: one
+        for family, one in families.items()
+        if not names or family in names or one.cluster in names
+    }
+
+
+def _kind(template: Template) -> str:
+    """What distinguishes a phrasing from a plain question; "" if nothing."""
+    if template.metadata.original_task is False:
+        return "inverted"
+    return "rationale" if template.metadata.rationale else ""
 
 
 def show(name: Name, as_json: options.Json = False) -> None:
@@ -105,11 +148,14 @@ def lint(
     with 2 on errors, with 0 on warnings only.
     """
     from brulee.data.lint import lint as lint_templates
-    from brulee.data.templates import families, load_templates
+    from brulee.data.templates import families, load_to_lint
 
     found = []
     for name in names or families():
-        templates = load_templates(name)
+        templates, malformed = load_to_lint(name)
+        found += malformed
+        if templates is None:
+            continue
         found += lint_templates(templates, _rows_of(templates.name, rows) if rows else None)
     end_lint(found, as_json)
 
@@ -175,7 +221,8 @@ def _chosen_templates(
 
 
 def _shown(template: Template) -> str:
-    lines = [f"# {template.name}  (columns: {', '.join(sorted(template.columns))})"]
+    kind = f"{kind}; " if (kind := _kind(template)) else ""
+    lines = [f"# {template.name}  ({kind}columns: {', '.join(sorted(template.columns))})"]
     if template.answer_choices:
         lines.append(f"# answer choices: {template.answer_choices}")
     return "\n".join([*lines, template.jinja, ""])
@@ -184,6 +231,7 @@ def _shown(template: Template) -> str:
 def _described(template: Template) -> dict[str, object]:
     return {
         "name": template.name,
+        "kind": _kind(template),
         "columns": sorted(template.columns),
         "jinja": template.jinja,
         "answer_choices": template.answer_choices,

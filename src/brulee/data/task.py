@@ -31,7 +31,7 @@ class Item:
     """A test row as it is scored: the prompt and the references.
 
     Rows that are not independent share a `group`; "" for a row alone in its group. `phrasing` is
-    the name of its template.
+    the name of its template, `place` where the row is: "chats.jsonl, line 18".
     """
 
     id: str
@@ -39,6 +39,7 @@ class Item:
     references: tuple[str, ...]
     group: str = ""
     phrasing: str = ""
+    place: str = ""
 
     @property
     def prompt(self) -> str:
@@ -205,7 +206,9 @@ class Task:
             if encoder.text_alone(rendered) is None:
                 return None
             name = self.division.name(row) if self.division else str(row)
-            return Item(name, rendered, (rendered.completion,), self._group(row))
+            return Item(
+                name, rendered, (rendered.completion,), self._group(row), place=self.rows.place(row)
+            )
         shots = self.spec.shots.test if self.spec.shots else 0
         phrasing = self.phrasing(template, row, shots, "test")
         further = [*self._references(row, values)]
@@ -220,7 +223,9 @@ class Task:
                 f"fit into the {room} tokens that the model can read in addition to "
                 "evaluate.generation.max_new_tokens, even with the source text cut."
             )
-        return Item(str(row), asked, references, self._group(row), template.name)
+        return Item(
+            str(row), asked, references, self._group(row), template.name, self.rows.place(row)
+        )
 
     def references(self, row: int, template: Template) -> tuple[Rendered, list[str]] | None:
         """A row rendered by a template and its references, independent of the model.

@@ -11,6 +11,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from brulee.data.finding import Finding
 from brulee.data.template import PLAIN, SEPARATOR, TEXT, Rendered, Template, TemplateMetadata
 from brulee.errors import InputError, nearest, unknown
 from brulee.textfile import read_text
@@ -145,8 +146,25 @@ def _is_recipe(values: object) -> bool:
     return isinstance(values, dict) and "data" in values
 
 
-def read_templates(text: str, name: str, where: str) -> TemplateSet:
-    """Parse a YAML file in promptsource's schema; its `!Template` tags are read as mappings."""
+def load_to_lint(spec: str) -> tuple[TemplateSet | None, list[Finding]]:
+    """The templates of a family or a file that can be read, and a finding for each that cannot.
+
+    None instead of no templates. Raises InputError as `load_templates` for anything else.
+    """
+    if not spec.endswith((".yaml", ".yml")):
+        return load_templates(spec), []
+    malformed: list[Finding] = []
+    found = _file(spec, Path(spec), malformed)
+    return (found if len(found) else None), malformed
+
+
+def read_templates(
+    text: str, name: str, where: str, malformed: list[Finding] | None = None
+) -> TemplateSet:
+    """Parse a YAML file in promptsource's schema; its `!Template` tags are read as mappings.
+
+    A template that cannot be read raises InputError, or becomes a finding in `malformed`, if given.
+    """
     values, lines = parse(text, where)
     if not isinstance(values, dict) or not isinstance(values.get("templates"), dict):
         hint = "; `brulee data inspect` shows a recipe's rows" if _is_recipe(values) else ""
@@ -156,8 +174,14 @@ def read_templates(text: str, name: str, where: str) -> TemplateSet:
     cluster, sources = _cluster(values, where), _sources(values, where)
     for key, fields in values["templates"].items():
         at = f"{where}, line {lines[('templates', key)]}"
-        templates.append(_template(key, fields, at))
-    if not templates:
+        try:
+            templates.append(_template(key, fields, at))
+        except InputError as error:
+            if malformed is None:
+                raise
+            said = str(error).removeprefix(f"{at}: ")
+            malformed.append(Finding("malformed", "error", said, at, family=name))
+    if not templates and not malformed:
         raise InputError(f"{where}: the file holds no template.")
     _refuse_repeats([t.name for t in templates], where)
     return TemplateSet(name, tuple(templates), cluster, sources)
@@ -193,13 +217,13 @@ def _family(family: str) -> TemplateSet:
     return read_templates(file.read_text(encoding="utf-8"), family, f"library/{family}.yaml")
 
 
-def _file(spec: str, path: Path) -> TemplateSet:
+def _file(spec: str, path: Path, malformed: list[Finding] | None = None) -> TemplateSet:
     if not path.is_file():
         beside = [p.name for p in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
         close = nearest(path.name, beside)
         hint = f" Did you mean {path.with_name(close[0])}?" if close else ""
         raise InputError(f"{spec}: no such template file.{hint}")
-    return read_templates(read_text(path, spec), path.stem, spec)
+    return read_templates(read_text(path, spec), path.stem, spec, malformed)
 
 
 def _cluster(values: Mapping[str, Any], where: str) -> str | None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from brulee.errors import InputError, unknown
-from brulee.evaluation import rouge
+from brulee.evaluation import bleu, chrf, rouge, ter
 from brulee.evaluation.base import Array, MeanMetric, Metric
 from brulee.evaluation.bits import BitsPerByte
 from brulee.evaluation.bleu import Bleu
@@ -77,6 +77,9 @@ LABELLED: dict[str, Callable[[Sequence[str]], Metric]] = {
 }
 
 
+_SIGNATURES = {"bleu": bleu.signature, "chrf": chrf.signature, "ter": ter.signature}
+
+
 def metric(name: str, labels: Sequence[str] | None = None) -> Metric:
     """The metric of that name; "rouge2", "rougeL:recall" and so on give a single ROUGE score.
 
@@ -96,9 +99,23 @@ def metric(name: str, labels: Sequence[str] | None = None) -> Metric:
     return LABELLED[name](labels)
 
 
+def of_score(key: str) -> Metric | None:
+    """The metric that gives a score of results.json; None if it depends on labels or a schema."""
+    given = next((one for one in METRICS.values() if key in one.keys), None)
+    return rouge.parse(key) if given is None and rouge.is_rouge(key) else given
+
+
 def of_texts(name: str) -> bool:
     """Whether the metric of that name scores plain texts without an answer."""
     return name in METRICS and METRICS[name].asks == "likelihood"
+
+
+def signatures(keys: Iterable[str], references: int | str = "var") -> dict[str, str]:
+    """The signature of each of these scores that sacrebleu defines, for `references` texts an item.
+
+    Scores are comparable if their signatures are equal.
+    """
+    return {key: _SIGNATURES[key](references) for key in keys if key in _SIGNATURES}
 
 
 def summaries() -> dict[str, str]:

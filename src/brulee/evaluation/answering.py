@@ -271,4 +271,5 @@ def _chosen(
     return Answer(
         item.id, task, item.prompt, chosen[0], item.references, scores, statistics,
         sum(f.tokens for f in likelihoods), request, item.group, kept, item.phrasing,
+        place=item.place,
     )  # fmt: skip

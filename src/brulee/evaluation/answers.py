@@ -3,7 +3,8 @@
 A line of eval/WHO/TASK.jsonl:
 
     {"id": "17", "task": "...", "prompt": "...", "output": "...", "references": ["..."],
-     "scores": {"rouge1": 0.4}, "statistics": {"rouge1": [0.4]}, "tokens": 31, "request": "5be1..."}
+     "scores": {"rouge1": 0.4}, "statistics": {"rouge1": [0.4]}, "tokens": 31, "request": "5be1...",
+     "place": "chats.jsonl, line 18"}
 
 `request` is the digest of the model's input, used to look up a reply: a killed evaluation resumes
 where the file ends, a finished one queries nothing, a changed prompt is queried again. Scores are
@@ -12,6 +13,7 @@ group of the split, questions on one passage). `phrasing` is the name of the tem
 scored under several has a line for each. A line of a suite's task also holds `reply`, the raw reply
 before scoring, and so does one whose choices were ranked (answering.py). `thoughts` is the
 reasoning before the output of a reasoning model; it is not scored, but counts towards the tokens.
+A suite's items have no `place`.
 Replies that are no longer scored are kept next to the file, in TASK.spare.
 """
 
@@ -53,6 +55,7 @@ class Answer:
     reply: dict[str, Any] = field(default_factory=dict)
     phrasing: str = ""
     thoughts: str = ""
+    place: str = ""
 
 
 def score(
@@ -71,7 +74,7 @@ def score(
     statistics, scores = worth(item, judged)
     return Answer(
         item.id, task, item.prompt, output, item.references, scores, statistics, tokens, request,
-        item.group, phrasing=item.phrasing,
+        item.group, phrasing=item.phrasing, place=item.place,
     )  # fmt: skip
 
 
@@ -187,6 +190,18 @@ def read_lines(file: Path) -> list[Answer]:
     return [_read_line(line, f"{file}, line {number}") for number, line in enumerate(lines, 1)]
 
 
+def shared(a: Path, b: Path) -> tuple[list[Answer], list[Answer]]:
+    """The answers in two runs' files to their common items: one may have room for fewer.
+
+    Pieces of plain text match only if both runs have them: a soft prompt makes pieces shorter.
+    """
+    of_a, of_b = (
+        {(one.id, one.phrasing, one.references): one for one in read_lines(file)} for file in (a, b)
+    )
+    names = [name for name in of_a if name in of_b]
+    return [of_a[name] for name in names], [of_b[name] for name in names]
+
+
 def _read_line(line: bytes, where: str) -> Answer:
     try:
         held = json.loads(line, parse_constant=no_number)
@@ -199,7 +214,7 @@ def _read_line(line: bytes, where: str) -> Answer:
 
 
 def _line(answer: Answer) -> str:
-    not_always = ("request", "cluster", "phrasing", "reply", "thoughts")
+    not_always = ("request", "cluster", "phrasing", "reply", "thoughts", "place")
     kept = {k: v for k, v in asdict(answer).items() if v or k not in not_always}
     return json.dumps(kept, ensure_ascii=False) + "\n"
 

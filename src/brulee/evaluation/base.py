@@ -31,6 +31,7 @@ class Metric(Protocol):
     against: Against = "references"
     asks: Asks = "text"  # what it scores: generated text, the most likely choice, a plain text
     refuses: bool = False  # whether `check` rejects some references
+    descriptive: bool = False  # whether neither a high nor a low score is better
 
     def statistics(self, prediction: str, references: Sequence[str]) -> dict[str, Array]:
         """The statistics of one item: key -> (S,), without the keys that exclude the item.

@@ -41,6 +41,7 @@ class Extractiveness(Metric):
     keys = ("coverage", "density", *(f"novel_{n}grams" for n in NOVEL))
     summary = "how much of the prompt is copied, and how much is new"
     against: Against = "source"
+    descriptive = True
 
     def statistics(self, prediction: str, references: Sequence[str]) -> dict[str, Array]:
         """One value per key: (1,). Raises InputError without a source.

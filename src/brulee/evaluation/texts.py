@@ -77,7 +77,7 @@ def _answer(item: Item, found: Likelihood, metric: BitsPerByte, task: str, reque
     kept = with_likelihoods([found])
     return Answer(
         item.id, task, "", "", item.references, scores, {key: values}, found.tokens, request,
-        item.group, kept,
+        item.group, kept, place=item.place,
     )  # fmt: skip
 
 

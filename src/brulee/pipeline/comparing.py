@@ -15,14 +15,24 @@ _SWAPS_A_TEST: Final = 100
 
 
 def comparison(
-    task: str, metric: str, found: stats.Comparison, higher_is_better: bool, trained: bool
+    task: str,
+    metric: str,
+    found: stats.Comparison,
+    higher_is_better: bool,
+    trained: bool,
+    descriptive: bool = False,
 ) -> Comparison:
     """A comparison whose wins are items that got better, whether or not higher is better."""
     values = found._asdict()
     if not higher_is_better:
         values["wins"], values["losses"] = found.losses, found.wins
     return Comparison(
-        task=task, metric=metric, higher_is_better=higher_is_better, trained=trained, **values
+        task=task,
+        metric=metric,
+        higher_is_better=higher_is_better,
+        descriptive=descriptive,
+        trained=trained,
+        **values,
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from brulee.evaluation import bleu, chrf, ter
+from brulee.evaluation import signatures
 from brulee.evaluation.answers import Answer, clusters, grouped
 from brulee.evaluation.phrasings import Table, by_phrasing, change, tables
 from brulee.evaluation.stats import compare, interval
@@ -100,7 +100,7 @@ def summarise(prepared: Prepared, tuned: Tuned, before: Scored, after: Scored) -
             phrasings=adjusted([one.phrasings for one in tested if one.phrasings]),
             wordings=wordings(prepared.asked, prepared.corpus)
             | worded({name: guard.task for name, guard in prepared.guards.items()}),
-            signatures=_signatures(comparisons),
+            signatures=signatures(pair.metric for pair in comparisons),
             environment=Environment(versions=versions(), machine=machine()),
         )
     )
@@ -132,17 +132,11 @@ def _of_test(
                 _score("base", name, key, base, resamples, of),
                 _score("tuned", name, key, tuned, resamples, of),
             ),
-            comparison(name, key, found, better, trained),
+            comparison(name, key, found, better, trained, metric.descriptive),
             phrasings(name, key, names, change(base, tuned, resamples, of, swaps=tests), better)
             if len(names) > 1
             else None,
         )
-
-
-def _signatures(comparisons: Sequence[Comparison]) -> dict[str, str]:
-    signatures = {"bleu": bleu.signature, "chrf": chrf.signature, "ter": ter.signature}
-    measured = dict.fromkeys(pair.metric for pair in comparisons)
-    return {key: signatures[key]() for key in measured if key in signatures}
 
 
 def _score(

@@ -129,9 +129,8 @@ def _repeats(found: Inspection) -> list[Clause]:
     if exact:
         said.append(Clause(f"{_rows(exact, 'duplicate')} left out"))
     if near:
-        said.append(
-            Clause(f"{_rows(near, 'near-duplicate')} kept in the split of the row they resemble")
-        )
+        like = "it resembles" if near == 1 else "they resemble"
+        said.append(Clause(f"{_rows(near, 'near-duplicate')} kept in the split of the row {like}"))
     return said
 
 

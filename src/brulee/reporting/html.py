@@ -131,7 +131,8 @@ def _figures(results: Results) -> str:
         )
         figures.append((wording.difference(pair), steps))
         items = pair.wins + pair.losses + pair.ties
-        figures.append((f"{pair.wins} of {items}", "test items got better"))
+        if not pair.descriptive:
+            figures.append((f"{pair.wins} of {items}", "test items got better"))
     if spent.trainable_share is not None:
         figures.append((wording.percent(spent.trainable_share), "of the parameters trained"))
     if spent.train_seconds:

@@ -28,6 +28,7 @@ class Answer(BaseModel):
     tokens: int = 0
     phrasing: str = ""
     thoughts: str = ""
+    place: str = ""
 
     @property
     def key(self) -> tuple[str | int, str]:

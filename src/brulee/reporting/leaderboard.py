@@ -27,6 +27,8 @@ class Entry:
 
     `main` marks a headline score: a suite's average, or a task's first score. `phrasings` are those
     that it averages over, if several; `wording` is a digest of the item texts, "" if unknown.
+    Neither a high nor a low `descriptive` score is better. `base` identifies the weights of a base
+    measured alone, "" if unknown.
     """
 
     model: str
@@ -41,6 +43,8 @@ class Entry:
     higher_is_better: bool = True
     phrasings: tuple[str, ...] = ()
     wording: str = ""
+    descriptive: bool = False
+    base: str = ""
 
     @property
     def partial(self) -> bool:
@@ -51,6 +55,11 @@ class Entry:
     def column(self) -> tuple[str, str]:
         """The column's key: two scores are comparable if their keys are equal."""
         return self.task, self.metric.removesuffix(PARTIAL)
+
+    def contradicts(self, other: Entry) -> bool:
+        """Whether one model cannot have both scores: one base may differ on more items."""
+        on_more = self.base and self.base == other.base and self.items != other.items
+        return self.value != other.value and not on_more
 
 
 @dataclass(frozen=True)
@@ -70,9 +79,12 @@ class Leaderboard:
         return next((e for e in self.entries if (e.model, e.column) == (model, column)), None)
 
     def best(self, column: tuple[str, str]) -> Entry | None:
-        """The best score of a column, the first of equals; None if it has fewer than two."""
+        """The best score of a column, the first of equals.
+
+        None if it has fewer than two, or descriptive ones.
+        """
         found = [entry for entry in self.entries if entry.column == column]
-        if len(found) < 2:
+        if len(found) < 2 or found[0].descriptive:
             return None
         sign = 1 if found[0].higher_is_better else -1
         return max(found, key=lambda entry: sign * entry.value)
@@ -111,7 +123,8 @@ def leaderboard(entries: Iterable[Entry], tasks: bool = False) -> Leaderboard:
             found[key] = entry
     kept = tuple(found.values())
     columns = tuple(dict.fromkeys(entry.column for entry in kept))
-    wins = mean_win_rates([_compared(kept, column) for column in columns])
+    told = {entry.column for entry in kept if entry.descriptive}
+    wins = mean_win_rates([_compared(kept, column) for column in columns if column not in told])
     models = dict.fromkeys(entry.model for entry in kept)
     ranked = sorted(models, key=lambda model: -wins.get(model, -1.0))
     return Leaderboard(tuple(ranked), columns, kept, wins)

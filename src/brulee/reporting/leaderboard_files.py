@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import islice
+from itertools import combinations, islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,7 +31,8 @@ def read_all(arguments: Sequence[str]) -> list[Entry]:
     """The scores under each PATH or NAME=PATH, as `read_entries` reads them.
 
     Models that share a name, not given by NAME, but differ in a score are not the same model: their
-    paths are added to their names. Means over different phrasings are different columns.
+    paths are added to their names. A base's scores may differ if they are on different numbers of
+    items. Means over different phrasings are different columns.
     """
     given = [read_entries(argument) for argument in arguments]
     apart = iter(in_unlike_phrasings([entry for entries in given for entry in entries]))
@@ -39,12 +40,16 @@ def read_all(arguments: Sequence[str]) -> list[Entry]:
         (*_split(argument), list(islice(apart, len(entries))))
         for argument, entries in zip(arguments, given, strict=True)
     ]
-    values: dict[tuple[str, tuple[str, str]], set[float]] = {}
+    scores: dict[tuple[str, tuple[str, str]], list[Entry]] = {}
     for name, _, entries in read:
-        latest = {(e.model, e.column): e.value for e in entries if e.model != name}
-        for key, value in latest.items():
-            values.setdefault(key, set()).add(value)
-    several = {model for (model, _), found in values.items() if len(found) > 1}
+        latest = {(e.model, e.column): e for e in entries if e.model != name}
+        for key, entry in latest.items():
+            scores.setdefault(key, []).append(entry)
+    several = {
+        model
+        for (model, _), found in scores.items()
+        if any(a.contradicts(b) for a, b in combinations(found, 2))
+    }
     return [
         replace(entry, model=f"{entry.model}, {path}")
         if entry.model in several and entry.model != name
@@ -111,6 +116,7 @@ def _ours(found: Results, base: str, tuned: str, source: str) -> list[Entry]:
     task's name says so.
     """
     mains, better = _mains(found), _directions(found)
+    descriptive = {(pair.task, pair.metric) for pair in found.comparisons if pair.descriptive}
     asked = found.suite.asked if found.suite else ""
     otherwise = f" [{asked}]" if asked else ""
     return [
@@ -122,10 +128,18 @@ def _ours(found: Results, base: str, tuned: str, source: str) -> list[Entry]:
             better.get((score.task, score.metric), not lower_is_better(score.metric)),
             asked_in(found, score.task),
             texts_of(found, score.task),
+            (score.task, score.metric) in descriptive,
+            _weights(found) if score.who == "base" else "",
         )
         for score in found.scores
         for low, high in [known_bounds(score)]
     ]  # fmt: skip
+
+
+def _weights(found: Results) -> str:
+    """What identifies a base and how it was loaded; "" if an adapter was attached to it."""
+    held = found.base.model_dump_json(exclude={"name", "start"})
+    return "" if found.base.start else held
 
 
 def _over(phrasings: int) -> str:

@@ -86,9 +86,9 @@ def _item(item: Item, metric: str) -> str:
 
 
 def _called(item: Item) -> str:
-    """The item's id and phrasing."""
+    """Where the item's row is, or else its id, and its phrasing."""
     phrasing = f" · {item.after.phrasing}" if item.after.phrasing else ""
-    return escape(f"{item.after.id}{phrasing}")
+    return escape(f"{item.after.place or item.after.id}{phrasing}")
 
 
 def _prompt(text: str) -> str:

@@ -100,7 +100,7 @@ def comparisons(results: Results) -> str:
             number(wording.interval(pair)),
             number(wording.p_value(pair.p)),
             *([number(wording.p_value(pair.corrected_p))] if corrected else []),
-            f"{pair.wins} / {pair.losses} / {pair.ties}",
+            "–" if pair.descriptive else f"{pair.wins} / {pair.losses} / {pair.ties}",
             _detectable(pair),
         ]
         for pair in results.comparisons

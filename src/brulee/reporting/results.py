@@ -85,8 +85,8 @@ class Score(Record):
 class Paired(Record):
     """Tuned minus base on the same items, with the 95% interval of that difference.
 
-    `p_holm` is p corrected for the number of tasks, or of further scores of one task (Holm 1979);
-    None if it is the only test.
+    Neither a rise nor a fall of a `descriptive` score is better. `p_holm` is p corrected for the
+    number of tasks, or of further scores of one task (Holm 1979); None if it is the only test.
     """
 
     task: str
@@ -99,6 +99,7 @@ class Paired(Record):
     p: float
     p_holm: float | None = None
     higher_is_better: bool = True
+    descriptive: bool = False
 
     @property
     def gain(self) -> tuple[float, float, float]:
@@ -114,9 +115,14 @@ class Paired(Record):
 
     @property
     def direction(self) -> int:
-        """1 if better, -1 if worse, 0 if no change is detected (interval and p must agree)."""
-        _, low, high = self.gain
-        return _sign(low, high, self.corrected_p)
+        """1 if better, -1 if worse, 0 if neither; no change is detected unless p agrees."""
+        better = 0 if self.descriptive else 1 if self.higher_is_better else -1
+        return better * self.moved
+
+    @property
+    def moved(self) -> int:
+        """1 if the score rose, -1 if it fell, 0 if no change is detected."""
+        return _sign(self.low, self.high, self.corrected_p)
 
 
 class Comparison(Paired):

@@ -12,7 +12,7 @@ from rich.text import Text
 from brulee.errors import InputError
 from brulee.printable import printable
 from brulee.reporting import phrasings, wording
-from brulee.reporting.results import Paired, Results, Who
+from brulee.reporting.results import Comparison, Paired, Results, Who
 from brulee.reporting.tables import TableRows
 from brulee.reporting.verdict import verdict
 
@@ -49,13 +49,18 @@ def printed(show: Callable[[Console], None]) -> str:
 
 def tables(results: Results) -> tuple[TableRows, TableRows, TableRows]:
     """The tables of scores, of each task's first score over phrasings, of guards; may be empty."""
-    return _scores(results), _phrasings(results), _guards(results)
+    return _scores(results.comparisons), _phrasings(results), _guards(results)
 
 
-def compare(results: Sequence[Results], console: Console) -> None:
+def compare(
+    results: Sequence[Results],
+    console: Console,
+    against_first: Sequence[Sequence[Comparison]] = (),
+) -> None:
     """Print runs side by side: a row per run, a column per score, then each run's cost.
 
-    ± is half the 95% interval; a missing score shows as a dash. Raises InputError without runs.
+    ± is half the 95% interval; a missing score shows as a dash. `against_first` are the further
+    runs minus the first. Raises InputError without runs.
     """
     if not results:
         raise InputError("compare: no run was given; name one run folder or more.")
@@ -69,7 +74,17 @@ def compare(results: Sequence[Results], console: Console) -> None:
                 console.print(Text(printable(said), style="yellow"))
     console.print(Text("± is half the 95% interval", style="dim"))
     _apart(results).show(console)
+    first = results[0].run
+    for run, pairs in zip(results[1:], against_first, strict=False):
+        _scores(pairs, first, run.run, _title(first, run.run, pairs)).show(console)
     _costs(results).show(console)
+
+
+def _title(first: str, run: str, pairs: Sequence[Comparison]) -> str:
+    """What a comparison of two runs is of; the number of items if there is one task."""
+    counts = {pair.wins + pair.losses + pair.ties for pair in pairs}
+    on = f"on {counts.pop()} items of both" if len(counts) == 1 else "item by item"
+    return f"{run} minus {first}, {on}"
 
 
 def _grouped(results: Results) -> str:
@@ -86,11 +101,13 @@ def _grouped(results: Results) -> str:
     return f"{listed}. Items of a group are not independent: groups are resampled as a whole."
 
 
-def _scores(results: Results) -> TableRows:
-    tasks = {pair.task for pair in results.comparisons}
-    p = "p (Holm)" if any(pair.p_holm is not None for pair in results.comparisons) else "p"
-    table = TableRows(("Score", "Before", "After", "Difference", "95% interval", p))
-    for pair in results.comparisons:
+def _scores(
+    comparisons: Sequence[Comparison], before: str = "Before", after: str = "After", title: str = ""
+) -> TableRows:
+    tasks = {pair.task for pair in comparisons}
+    p = "p (Holm)" if any(pair.p_holm is not None for pair in comparisons) else "p"
+    table = TableRows(("Score", before, after, "Difference", "95% interval", p), title)
+    for pair in comparisons:
         name = wording.metric_name(pair.metric)
         label = name if len(tasks) == 1 else f"{pair.task} {name}"
         style = {1: "green", 0: "", -1: "bold red"}[pair.direction]

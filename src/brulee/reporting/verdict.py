@@ -49,8 +49,9 @@ def _main(results: Results) -> str:
     ending = f", {cost}" if cost else ""
     over = phrasings.over(results, task)
     task = f"{task}{over}," if over else task
-    raised = wording.verb(pair, pair.direction)
-    change = wording.change(pair, pair.direction, evidence)
+    moved = pair.moved if pair.descriptive else pair.direction
+    raised = wording.verb(pair, moved)
+    change = wording.change(pair, moved, evidence)
     return f"{method} {raised} {metric} on {task} {change}{ending}"
 
 
@@ -63,7 +64,7 @@ def _yet(pair: Comparison) -> str:
 
 def _limits(pair: Comparison, groups: int | None) -> str:
     """The smallest detectable difference; "" if the test found a difference."""
-    if pair.direction:
+    if pair.moved:
         return ""
     if pair.minimum_detectable is None:
         return f", on {wording.undetectable(pair, groups)}"

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from brulee.cli.adapters_inspect import inspect
 from brulee.cli.adapters_neighbors import neighbors
 from brulee.methods.prompt import Prompt, PromptOptions
 from brulee.methods.storing import save_adapter
@@ -58,3 +59,10 @@ def test_a_seed_that_no_generator_takes_is_refused(brulee, run: Path) -> None:
     done = brulee("adapters", "neighbors", run, "--seed", 10**23)
     assert (done.code, done.out) == (2, "")
     assert "--seed" in done.err
+
+
+def test_a_prompts_single_tensor_is_counted_as_one(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    inspect(str(run))
+    assert " values in 1 tensor, " in capsys.readouterr().out

@@ -36,6 +36,18 @@ def test_table_shows_the_interval_beside_the_score(brulee, files: list[str]) -> 
     assert " to " in done.out
 
 
+def test_scores_of_sacrebleu_are_shown_with_its_signature(brulee, files: list[str]) -> None:
+    asked = ("score", *files, "--metrics", "rouge1,bleu,ter")
+    signed = brulee(*asked, "--json").json["signatures"]
+    assert list(signed) == ["bleu", "ter"]
+    assert signed["bleu"].startswith("nrefs:var|case:mixed|eff:no|tok:13a|")
+    assert f"bleu: {signed['bleu']}" in brulee(*asked).out.splitlines()
+    references = Path(files[-1])
+    references.write_text('["a b", "c"]\n["d", "e f"]\n')
+    assert brulee(*asked, "--json").json["signatures"]["bleu"].startswith("nrefs:2|")
+    assert "signatures" not in brulee("score", *files, "--metrics", "rouge1", "--json").json
+
+
 def test_texts_of_one_group_are_one_witness(brulee, tmp_path: Path) -> None:
     predictions, references, groups = (tmp_path / f"{n}.txt" for n in "prg")
     predictions.write_text("yes\n" * 9 + "no\n" * 3)

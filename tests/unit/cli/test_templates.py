@@ -136,3 +136,28 @@ def test_a_template_does_not_clear_the_screen(brulee, tmp_path: Path) -> None:
     file.write_text('templates: {a: {name: "a", jinja: "\\e[2J{{a}} ||| {{b}}"}}\n')
     done = brulee("templates", "show", file)
     assert (done.code, "\x1b" in done.out, "[2J{{a}} ||| {{b}}" in done.out) == (0, False, True)
+
+
+def test_families_are_listed_with_the_clusters_that_can_be_held_out(brulee) -> None:
+    done = brulee("templates", "list")
+    assert done.code == 0, done.err
+    rows = [line.split() for line in done.out.splitlines()]
+    assert ["rte", "nli", "11", "label,", "sentence1,", "sentence2"] in rows
+
+
+def test_a_cluster_or_family_is_listed_phrasing_by_phrasing(brulee) -> None:
+    rows = [line.split()[:2] for line in brulee("templates", "list", "review").out.splitlines()]
+    assert ["review-writing/stars-of-product", "inverted"] in rows
+    listed = brulee("templates", "list", "gsm8k", "rte", "--json").json
+    kinds = {one["name"]: (one["cluster"], one["kind"]) for one in listed}
+    assert kinds["gsm8k/step-by-step-cot"] == ("chain-of-thought", "rationale")
+    assert {name.partition("/")[0] for name in kinds} == {"gsm8k", "rte"}
+    done = brulee("templates", "list", "nlii")
+    assert done.code == 2
+    assert "unknown family or cluster 'nlii'; did you mean 'nli'" in done.err
+
+
+def test_an_inverted_template_is_shown_as_such(brulee) -> None:
+    assert brulee("templates", "show", "gsm8k/problem-with-result").out.startswith(
+        "# problem-with-result  (inverted; columns: answer, question)"
+    )

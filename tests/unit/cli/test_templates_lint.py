@@ -75,3 +75,23 @@ def test_of_many_warnings_of_a_kind_the_first_are_printed(brulee, file: Path) ->
     assert len(printed) == 20
     assert rest == f"and {listed - 20} more warnings of [missing-space], which --json lists"
     assert counts == f"0 errors, {listed} warnings"
+
+
+def test_templates_that_cannot_be_read_do_not_hide_the_rest(brulee, file: Path) -> None:
+    file.write_text(STRAY + '  c: {name: c, jinja: "{{text}}"}\n  d: {jinj: "a ||| b"}\n')
+    done = brulee("templates", "lint", file)
+    assert done.code == 2
+    assert done.err == ""
+    lines = done.out.splitlines()
+    bar, key = (line for line in lines if line.endswith("[malformed]"))
+    assert bar.startswith(f"{file}, line 8: error: chats: template 'c': put ||| between")
+    assert key.startswith(f"{file}, line 9: error: chats: unknown key 'jinj'; did you mean 'jinja'")
+    assert any(line.endswith("[stray-character]") for line in lines)
+    assert lines[-1] == "3 errors, 1 warning"
+
+
+def test_a_file_of_malformed_templates_alone_is_linted(brulee, file: Path) -> None:
+    file.write_text('templates:\n  a: {jinja: "no bar"}\n')
+    done = brulee("templates", "lint", file, "--json")
+    assert done.code == 2
+    assert [(one["code"], one["where"]) for one in done.json] == [("malformed", f"{file}, line 2")]

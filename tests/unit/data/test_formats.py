@@ -79,6 +79,7 @@ PHRASED: list[tuple[str, dict[str, Any], str, str]] = [
     ("pair", {"inputs": "a", "targets": "b"}, "a", "b"),
     ("pair", {"input": "a", "output": "b"}, "a", "b"),
     ("pair", {"source": "a", "target": "b"}, "a", "b"),
+    ("pair", {"input_text": "a", "target_text": "b"}, "a", "b"),
     ("pair", {"question": "a", "answer": "b", "id": 1}, "a", "b"),
     ("pair", {"system_prompt": "S", "question": "a", "response": "b"}, "a", "b"),
     (
@@ -148,6 +149,7 @@ def test_text_without_a_prompt_is_learned_as_it_stands() -> None:
             "as plain text: data.templates: plain-text.",
         ),
         ("labelled-table", {"source": "a", "target": "b", "source_language": "en"}, "do not say"),
+        ("labelled-table", {"prefix": "p", "input_text": "a", "target_text": "b"}, "do not say"),
         ("labelled-table", {"question": "q", "answer": "a", "context": "c"}, "do not say"),
         ("labelled-table", {"question": "q", "answer": ["a", "b"]}, "not text"),
     ],

@@ -42,6 +42,12 @@ def test_further_scores_of_one_task_are_corrected_together() -> None:
     assert [p.direction for p in corrected] == [1, 0, 0, 1]
 
 
+def test_a_comparison_keeps_that_its_score_only_describes() -> None:
+    told = comparison("a", "coverage", found(0.01), True, True, descriptive=True)
+    assert (told.descriptive, told.direction) == (True, 0)
+    assert not pair("a", "bleu", 0.01).descriptive
+
+
 def test_changes_of_the_spread_are_corrected_among_tasks() -> None:
     side = Spread((0.1, 0.5), 0.2, 0.2)
     found = [

@@ -8,9 +8,9 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from brulee.data.corpus import open_corpus
-from brulee.evaluation.answers import Answer, write_answers
+from brulee.evaluation.answers import Answer, shared, write_answers
 from brulee.evaluation.phrasings import by_phrasing
-from brulee.pipeline.sweeps.finals import _both, _same_base, against
+from brulee.pipeline.sweeps.finals import _same_base, against
 from brulee.recipe import recipe_from_dict
 
 
@@ -22,7 +22,7 @@ def test_every_phrasing_of_an_item_is_compared_with_its_own(tmp_path: Path) -> N
     files = [tmp_path / name for name in ("own.jsonl", "chosen.jsonl")]
     for file, items in zip(files, (range(3), range(2)), strict=True):
         write_answers(file, [answer(i, p, f"{p}{i}") for p in "ab" for i in items])
-    own, chosen = _both(*files)
+    own, chosen = shared(*files)
     assert [one.output for one in own] == [one.output for one in chosen] == ["a0", "a1", "b0", "b1"]
     assert [len(part) for part in by_phrasing(own)] == [2, 2]
 
@@ -32,7 +32,7 @@ def test_pieces_of_a_text_that_were_cut_otherwise_are_not_compared(tmp_path: Pat
     for file, cut in zip(files, (5, 4), strict=True):
         texts = {"1": "short", "2/1": "a text"[:cut], "2/2": "a text"[cut:]}
         write_answers(file, [Answer(i, "t", "", "", (x,), {}, {}, 1) for i, x in texts.items()])
-    own, chosen = _both(*files)
+    own, chosen = shared(*files)
     assert [one.id for one in own] == [one.id for one in chosen] == ["1"]
 
 

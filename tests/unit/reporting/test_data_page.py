@@ -81,6 +81,19 @@ def test_alarms_on_framing_and_length_come_first_with_their_counts(found) -> Non
     ]
 
 
+@pytest.mark.parametrize(
+    ("count", "said"),
+    [
+        (1, "1 near-duplicate row is kept in the split of the row it resembles"),
+        (2, "2 near-duplicate rows are kept in the split of the row they resemble"),
+    ],
+)
+def test_near_duplicates_are_counted_in_a_sentence(found, count: int, said: str) -> None:
+    here = found()
+    alike = replace(here.tasks[0], near_duplicates=count)
+    assert said in [clause.text for clause in clauses(replace(here, tasks=(alike,)))]
+
+
 def test_a_page_without_rows_has_no_section_for_them(found) -> None:
     assert "Read the rows" not in render(found(rows=0))
 

@@ -47,6 +47,25 @@ def test_what_lies_on_disk_is_called_what_it_is(example: Results) -> None:
     assert "model on disk" in render(whole, [], [])
 
 
+def test_items_are_not_counted_as_better_by_a_score_that_only_describes(example: Results) -> None:
+    pair = example.comparisons[0]
+    counts = f"{pair.wins} / {pair.losses} / {pair.ties}"
+    judged = render(example.model_copy(update={"comparisons": (pair,)}), [], [])
+    assert "test items got better" in judged
+    assert counts in judged
+    told = pair.model_copy(update={"descriptive": True})
+    page = render(example.model_copy(update={"comparisons": (told,)}), [], [])
+    assert "test items got better" not in page
+    assert counts not in page
+
+
+def test_an_item_is_called_by_the_place_of_its_row_if_that_is_known(example: Results) -> None:
+    one = item("17", "no", "yes")
+    assert "<h4>17</h4>" in render(example, [], [one])
+    after = one.after.model_copy(update={"place": "chats.jsonl, line 18"})
+    assert "<h4>chats.jsonl, line 18</h4>" in render(example, [], [Item(one.before, after)])
+
+
 def item(key: str, before: str, after: str, prompt: str = "p") -> Item:
     def made(output: str, score: float) -> Answer:
         return Answer(

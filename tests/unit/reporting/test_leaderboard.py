@@ -43,6 +43,26 @@ def evaluated(folder: Path, suite: str, who: str, scores: list[tuple[str, str, f
     return folder
 
 
+def test_a_base_asked_about_fewer_items_elsewhere_is_one_model(tmp_path: Path) -> None:
+    def on(folder: str, value: float, items: int, digest: str) -> str:
+        path = evaluated(tmp_path / folder, "bundled", "base", [("t", "accuracy", value)])
+        found = results_file.read(path)
+        score = found.scores[0].model_copy(update={"n": items})
+        base = found.base.model_copy(update={"digest": digest})
+        results_file.write(found.model_copy(update={"scores": (score,), "base": base}), path)
+        return str(path)
+
+    few, all_of_them = on("few", 0.5, 30, "d"), on("all", 0.6, 220, "d")
+    found = leaderboard(read_all([few, all_of_them]))
+    assert found.models == ("small",)
+    assert [(e.value, e.items) for e in found.entries] == [(0.6, 220)]
+    for other in (on("again", 0.7, 220, "d"), on("other", 0.7, 30, "e")):
+        assert {e.model for e in read_all([all_of_them, other])} == {
+            f"small, {all_of_them}",
+            f"small, {other}",
+        }
+
+
 def test_a_suite_in_other_phrasings_is_another_task(tmp_path: Path) -> None:
     """Those of the library may be others after an update."""
 
@@ -126,6 +146,17 @@ def test_less_is_better_for_errors() -> None:
     assert lower_is_better("bits_per_byte_partial")
     assert lower_is_better("ter,strict")
     assert not lower_is_better("interference")
+
+
+def test_no_score_that_only_describes_is_best_or_wins(run_folder: Path) -> None:
+    told: dict[str, Any] = {"metric": "coverage", "descriptive": True}
+    found = leaderboard([entry("a", "x", 0.2, **told), entry("b", "x", 0.9, **told)])
+    assert (found.best(("x", "coverage")), found.wins) == (None, {})
+    run = results_file.read(run_folder)
+    pair = run.comparisons[0].model_copy(update={"descriptive": True})
+    results_file.write(run.model_copy(update={"comparisons": (pair,)}), run_folder)
+    read = {(e.task, e.metric) for e in read_entries(str(run_folder)) if e.descriptive}
+    assert read == {(pair.task, pair.metric)}
 
 
 def test_what_a_file_says_of_a_scores_direction_counts(tmp_path: Path, run_folder: Path) -> None:

@@ -135,6 +135,13 @@ def test_a_metric_where_lower_is_better_turns_the_sign() -> None:
     assert loss.direction == 1
 
 
+def test_a_score_that_only_describes_moves_without_a_direction() -> None:
+    copied = paired(descriptive=True)
+    assert (copied.direction, copied.moved) == (0, 1)
+    assert paired(difference=-0.1, low=-0.2, high=-0.05, descriptive=True).moved == -1
+    assert paired(p=0.2, descriptive=True).moved == 0
+
+
 def test_the_trainable_share_is_unknown_without_a_total() -> None:
     assert r.Cost().trainable_share is None
     assert r.Cost(trainable_parameters=2, total_parameters=8).trainable_share == 0.25

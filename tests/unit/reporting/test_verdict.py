@@ -118,6 +118,14 @@ def test_another_score_that_fell_is_not_hidden_behind_the_first() -> None:
     assert "got worse" not in verdict(results(GAIN, changed(metric="bleu", p=0.3)))
 
 
+def test_a_score_that_only_describes_is_not_called_worse() -> None:
+    copied = changed(metric="novel_1grams", difference=-0.3, low=-0.4, high=-0.2, descriptive=True)
+    assert "worse" not in verdict(results(GAIN, copied))
+    assert "lowered novel words on support-chats/test from" in verdict(results(copied))
+    unclear = verdict(results(changed(metric="coverage", low=-0.1, descriptive=True)))
+    assert "did not measurably change coverage" in unclear
+
+
 def test_a_metric_where_lower_is_better_says_which_way_is_good() -> None:
     loss = changed(metric="loss", difference=-0.1, low=-0.2, high=-0.05, higher_is_better=False)
     assert "lowered (better) loss" in verdict(results(loss))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from brulee import pipeline
-from brulee.evaluation.answers import Answer, clusters, read_lines
+from brulee.evaluation.answers import clusters, shared
 from brulee.evaluation.phrasings import by_phrasing, tables
 from brulee.evaluation.stats import compare
 from brulee.methods import METHODS
@@ -47,7 +47,7 @@ def against(own: Path, chosen: Path, outline: Outline) -> list[Comparison]:
     )
     for asked in asked_of(recipe, corpus, task_metrics(recipe, corpus)):
         name = f"{asked.name.replace('/', '-')}.jsonl"
-        sides = _both(own / "eval/tuned" / name, chosen / "eval/tuned" / name)
+        sides = shared(own / "eval/tuned" / name, chosen / "eval/tuned" / name)
         if not sides[0]:
             continue
         parts = [by_phrasing(answers) for answers in sides]
@@ -56,20 +56,8 @@ def against(own: Path, chosen: Path, outline: Outline) -> list[Comparison]:
             got = compare(one.stats, other.stats, one.reduce, resamples, clusters=of, swaps=tests)
             trained = asked.test.path not in corpus.held_out
             better = metric.higher_is_better(key)
-            found.append(comparison(asked.name, key, got, better, trained))
+            found.append(comparison(asked.name, key, got, better, trained, metric.descriptive))
     return list(adjusted(found))
-
-
-def _both(a: Path, b: Path) -> tuple[list[Answer], list[Answer]]:
-    """The answers of two runs to their common items: one may have room for fewer.
-
-    Pieces of plain text match only if both runs have them: a soft prompt makes pieces shorter.
-    """
-    of_a, of_b = (
-        {(one.id, one.phrasing, one.references): one for one in read_lines(file)} for file in (a, b)
-    )
-    shared = [name for name in of_a if name in of_b]
-    return [of_a[name] for name in shared], [of_b[name] for name in shared]
 
 
 def _same_base(a: Path, b: Path) -> bool:

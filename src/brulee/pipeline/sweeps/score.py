@@ -29,14 +29,16 @@ from brulee.reporting.sweep_results import LOSS
 def higher_is_better(recipe: Recipe, corpus: Corpus, objective: str) -> bool:
     """Whether a higher objective is better.
 
-    Raises InputError for one that is neither the loss nor a score of every task's metrics.
+    Raises InputError for one that is neither the loss nor a score of every task's metrics, and for
+    a score that only describes.
     """
     if objective == LOSS:
         return False
     measured = {path: metrics for path, metrics in task_metrics(recipe, corpus).items()
                 if path in corpus.trained}  # fmt: skip
     keys = {path: {key for m in one for key in m.keys} for path, one in measured.items()}
-    shared = set.intersection(*keys.values())
+    judging = {k for one in measured.values() for m in one if not m.descriptive for k in m.keys}
+    shared = set.intersection(*keys.values()) & judging
     lacking = [path for path, own in keys.items() if objective not in own]
     if lacking and len(lacking) < len(keys):
         valid = ", ".join(sorted([LOSS, *shared]))
@@ -46,6 +48,11 @@ def higher_is_better(recipe: Recipe, corpus: Corpus, objective: str) -> bool:
         )
     if lacking:
         raise unknown("objective", objective, [LOSS, *shared], "--objective")
+    if objective not in judging:
+        raise InputError(
+            f"--objective: neither a high nor a low {objective} is better, so no setting can be "
+            f"chosen by it. Valid: {', '.join(sorted([LOSS, *shared]))}."
+        )
     return _metric(next(iter(measured.values())), objective).higher_is_better(objective)
 
 
