@@ -38,7 +38,10 @@ def main() -> None:
     parser.add_argument("--device", default="cuda", choices=("cpu", "cuda"))
     parser.add_argument("--results", type=Path, default=HERE / "results", help="folder to write to")
     arguments = parser.parse_args()
+    from brulee.models.defaults import without_cudnn_attention
+
     device = torch.empty(0, device=arguments.device).device
+    without_cudnn_attention()  # as wherever brulee has loaded a model
     rows, failures = {}, []
     for check in (loops, attention, passes, recomputed, replayed, pairs, dropout, inference):
         try:
