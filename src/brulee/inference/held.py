@@ -51,11 +51,13 @@ class HeldTensors:
 
     def copy(self, moves: Sequence[tuple[int, int]], own: int) -> None:
         """For each (place, row), copy the first `own` positions of that former row to the place."""
-        places, rows = (torch.tensor(side, dtype=torch.long) for side in zip(*moves, strict=True))
-        for pair in self._buffers.values():
-            for buffer in pair:
-                old = buffer[rows.to(buffer.device), :, :own]
-                buffer[places.to(buffer.device), :, :own] = old
+        buffers = [buffer for pair in self._buffers.values() for buffer in pair]
+        if not buffers:
+            return
+        # Once for all layers: every copy from host to GPU synchronises.
+        places, rows = torch.tensor(moves, device=buffers[0].device).unbind(1)
+        for buffer in buffers:
+            buffer[places, :, :own] = buffer[rows, :, :own]
 
     def reserve(self, most: int, room: int, rows: int, own: int) -> None:
         """Resize to `most` rows of `room` tokens; keep the first `own` tokens of `rows` rows."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from brulee.inference.held import HeldTensors
 from brulee.inference.held_in_c import HeldInC
@@ -146,3 +147,22 @@ def test_heads_that_no_loop_fits_are_held_as_tensors() -> None:
     assert HeldInC.fits(_stack(draw, 3, 5, 64, torch.float32))
     assert not HeldInC.fits(_stack(draw, 3, 5, 24, torch.float32))
     assert not HeldInC.fits(_stack(draw, 3, 5, 64, torch.float16))
+
+
+def test_where_rows_move_to_is_copied_to_a_device_once_for_all_layers() -> None:
+    """Every copy from host to GPU waits for the GPU."""
+
+    class Copies(TorchDispatchMode):  # type: ignore[no-untyped-call]
+        count = 0
+
+        def __torch_dispatch__(self, func: Any, _: Any, args: Any = (), kwargs: Any = None) -> Any:
+            self.count += func is torch.ops.aten._to_copy.default
+            return func(*args, **(kwargs or {}))
+
+    held = HeldTensors(4, ROOM)
+    for layer in range(8):
+        stack = (torch.zeros(1, 2, 5, 4, device="meta"), torch.zeros(1, 2, 5, 4, device="meta"))
+        held.fill(layer, 3, stack, 0, 5)
+    with Copies() as copies:  # type: ignore[no-untyped-call]
+        held.copy([(0, 3)], 5)
+    assert copies.count <= 2
