@@ -12,6 +12,7 @@ import torch
 
 from brulee.data.encoding import Encoded
 from brulee.errors import BruleeError
+from brulee.inference import likelihood
 from brulee.inference.engine import Engine, Likelihood
 from brulee.inference.same_bits import filled
 from brulee.inference.sampling import Sampling
@@ -158,3 +159,22 @@ def test_a_model_that_gives_no_number_has_no_likeliest_answer(make_model: Make, 
         next(p for n, p in model.named_parameters() if "norm" in n)[0] = float("nan")
     with pytest.raises(BruleeError, match="not numbers"):
         _engine(model).loglikelihood([Encoded.ending((5, 6, 7), 1)])
+
+
+@pytest.mark.parametrize("name", ["llama", "t5"])
+def test_a_few_rows_of_logits_are_in_fp32_at_once(
+    make_model: Make, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A GPU's pass has thousands of them, each as wide as the vocabulary."""
+    engine, requests = _engine(make_model(name)), _questions(5, 3)
+    expected = engine.loglikelihood(requests)
+    monkeypatch.setattr(likelihood, "_TOGETHER", 2)
+    log_softmax, rows = torch.Tensor.log_softmax, []
+
+    def noted(self: torch.Tensor, dim: int) -> torch.Tensor:
+        rows.append(len(self))
+        return log_softmax(self, dim=dim)
+
+    monkeypatch.setattr(torch.Tensor, "log_softmax", noted)
+    assert engine.loglikelihood(requests) == expected
+    assert max(rows) == 2
