@@ -27,6 +27,7 @@ def exact(script: Callable[[str], ModuleType]) -> ModuleType:
         pytest.param("recomputed", marks=pytest.mark.slow),
         pytest.param("pairs", marks=pytest.mark.slow),
         "dropout",
+        "rows",
         "inference",
     ],
 )
@@ -64,7 +65,7 @@ def test_a_check_that_fails_is_told_and_the_others_run(
 
     monkeypatch.setattr(loops, "__name__", "loops")
     monkeypatch.setattr(exact, "loops", loops)
-    right = ["attention", "recomputed", "replayed", "pairs", "dropout", "inference"]
+    right = ["attention", "recomputed", "replayed", "pairs", "dropout", "rows", "inference"]
     for name, off in {**dict.fromkeys(right, 0.1), "passes": 0.3}.items():
 
         def check(_: torch.device, off: float = off) -> dict[str, tuple[float, float]]:
