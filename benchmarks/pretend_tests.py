@@ -171,6 +171,14 @@ class _Placed:
             def set_(self, *given: Any) -> Any:
                 return There(torch.empty(0, dtype=self.dtype).set_(*given))
 
+            def __deepcopy__(self, memo: Any) -> Any:
+                if id(self) not in memo:
+                    made = There(self.inner.detach().clone(), self.requires_grad)
+                    parameter = isinstance(self, torch.nn.Parameter)
+                    held = torch.nn.Parameter(made, self.requires_grad) if parameter else made
+                    memo[id(self)] = held
+                return memo[id(self)]
+
             def tolist(self) -> Any:
                 return self.cpu().tolist()
 
