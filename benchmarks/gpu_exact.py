@@ -4,7 +4,8 @@
 
 Checks every Triton kernel; variable-length attention with its gradients; passes of a small model
 with a shared prefix: plain, with activation recomputation, and replayed from CUDA graphs; an
-encoder-decoder's passes and dropout; likelihoods and generated texts. Errors are relative L2 norms,
+encoder-decoder's passes and dropout; attention of prompts and of generated rows; likelihoods and
+generated texts. Errors are relative L2 norms,
 shown next to their tolerances. Later checks build on earlier ones, so look at the first that fails.
 Writes gpu-exact-DEVICE.json; exits 1 if a check fails. `--device cpu` tries the script.
 """
@@ -24,12 +25,13 @@ from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
+from gpu_rows import read
 
 HERE = Path(__file__).parent
 # Tolerances: of one rounding to bfloat16, and of roundings throughout a small bfloat16 model. T5's
 # scores are not divided by the root of the width, so rounding moves its weights further: on a CPU,
 # gradients of transformers' own layers are off by 7e-2, those of Llama's by 2e-2.
-ROUNDED, THROUGHOUT, THROUGHOUT_T5 = 5e-3, 5e-2, 1.5e-1
+ROUNDED, ROWS, THROUGHOUT, THROUGHOUT_T5 = 5e-3, 1e-2, 5e-2, 1.5e-1
 Found = dict[str, tuple[float, float]]  # what was compared -> (error, tolerance)
 
 
@@ -38,21 +40,25 @@ def main() -> None:
     parser.add_argument("--device", default="cuda", choices=("cpu", "cuda"))
     parser.add_argument("--results", type=Path, default=HERE / "results", help="folder to write to")
     arguments = parser.parse_args()
+    from brulee.models.defaults import without_cudnn_attention
+
     device = torch.empty(0, device=arguments.device).device
-    rows, failures = {}, []
-    for check in (loops, attention, passes, recomputed, replayed, pairs, dropout, inference):
+    without_cudnn_attention()  # as wherever brulee has loaded a model
+    told, failures = {}, []
+    checks = (loops, attention, passes, recomputed, replayed, pairs, dropout, rows, inference)
+    for check in checks:
         try:
             found, error = check(device), ""
         except Exception:  # recorded, so that the other checks still run
             found, error = {}, traceback.format_exc(limit=-4)
         good = not error and all(off <= most for off, most in found.values())
-        rows[check.__name__] = {"ok": good, "errors": found, "raised": error}
+        told[check.__name__] = {"ok": good, "errors": found, "raised": error}
         failures += [] if good else [check.__name__]
         _print(check.__name__, found, error)
     result = {"what": "brulee's parts on a device beside fp32 on a CPU", "device": _told(device)}
     target = arguments.results / f"gpu-exact-{arguments.device}.json"
     target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(json.dumps({**result, "checks": rows}, indent=2) + "\n", encoding="utf-8")
+    target.write_text(json.dumps({**result, "checks": told}, indent=2) + "\n", encoding="utf-8")
     if failures:
         sys.exit(f"not as expected: {', '.join(failures)}")
 
@@ -238,6 +244,11 @@ def dropout(device: torch.device) -> Found:
         "gradient": (_off(x.grad, y), 0.0),
         "mean": (abs(float(y.detach().mean()) - 1), 2e-3),
     }
+
+
+def rows(device: torch.device) -> Found:
+    """What prompts and generated rows read in bfloat16, with scores of some hundred."""
+    return {what: (_off(ours, exact), ROWS) for what, (ours, exact) in read(device).items()}
 
 
 def inference(device: torch.device) -> Found:

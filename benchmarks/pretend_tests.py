@@ -26,7 +26,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from pretended_driver import STAGE, say_there_is_one, show_devices, with_driver
+from pretended_driver import STAGE, allocated, say_there_is_one, show_devices, with_driver
 
 HERE: Final = Path(__file__).parent
 # Operations in which CPU and GPU tensors may meet.
@@ -98,9 +98,8 @@ def pretend(may_mix: Callable[[], bool] = lambda: False) -> None:
     torch.utils._device._device_constructors()
     state = torch.zeros(16, dtype=torch.uint8)
     # Nonzero memory, as `brulee plan` expects.
-    say_there_is_one(
-        memory_allocated=1 << 20, max_memory_allocated=2 << 20, get_rng_state_all=[state]
-    )
+    memory = allocated(1 << 20, 2 << 20)
+    say_there_is_one(memory_stats_as_nested_dict=memory, get_rng_state_all=[state])
     # Random numbers come from the CPU's generator.
     setattr(torch.cuda, "get_rng_state", lambda *_: torch.get_rng_state())  # noqa: B010
     setattr(torch.cuda, "set_rng_state", lambda new, *_: torch.set_rng_state(new))  # noqa: B010
@@ -171,6 +170,14 @@ class _Placed:
 
             def set_(self, *given: Any) -> Any:
                 return There(torch.empty(0, dtype=self.dtype).set_(*given))
+
+            def __deepcopy__(self, memo: Any) -> Any:
+                if id(self) not in memo:
+                    made = There(self.inner.detach().clone(), self.requires_grad)
+                    parameter = isinstance(self, torch.nn.Parameter)
+                    held = torch.nn.Parameter(made, self.requires_grad) if parameter else made
+                    memo[id(self)] = held
+                return memo[id(self)]
 
             def tolist(self) -> Any:
                 return self.cpu().tolist()

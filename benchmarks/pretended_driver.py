@@ -62,6 +62,11 @@ def show_devices() -> None:
     ctypes.CDLL(os.environ[STAGE]).pretend_devices(100)
 
 
+def allocated(current: int, peak: int) -> dict[str, Any]:
+    """The allocator's statistics, of bytes that are allocated."""
+    return {"allocated_bytes": {"all": {"current": current, "peak": peak}}}
+
+
 def say_there_is_one(**more: Any) -> None:
     """Patch `torch.cuda` to report one GPU of 80 GiB, without calls that need a real one."""
     import torch
@@ -73,7 +78,7 @@ def say_there_is_one(**more: Any) -> None:
         "is_available": True, "device_count": 1, "current_device": 0, "_lazy_init": None,
         "get_device_capability": (9, 0), "get_device_properties": here, "synchronize": None,
         "get_device_name": "pretended", "mem_get_info": (70 << 30, 80 << 30),
-        "memory_allocated": 0, "max_memory_allocated": 0, "memory_reserved": 0,
+        "memory_stats_as_nested_dict": allocated(0, 0), "memory_reserved": 0,
         "reset_peak_memory_stats": None, "is_bf16_supported": True, "manual_seed_all": None,
         "is_current_stream_capturing": False, "empty_cache": None, "set_rng_state": None,
         "get_rng_state": torch.zeros(16, dtype=torch.uint8), **more,

@@ -38,6 +38,10 @@ from versus_jobs import PAIRS, Pair, changed, job_of, told
 
 HERE = Path(__file__).parent
 PEERS = ("trl", "unsloth", "seq2seq")
+# cuDNN would prepare attention anew for every length that a batch is padded to, for about a second
+# in torch 2.11; brulee does without it (models/defaults.py), and so that only trainers are
+# compared, every peer does too.
+ALIKE = {"HF_HUB_OFFLINE": "1", "TORCH_CUDNN_SDPA_DEPRIORITIZED": "1"}
 # (all, warm-up) steps on a CPU. On a GPU each pair has its own (versus_jobs.py), as they include
 # kernel selection and compilation.
 CPU_STEPS = (3, 1)
@@ -203,7 +207,7 @@ def _attached(model: Any, job: dict[str, Any]) -> Any:
 
 
 def _run(command: list[str], job: dict[str, Any]) -> dict[str, Any]:
-    """Run a side on the job, without a network, and read its report."""
+    """Run a side on the job, under the same settings as the other, and read its report."""
     scratch = Path(job["scratch"])
     file, report = scratch / "job.json", scratch / "report.json"
     file.write_text(json.dumps({**job, "report": str(report)}))
@@ -212,7 +216,7 @@ def _run(command: list[str], job: dict[str, Any]) -> dict[str, Any]:
         capture_output=True,
         text=True,
         check=False,
-        env={**os.environ, "HF_HUB_OFFLINE": "1"},
+        env={**os.environ, **ALIKE},
     )
     if done.returncode:
         sys.exit(done.stderr[-3000:])

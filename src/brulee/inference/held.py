@@ -17,6 +17,7 @@ import torch
 from brulee.inference.reading import Pair
 from brulee.inference.row import Row, Shared
 from brulee.inference.same_bits import up
+from brulee.models.wide_products import wide_bmm
 
 
 class HeldTensors:
@@ -51,11 +52,13 @@ class HeldTensors:
 
     def copy(self, moves: Sequence[tuple[int, int]], own: int) -> None:
         """For each (place, row), copy the first `own` positions of that former row to the place."""
-        places, rows = (torch.tensor(side, dtype=torch.long) for side in zip(*moves, strict=True))
-        for pair in self._buffers.values():
-            for buffer in pair:
-                old = buffer[rows.to(buffer.device), :, :own]
-                buffer[places.to(buffer.device), :, :own] = old
+        buffers = [buffer for pair in self._buffers.values() for buffer in pair]
+        if not buffers:
+            return
+        # Once for all layers: every copy from host to GPU synchronises.
+        places, rows = torch.tensor(moves, device=buffers[0].device).unbind(1)
+        for buffer in buffers:
+            buffer[places, :, :own] = buffer[rows, :, :own]
 
     def reserve(self, most: int, room: int, rows: int, own: int) -> None:
         """Resize to `most` rows of `room` tokens; keep the first `own` tokens of `rows` rows."""
@@ -93,14 +96,16 @@ class HeldTensors:
         B, K, E = len(self._rows), new[0].shape[1], new[1].shape[3]
         keys, values = self._written(layer, new, T)
         query_TKGD = query[0].transpose(0, 1).reshape(T, K, H // K, D)
-        query_BKGD = query_TKGD[:B] * (D**-0.5 if scaling is None else scaling)
-        scores = query_BKGD @ keys.transpose(-1, -2) + self._mask(window, keys)[:, None, None]
+        query_BKGD, scale = query_TKGD[:B], D**-0.5 if scaling is None else scaling
+        turned = keys.flatten(0, 1).transpose(-1, -2)
+        scores = wide_bmm(query_BKGD.flatten(0, 1), turned).view(B, K, H // K, -1).mul_(scale)
+        scores += self._mask(window, keys)[:, None, None]
         out = query.new_zeros(T, K, H // K, E)
-        weights = torch.empty_like(scores)
+        weights = torch.empty_like(scores, dtype=query.dtype)
         for shared, rows, length in self._groups:
             asked = query_BKGD[rows]
             own, found = self._shared(
-                shared.layers[layer], asked, scores[rows], window, rows, length
+                shared.layers[layer], asked, scale, scores[rows], window, rows, length
             )
             weights[rows] = own
             out[rows] = found
@@ -111,6 +116,7 @@ class HeldTensors:
         self,
         held: Pair,
         query: torch.Tensor,
+        scale: float,
         scores: torch.Tensor,
         window: int | None,
         rows: torch.Tensor,
@@ -119,7 +125,8 @@ class HeldTensors:
         """Weights of a group's own positions (n, K, G, S), and attention over the shared ones."""
         n, K, G, D = query.shape
         flat = query.transpose(0, 1).reshape(K, n * G, D)
-        common = (flat @ held[0].transpose(-1, -2)).view(K, n, G, length).transpose(0, 1)
+        common = wide_bmm(flat, held[0].transpose(-1, -2)).mul_(scale)
+        common = common.view(K, n, G, length).transpose(0, 1)
         if window is not None:
             behind = length + self._counts[rows, None] - torch.arange(length, device=query.device)
             common = common.masked_fill((behind >= window)[:, None, None], float("-inf"))

@@ -15,6 +15,7 @@ Shapes: `N` blocks of the pool, `K` key heads, `B` tokens of a block, `S` positi
 
 from __future__ import annotations
 
+import functools
 from collections import OrderedDict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -55,8 +56,13 @@ class Beginning:
         if not self.places:
             return
         for held, pool in zip(stack, self.pool[layer], strict=True):
-            found = pool[torch.tensor(self.places, device=pool.device)]
+            found = pool[self._at]
             held[0, :, bottom : bottom + self.tokens] = found.transpose(0, 1).flatten(1, 2)
+
+    @functools.cached_property
+    def _at(self) -> torch.Tensor:
+        """The places, once for all layers: every copy from host to GPU synchronises."""
+        return torch.tensor(self.places, device=next(iter(self.pool.values()))[0].device)
 
 
 class Kept:
@@ -158,9 +164,9 @@ class Kept:
         self._free = list(range(count))[::-1]
 
     def _write(self, places: Sequence[int], stacks: Mapping[int, Pair], bottom: int) -> None:
+        at = torch.tensor(places, device=next(iter(self._pool.values()))[0].device)
         for layer, pair in stacks.items():
             for stack, pool in zip(pair, self._pool[layer], strict=True):
                 K, _, D = stack.shape[1:]
                 own = stack[0, :, bottom : bottom + len(places) * BLOCK]
-                at = torch.tensor(places, device=pool.device)
                 pool[at] = own.reshape(K, len(places), BLOCK, D).transpose(0, 1)

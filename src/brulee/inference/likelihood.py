@@ -26,6 +26,8 @@ from brulee.inference.path_reader import PathReader
 # Of a token with the logit -inf: less than any that is possible, and finite, as statistics and JSON
 # have to be.
 _IMPOSSIBLE: Final = -1e4
+# Rows of logits that are in fp32 at once: those of a GPU's pass of 8,192 tokens are 8 GB.
+_TOGETHER: Final = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,17 +99,21 @@ def token_scores(
 ) -> Iterator[tuple[float, bool]]:
     """Log-probability of each target after its row, and whether it is the top token.
 
-    Raises NotNumbersError if the model gives NaN.
+    Rows are ascending. Raises NotNumbersError if the model gives NaN.
     """
-    rows = torch.from_numpy(rows_M).to(logits_NV.device)
-    targets = torch.from_numpy(targets_M).to(logits_NV.device)
-    # Not logsumexp: it divides the sum over a single row among threads, which changes the rounding.
-    picked_M = logits_NV.float().log_softmax(dim=-1)[rows, targets]
-    if picked_M.isnan().any():
-        raise NotNumbersError
-    picked_M = picked_M.masked_fill(picked_M == -math.inf, _IMPOSSIBLE)
-    greedy_M = logits_NV.argmax(dim=-1)[rows] == targets
-    return zip(picked_M.tolist(), greedy_M.tolist(), strict=True)
+    for start in range(0, len(logits_NV), _TOGETHER):
+        part_NV = logits_NV[start : start + _TOGETHER]
+        inside = slice(*np.searchsorted(rows_M, (start, start + len(part_NV))).tolist())
+        rows = torch.from_numpy(rows_M[inside] - start).to(logits_NV.device)
+        targets = torch.from_numpy(targets_M[inside]).to(logits_NV.device)
+        # Not logsumexp: it divides the sum over a single row among threads, which changes the
+        # rounding.
+        picked = part_NV.float().log_softmax(dim=-1)[rows, targets]
+        if picked.isnan().any():
+            raise NotNumbersError
+        picked = picked.masked_fill(picked == -math.inf, _IMPOSSIBLE)
+        greedy = part_NV.argmax(dim=-1)[rows] == targets
+        yield from zip(picked.tolist(), greedy.tolist(), strict=True)
 
 
 def read_part(request: Encoded) -> tuple[int, ...]:

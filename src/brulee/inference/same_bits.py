@@ -26,6 +26,7 @@ import torch.nn.functional as F
 from torch.overrides import TorchFunctionMode
 from transformers import PreTrainedModel
 
+from brulee.models.attention import by_torch
 from brulee.models.kernels import kernel
 
 # Rows of a pass are padded to a multiple of this where linear maps are not loops of ours: MKL sums
@@ -186,9 +187,7 @@ def attended(
     """Attention with an additive mask: query (1, H, T, D), key (1, K, S, D); (1, T, H, E)."""
     if query.dtype == torch.float32 and query.device.type == "cpu":
         return _by_products(query[0], key[0], value[0], mask_TS, scaling)[None]
-    out = F.scaled_dot_product_attention(
-        query, key, value, mask_TS, scale=scaling, enable_gqa=query.shape[1] != key.shape[1]
-    )
+    out = by_torch(query, key, value, mask_TS, scaling)
     return out.transpose(1, 2)
 
 

@@ -76,25 +76,52 @@ def _per_document(
     dropout: float,
     window: int | None,
 ) -> torch.Tensor:
-    grouped = query.shape[1] != key.shape[1]
     prefix = key.shape[2] - query.shape[2]
     outs = []
     for start, end in itertools.pairwise(bounds):
         mask = None
         if prefix or (window is not None and end - start > window):
             mask = _mask(end - start, prefix, window, query.device)
-        out_1HTD = F.scaled_dot_product_attention(
+        out_1HTD = by_torch(
             query[:, :, start:end],
             _seen(key, prefix, start, end),
             _seen(value, prefix, start, end),
-            attn_mask=mask,
-            dropout_p=dropout,
-            is_causal=mask is None,
-            scale=scaling,
-            enable_gqa=grouped,
+            mask,
+            scaling,
+            dropout,
         )
         outs.append(out_1HTD.transpose(1, 2))
     return torch.cat(outs, dim=1)
+
+
+def by_torch(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    mask: torch.Tensor | None,
+    scaling: float | None,
+    dropout: float = 0.0,
+) -> torch.Tensor:
+    """Attention as torch computes it, causal if there is no mask.
+
+    query (1, H, T, D); key and value (1, K, S, D), where S is T without a mask; (1, H, T, D).
+    """
+    groups = query.shape[1] // key.shape[1]
+    # With a mask or in fp32, none of torch's kernels for GPUs lets query heads share a key head: it
+    # would store all weights in fp32.
+    plain = mask is not None or query.dtype == torch.float32
+    if groups > 1 and plain and query.device.type != "cpu":
+        key, value = (x.repeat_interleave(groups, dim=1) for x in (key, value))
+    return F.scaled_dot_product_attention(
+        query,
+        key,
+        value,
+        attn_mask=mask,
+        dropout_p=dropout,
+        is_causal=mask is None,
+        scale=scaling,
+        enable_gqa=query.shape[1] != key.shape[1],
+    )
 
 
 def _seen(keys: torch.Tensor, prefix: int, start: int, end: int) -> torch.Tensor:

@@ -158,8 +158,14 @@ def _by_kernel(
 ) -> torch.Tensor:
     n, s = queries.rows.shape[1], keys.rows.shape[1]
     real_B1ns = keys.real[:, None, None, :].expand(-1, 1, n, s)
+    asked_BHnW = queries.of(q_QHW)
+    alone = bias_BHns is not None and bias_BHns.requires_grad and not asked_BHnW.requires_grad
+    if alone:
+        # torch 2.11 stores what the bias's gradient is computed from only if that of queries, keys
+        # or values is needed, and otherwise reads out of bounds.
+        asked_BHnW.requires_grad_()
     out_BHnW = F.scaled_dot_product_attention(
-        queries.of(q_QHW),
+        asked_BHnW,
         keys.of(k_THW),
         keys.of(v_THW),
         attn_mask=real_B1ns if bias_BHns is None else bias_BHns,

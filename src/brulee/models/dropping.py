@@ -69,8 +69,11 @@ def drop(
 
 
 def _kept(x: torch.Tensor, asked: int, seed: int) -> torch.Tensor:
-    """A mask of ones and zeros from draws of 16 bits, four from each of torch's 64-bit draws."""
-    words = torch.empty(-(-x.numel() // 4), dtype=torch.int64)
+    """A mask of ones and zeros from draws of 16 bits, four from each of torch's 64-bit draws.
+
+    Drawn on the CPU, wherever x is.
+    """
+    words = torch.empty(-(-x.numel() // 4), dtype=torch.int64, device="cpu")
     draw = torch.Generator().manual_seed(seed)
     draws = words.random_(-(2**63), None, generator=draw).view(torch.int16)[: x.numel()]
-    return draws.ge(asked - _STEPS // 2).view(x.shape).to(x.dtype)
+    return draws.ge(asked - _STEPS // 2).view(x.shape).to(x.device).to(x.dtype)

@@ -25,9 +25,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 
-from brulee.models.attention import by_kernel, takes_all_documents, varlen
+from brulee.models.attention import by_kernel, by_torch, takes_all_documents, varlen
 from brulee.models.attention_in_c import attend_in_c, table_of
 from brulee.models.dropping import drawn_seed, drop
 from brulee.models.kernels import kernel
@@ -352,14 +351,5 @@ def _kernel(
         mask = mask.tril_(span.read - span.asked)
         if window is not None:
             mask = mask.triu_(span.read - span.asked - window + 1)
-    out_1HnD = F.scaled_dot_product_attention(
-        q_HnD[None],
-        k_KSD[None],
-        v_KSD[None],
-        attn_mask=mask,
-        dropout_p=dropout,
-        is_causal=mask is None,
-        scale=scale,
-        enable_gqa=q_QHD.shape[1] != k_TKD.shape[1],
-    )
+    out_1HnD = by_torch(q_HnD[None], k_KSD[None], v_KSD[None], mask, scale, dropout)
     return out_1HnD[0, ..., : v_TKD.shape[2]].transpose(0, 1)

@@ -25,6 +25,7 @@ from brulee.models.attention_kind import attend_as, settle_attention
 from brulee.models.base_files import check_weights, digest_of, weight_files
 from brulee.models.bundled import NAME, bundled_folder, sha256
 from brulee.models.decoder_start import decoder_start
+from brulee.models.defaults import without_cudnn_attention
 from brulee.models.gguf_tokens import gguf_tokenizer
 from brulee.models.hollow import Together, hollow, structure
 from brulee.models.languages import read_languages, write_language
@@ -111,6 +112,7 @@ def load_base(
     """
     if device.type == "cpu" and together is None:  # a layer that was gathered is returned at once
         keep_freed_memory()
+    without_cudnn_attention()
     with _loading, no_bars():
         asked = _Held(dtype, device, quantise, rope_scaling, together)
         base = _load(name, asked, revision, resolve)

@@ -15,6 +15,7 @@ from transformers import PretrainedConfig, PreTrainedModel
 from brulee.errors import InputError
 from brulee.models.allocator import give_back_freed_memory, keep_freed_memory, untouched
 from brulee.models.configuration import model_config
+from brulee.models.defaults import without_cudnn_attention
 from brulee.models.quantised_experts import quantise_experts
 from brulee.models.quantising import keep_values, quantisation
 from brulee.models.reading_files import reason
@@ -106,6 +107,7 @@ def load_shallow(
         _cut(stack, layers)
     if device.type == "cpu":
         keep_freed_memory()
+    without_cudnn_attention()
     model = reading_text(
         config, lambda auto: auto.from_config(config, dtype=dtype).eval(), f"model {name!r}"
     )

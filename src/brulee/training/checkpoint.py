@@ -148,7 +148,8 @@ def restore(
     _tell_of_processes(checkpoint.step, sum(key.startswith("rng.") for key in moments), world.size)
     for i, parameter in enumerate(parameters):
         names = [key.split("/", 1)[1] for key in moments if key.startswith(f"{i}/")]
-        optimizer.state[parameter] = {n: _held(moments[f"{i}/{n}"], parameter) for n in names}
+        found = {name: moments[f"{i}/{name}"] for name in names}
+        optimizer.state[parameter] = {n: _held(x, parameter, optimizer) for n, x in found.items()}
 
 
 @torch.no_grad()
@@ -207,14 +208,19 @@ def _write_checkpoint(
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def _held(stored: torch.Tensor, parameter: torch.nn.Parameter) -> torch.Tensor | int:
+def _held(
+    stored: torch.Tensor, parameter: torch.nn.Parameter, optimizer: Any
+) -> torch.Tensor | int:
     """What an optimiser held for a parameter.
 
     A whole number was one, of steps: as a tensor on a GPU, bitsandbytes would wait for it for every
-    parameter in every step.
+    parameter in every step. Its paged moments are in memory that it allocates for them.
     """
     if stored.ndim == 0 and not stored.is_floating_point():
         return int(stored)
+    if stored.shape == parameter.shape and getattr(optimizer, "is_paged", False):
+        room: torch.Tensor = optimizer.get_state_buffer(parameter, dtype=stored.dtype)
+        return room.copy_(stored)
     return _part(stored, parameter)
 
 

@@ -84,7 +84,9 @@ def clip(world: World, parameters: Sequence[torch.nn.Parameter], limit: float) -
         norm = torch.nn.utils.clip_grad_norm_(parameters, limit)
         return norm.to(parameters[0].device)  # without any gradient, it is on the CPU
     local = [_local(p.grad) for p in parameters if p.grad is not None]
-    square = torch.stack([part.float().square().sum() for part in local]).sum()
+    square = torch.zeros((), device=parameters[0].device)  # as of a process without any gradient
+    if local:
+        square = torch.stack([part.float().square().sum() for part in local]).sum()
     norm = world.sum(square).sqrt()
     if math.isfinite(limit):
         scale = (limit / (norm + 1e-6)).clamp(max=1.0)

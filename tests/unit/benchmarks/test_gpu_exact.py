@@ -27,6 +27,7 @@ def exact(script: Callable[[str], ModuleType]) -> ModuleType:
         pytest.param("recomputed", marks=pytest.mark.slow),
         pytest.param("pairs", marks=pytest.mark.slow),
         "dropout",
+        "rows",
         "inference",
     ],
 )
@@ -64,7 +65,7 @@ def test_a_check_that_fails_is_told_and_the_others_run(
 
     monkeypatch.setattr(loops, "__name__", "loops")
     monkeypatch.setattr(exact, "loops", loops)
-    right = ["attention", "recomputed", "replayed", "pairs", "dropout", "inference"]
+    right = ["attention", "recomputed", "replayed", "pairs", "dropout", "rows", "inference"]
     for name, off in {**dict.fromkeys(right, 0.1), "passes": 0.3}.items():
 
         def check(_: torch.device, off: float = off) -> dict[str, tuple[float, float]]:
@@ -73,8 +74,11 @@ def test_a_check_that_fails_is_told_and_the_others_run(
         check.__name__ = name
         monkeypatch.setattr(exact, name, check)
     monkeypatch.setattr("sys.argv", ["gpu_exact.py", "--device", "cpu", "--results", str(tmp_path)])
+    monkeypatch.setattr("brulee.models.defaults.without_cudnn_attention", lambda: left.append(1))
+    left: list[int] = []
     with pytest.raises(SystemExit, match="not as expected: loops, passes"):
         exact.main()
+    assert left, "no model is loaded here, which would leave cuDNN out"
     checks = json.loads((tmp_path / "gpu-exact-cpu.json").read_text())["checks"]
     assert [name for name, one in checks.items() if one["ok"]] == right
     assert "no such kernel" in checks["loops"]["raised"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -124,6 +125,17 @@ def test_one_slow_step_does_not_move_the_middle_one(versus: ModuleType) -> None:
     found = versus.compared({"brulee": ours, "peer": peer}, 1)
     assert found["middle_speed_ratio"] == 5.0
     assert found["speed_ratio"] < 2
+
+
+def test_no_side_waits_for_cudnn(versus: ModuleType, tmp_path: Path) -> None:
+    """Which prepares attention for every new length, so that only the peer's would be slow."""
+    tell = """
+import json, os, sys
+report = json.load(open(sys.argv[1]))["report"]
+json.dump({"last": os.environ["TORCH_CUDNN_SDPA_DEPRIORITIZED"]}, open(report, "w"))
+"""
+    found = versus._run([sys.executable, "-W", "ignore", "-c", tell], {"scratch": str(tmp_path)})
+    assert found == {"last": "1"}
 
 
 def test_what_was_measured_is_kept_where_the_peer_fails(

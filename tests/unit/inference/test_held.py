@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from brulee.inference.held import HeldTensors
 from brulee.inference.held_in_c import HeldInC
@@ -146,3 +147,42 @@ def test_heads_that_no_loop_fits_are_held_as_tensors() -> None:
     assert HeldInC.fits(_stack(draw, 3, 5, 64, torch.float32))
     assert not HeldInC.fits(_stack(draw, 3, 5, 24, torch.float32))
     assert not HeldInC.fits(_stack(draw, 3, 5, 64, torch.float16))
+
+
+def test_where_rows_move_to_is_copied_to_a_device_once_for_all_layers() -> None:
+    """Every copy from host to GPU waits for the GPU."""
+
+    class Copies(TorchDispatchMode):  # type: ignore[no-untyped-call]
+        count = 0
+
+        def __torch_dispatch__(self, func: Any, _: Any, args: Any = (), kwargs: Any = None) -> Any:
+            self.count += func is torch.ops.aten._to_copy.default
+            return func(*args, **(kwargs or {}))
+
+    held = HeldTensors(4, ROOM)
+    for layer in range(8):
+        stack = (torch.zeros(1, 2, 5, 4, device="meta"), torch.zeros(1, 2, 5, 4, device="meta"))
+        held.fill(layer, 3, stack, 0, 5)
+    with Copies() as copies:  # type: ignore[no-untyped-call]
+        held.copy([(0, 3)], 5)
+    assert copies.count <= 2
+
+
+@pytest.mark.parametrize("shared", [0, 70])
+def test_scores_of_hundreds_are_not_rounded_to_whole_numbers(shared: int) -> None:
+    """In bfloat16 they would be, and weights off by a factor of e."""
+    draw, found = torch.Generator().manual_seed(0), []
+    keys, values = _stack(draw, 2, 90, 64, torch.float32)
+    query, *new = torch.randn(1, 10, 1, 64, generator=draw).split([6, 2, 2], dim=1)
+    for one in (keys, query):
+        one[..., :8] += 16  # in all scores, so that they are large and differ little
+    for dtype in (torch.bfloat16, torch.float32):
+        held, group = HeldTensors(2, 100), Shared()
+        stack, own = ([x.bfloat16().to(dtype) for x in each] for each in ((keys, values), new))
+        group.lay(HeldTensors, 0, (stack[0], stack[1]), shared, shared)
+        held.fill(0, 0, (stack[0], stack[1]), shared, 90)
+        held.begin([Row(group, shared, 90 - shared, 90, NOBODY)], [1], query.device)
+        asked = query.bfloat16().to(dtype)
+        found.append(held.attend(0, asked, (own[0], own[1]), None, None).float())
+    assert (query[0, 0, 0] @ keys[0, 0].T / 8).max() > 200
+    assert (found[0] - found[1]).norm() < 1e-2 * found[1].norm()

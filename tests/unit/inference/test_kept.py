@@ -50,6 +50,21 @@ def _text(*parts: int) -> list[int]:
 BLOCK_BYTES = BLOCK * 2 * 2 * 2 * 4 * 4
 
 
+def test_places_are_copied_to_a_device_once_for_all_layers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Every copy from host to GPU waits for the GPU."""
+    kept, voice, stacks, made = Kept(80 * BLOCK_BYTES), _voice("a"), _stacks(40, 8), []
+    tensor = torch.tensor
+    monkeypatch.setattr(torch, "tensor", lambda *x, **more: made.append(x) or tensor(*x, **more))
+    kept.keep(voice, _text(1, 2), stacks, at=0)
+    found = kept.find(voice, _text(1, 2))
+    for layer, stack in stacks.items():
+        found.put(layer, stack, 0)
+    assert found.tokens == 2 * BLOCK
+    assert len(made) == 2, "one to write them, one to read them"
+
+
 def test_the_longest_beginning_in_whole_blocks_is_found_and_is_what_was_kept() -> None:
     kept, voice, stacks = Kept(20 * BLOCK_BYTES), _voice("a"), _stacks(3 + 4 * BLOCK)
     kept.keep(voice, [*_text(1, 2, 3), 9], stacks, at=3)

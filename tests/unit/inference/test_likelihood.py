@@ -13,6 +13,7 @@ import torch
 
 from brulee.data.encoding import Encoded
 from brulee.errors import BruleeError
+from brulee.inference import likelihood
 from brulee.inference.engine import Engine, Likelihood
 from brulee.inference.same_bits import filled
 from brulee.inference.sampling import Sampling
@@ -169,3 +170,22 @@ def test_a_token_that_is_never_written_has_a_finite_likelihood(make_model: Make)
     once, twice, other = (one.log_probability for one in _engine(model).loglikelihood(requests))
     assert -10_100 < once < -10_000 < other
     assert twice == -20_000
+
+
+@pytest.mark.parametrize("name", ["llama", "t5"])
+def test_a_few_rows_of_logits_are_in_fp32_at_once(
+    make_model: Make, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A GPU's pass has thousands of them, each as wide as the vocabulary."""
+    engine, requests = _engine(make_model(name)), _questions(5, 3)
+    expected = engine.loglikelihood(requests)
+    monkeypatch.setattr(likelihood, "_TOGETHER", 2)
+    log_softmax, rows = torch.Tensor.log_softmax, []
+
+    def noted(self: torch.Tensor, dim: int) -> torch.Tensor:
+        rows.append(len(self))
+        return log_softmax(self, dim=dim)
+
+    monkeypatch.setattr(torch.Tensor, "log_softmax", noted)
+    assert engine.loglikelihood(requests) == expected
+    assert max(rows) == 2

@@ -295,3 +295,31 @@ def test_the_kernel_takes_what_it_is_given() -> None:
     found = attention.varlen(q, k, k, (bounds, bounds), (3, 3), 0.5)
     d_q, d_k = torch.autograd.grad(found, (q, k), torch.zeros_like(found))
     assert (d_q.shape, d_k.shape) == (q.shape, k.shape)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_gpu_gets_a_key_head_for_each_query_head_where_its_kernels_share_none(
+    masked: bool, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heads = []
+
+    def noted(query: torch.Tensor, key: torch.Tensor, *_: Any, **more: Any) -> torch.Tensor:
+        heads.append((key.shape[1], more["enable_gqa"]))
+        return query
+
+    monkeypatch.setattr(F, "scaled_dot_product_attention", noted)
+    shared = not masked and dtype == torch.bfloat16
+    for device in ("meta", "cpu"):  # no kernel for CPUs needs it
+        query, key = (torch.empty(1, n, 3, 8, dtype=dtype, device=device) for n in (6, 2))
+        mask = torch.ones(3, 3, dtype=torch.bool, device=device) if masked else None
+        attention.by_torch(query, key, key, mask, None)
+    assert heads == [(2, True) if shared else (6, False), (2, True)]
+
+
+def test_query_heads_share_key_heads_in_order() -> None:
+    draw = torch.Generator().manual_seed(0)
+    q, k, v = (torch.randn(1, n, 5, 8, generator=draw) for n in (6, 2, 2))
+    wide_k, wide_v = (x.repeat_interleave(3, dim=1) for x in (k, v))
+    expected = attention.by_torch(q, wide_k, wide_v, None, None)
+    torch.testing.assert_close(attention.by_torch(q, k, v, None, None), expected)

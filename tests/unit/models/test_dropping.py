@@ -103,3 +103,8 @@ def test_nothing_is_drawn_where_nothing_is_dropped() -> None:
     x = torch.ones(3)
     assert dropped(x, 0.0) is x
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_the_mask_is_where_the_values_are() -> None:
+    """As on a GPU, which has no loop for this; attention with capped scores or sinks drops so."""
+    assert drop(torch.ones(4, 5, device="meta"), 0.5, 7).device.type == "meta"

@@ -121,6 +121,25 @@ def test_padded_for_a_kernel_they_are_the_same(
     assert all(mask.shape[-1] % 16 == 0 for mask in masks)
 
 
+def test_a_kernels_bias_is_never_all_that_has_a_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch 2.11's kernel for GPUs then reads memory that it does not have."""
+    monkeypatch.setattr(fused_pair, "by_kernel", lambda _: True)
+    biases = {"name": "selective", "train": "parameters", "parameters": ["*relative_att*"]}
+    model = _tuned("flan-t5", biases)
+    loss, expected = CompletionLoss(model), _alone(model)
+    attend, seen = F.scaled_dot_product_attention, []
+
+    def noted(*given: torch.Tensor, **more: Any) -> torch.Tensor:
+        if more["attn_mask"].requires_grad:
+            seen.append(any(one.requires_grad for one in given))
+        return attend(*given, **more)
+
+    monkeypatch.setattr(F, "scaled_dot_product_attention", noted)
+    _assert_same(_packed(loss), expected)
+    assert seen
+    assert all(seen)
+
+
 @pytest.mark.parametrize(
     ("kernels", "method"), [("", METHODS[1]), ("torch", METHODS[1]), ("", PREFIX)]
 )

@@ -13,7 +13,7 @@ pytest.importorskip("triton")
 
 from triton.runtime.errors import OutOfResources, PTXASError
 
-from brulee.models.kernels import in_triton, on_gpu
+from brulee.models.kernels import in_triton, on_gpu, trying
 
 GPU = torch.device("cpu")  # where the tensors of the trial are; nothing is launched
 
@@ -63,3 +63,18 @@ def test_only_loops_that_there_are_and_formats_of_theirs_are_given(
     assert on_gpu.loop("attend_forward", GPU, torch.float32, torch.float32) is None
     assert on_gpu.loop("rotate", GPU, torch.float64, torch.float64) is None
     assert on_gpu.loop("rotate", GPU, torch.float16, torch.float16) is not None
+
+
+def test_a_loop_that_does_not_compile_where_others_do_is_found_wrong_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def rotate(*_: Any) -> None:
+        raise OutOfResources(300_000, 232_448, "shared memory")
+
+    monkeypatch.setattr(in_triton, "swiglu_forward", lambda *_: None)
+    monkeypatch.setitem(in_triton.LOOPS, "rotate", rotate)
+    run = on_gpu.loop("rotate", GPU, torch.float32, torch.float32)
+    assert run is not None
+    said = trying.fault("rotate", run, GPU, torch.float32, torch.float32)
+    assert said is not None
+    assert "out of resource: shared memory" in said

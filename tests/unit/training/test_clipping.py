@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from brulee.training import together
 from brulee.training.together import clip
 from brulee.training.world import World
 
@@ -55,3 +56,11 @@ def test_a_gradient_that_is_not_finite_is_told_by_its_norm() -> None:
 def test_without_any_gradient_the_norm_is_where_the_parameters_are() -> None:
     parameter = nn.Parameter(torch.zeros(3, device="meta"))
     assert clip(World(), [parameter], 1.0).device == parameter.device
+
+
+def test_a_process_without_any_gradient_adds_nothing_to_the_norm_of_shards(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(together, "are_sharded", lambda _: True)
+    parameter = nn.Parameter(torch.zeros(3))
+    assert clip(World(), [parameter], 1.0) == 0

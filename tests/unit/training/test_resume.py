@@ -282,6 +282,26 @@ def test_steps_that_an_optimiser_counts_are_no_tensors_after_resuming(
     assert {(type(step), step) for step in steps} == {(int, 3)}
 
 
+def test_paged_moments_are_in_paged_memory_after_resuming(make_trainer: MakeTrainer) -> None:
+    common: dict[str, Any] = {"method": "full", "epochs": 1.0}
+    trained = make_trainer(**common)
+    trained.train()
+    resumed, pages = make_trainer(**common), []
+
+    def page(parameter: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+        pages.append(torch.zeros(parameter.shape, dtype=dtype))
+        return pages[-1]
+
+    optimizer: Any = resumed.optimizer
+    optimizer.is_paged, optimizer.get_state_buffer = True, page  # as bitsandbytes' on a GPU
+    assert resumed.checkpoints.restore_newest({}) is not None
+    for new, old in zip(resumed.parameters, trained.parameters, strict=True):
+        for name in ("exp_avg", "exp_avg_sq"):
+            moment = optimizer.state[new][name]
+            assert any(moment is one for one in pages), name
+            assert torch.equal(moment, trained.optimizer.state[old][name])
+
+
 @pytest.mark.parametrize("step", [2, 5, 7])
 def test_work_lost_to_a_crash_is_done_again_and_recorded_once(
     make_trainer: MakeTrainer,

@@ -29,12 +29,26 @@ def loop(
 
 
 def _on_device(run: Callable[..., None], device: torch.device, *arguments: Any) -> None:
-    """Run a kernel on the tensors' GPU: Triton launches on the current one, maybe another."""
-    if torch.cuda.current_device() == device.index:  # saves the time of switching
-        run(*arguments)
-        return
-    with torch.cuda.device(device):
-        run(*arguments)
+    """Run a kernel on the tensors' GPU: Triton launches on the current one, maybe another.
+
+    Raises RuntimeError where it cannot be compiled or launched.
+    """
+    try:
+        if torch.cuda.current_device() == device.index:  # saves the time of switching
+            run(*arguments)
+            return
+        with torch.cuda.device(device):
+            run(*arguments)
+    except _triton_error() as error:  # called only if there is an error
+        raise RuntimeError(str(error)) from error
+
+
+def _triton_error() -> type[Exception]:
+    """Triton's own, such as for a GPU newer than its assembler, are no RuntimeErrors."""
+    from triton.errors import TritonError
+
+    found: type[Exception] = TritonError
+    return found
 
 
 @functools.cache
@@ -59,13 +73,8 @@ def _runs(device: torch.device, dtype: torch.dtype) -> bool:
 
 
 def _try(device: torch.device, dtype: torch.dtype) -> None:
-    from triton.errors import TritonError
-
     from brulee.models.kernels.in_triton import swiglu_forward
 
     one = torch.ones(4, device=device, dtype=dtype)
-    try:
-        _on_device(swiglu_forward, device, one, one, torch.empty_like(one), 4)
-    except TritonError as error:  # e.g. a GPU newer than Triton's assembler; not a RuntimeError
-        raise RuntimeError(str(error)) from error
+    _on_device(swiglu_forward, device, one, one, torch.empty_like(one), 4)
     torch.cuda.synchronize(device)
