@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from brulee.evaluation import of_score
-from brulee.evaluation.answers import clusters, shared
+from brulee.evaluation.answers import Answer, clusters, shared
 from brulee.evaluation.phrasings import by_phrasing, tables
 from brulee.evaluation.stats import compare
 from brulee.pipeline.comparing import adjusted, comparison, swaps
+from brulee.pipeline.folder import manifest_of
 from brulee.reporting.results import Comparison, Results
 
 _RESAMPLES: Final = 2000
+_Digests = Mapping[str, str]  # of data files, by their names
 
 
 def against_first(
@@ -21,7 +23,9 @@ def against_first(
 ) -> list[tuple[Comparison, ...]]:
     """Each further run minus the first, paired by item, for every score that both have.
 
-    Scores that need a list of labels are left out, and so are runs without stored answers or
+    Answers are to the same item if they have its id, phrasing and references in common, and their
+    prompts are equal or their rows are from equal files: numbers and labels alone recur in other
+    data. Scores that need a list of labels are left out, and so are runs without stored answers or
     without a common item.
     """
     return [
@@ -36,10 +40,11 @@ def _pairs(a: Path, of_a: Results, b: Path, of_b: Results) -> Iterator[Compariso
     for pair in of_b.comparisons:
         if (pair.task, pair.metric) in judged:
             keys.setdefault(pair.task, []).append(pair.metric)
+    files = [manifest_of(folder).get("data", {}) for folder in (a, b)]
     tests = swaps(_RESAMPLES, max(len(keys), *map(len, keys.values()), 0))
     for task, asked in keys.items():
         name = f"{task.replace('/', '-')}.jsonl"
-        sides = shared(a / "eval/tuned" / name, b / "eval/tuned" / name)
+        sides = _of_one_row(*shared(a / "eval/tuned" / name, b / "eval/tuned" / name), *files)
         if sides[0]:
             parts = [by_phrasing(answers) for answers in sides]
             metrics = [found for key in asked if (found := of_score(key))]
@@ -51,3 +56,21 @@ def _pairs(a: Path, of_a: Results, b: Path, of_b: Results) -> Iterator[Compariso
                     )
                     better = metric.higher_is_better(key)
                     yield comparison(task, key, got, better, True, metric.descriptive)
+
+
+def _of_one_row(
+    a: Sequence[Answer], b: Sequence[Answer], files_a: _Digests, files_b: _Digests
+) -> tuple[list[Answer], list[Answer]]:
+    """The pairs of answers that are to the same row."""
+    pairs = [
+        (one, other)
+        for one, other in zip(a, b, strict=True)
+        if one.prompt == other.prompt or _file(one, files_a) == _file(other, files_b) != ""
+    ]
+    return [one for one, _ in pairs], [other for _, other in pairs]
+
+
+def _file(answer: Answer, files: _Digests) -> str:
+    """The digest of the file that an answer's row is from; "" if unknown."""
+    named = [file for file in files if answer.place.startswith(file)]
+    return files[max(named, key=len)] if named else ""
