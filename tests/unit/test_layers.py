@@ -37,6 +37,7 @@ PART_OF = {
     "__main__": "cli",
     "yaml_lines": "recipe",
     "printable": "errors",
+    "shell": "errors",
     "textfile": "errors",
 }
 HEAVY = ("torch", "transformers", "datasets", "numpy", "pyarrow", "scipy", "accelerate")

@@ -11,7 +11,7 @@ import typer
 
 from brulee import progress
 from brulee.cli import options
-from brulee.cli.output import print_json, print_table
+from brulee.cli.output import print_json, print_table, print_text
 from brulee.errors import InputError
 from brulee.printable import printable
 
@@ -275,12 +275,21 @@ def _show_match(match: Match) -> None:
 def _show_scores(scores: Sequence[Scored]) -> None:
     print("\nScores with 95% intervals")
     headers = ["task", "metric", "items", "n", "base", "tuned"]
-    print_table(headers, [_scored(one) for one in scores])
+    parts = {(one.task, one.items) for one in scores if one.base or one.tuned}
+    divided = {task for task, _ in parts if {(task, "clean"), (task, "dirty")} <= parts}
+    shown = [one for one in scores if one.items == "all" or one.task in divided]
+    print_table(headers, [_scored(one) for one in shown])
+    for task in dict.fromkeys(one.task for one in shown if one.task not in divided):
+        alike = "dirty" if (task, "dirty") in parts else "clean"
+        print_text(f"{task}: all items with scores are {alike}.")
 
 
 def _scored(one: Scored) -> tuple[str, ...]:
+    from brulee.reporting.wording import metric_name
+
     n = one.tuned.n if one.tuned else 0
-    return one.task, one.metric, one.items, str(n), _interval(one.base), _interval(one.tuned)
+    values = str(n), _interval(one.base), _interval(one.tuned)
+    return one.task, metric_name(one.metric), one.items, *values
 
 
 def _interval(found: Interval | None) -> str:

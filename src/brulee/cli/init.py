@@ -13,6 +13,7 @@ from brulee.cli.output import print_json, print_text
 from brulee.cli.places import check_file
 from brulee.errors import InputError
 from brulee.printable import printable
+from brulee.shell import word
 
 
 def init(
@@ -84,7 +85,7 @@ def _started(source: str, model: str, out: Path | None, as_json: bool) -> None:
     if found.guessed:  # a detected format is reported when its rows are opened
         print(printable(found.described))
         print(f"The prompt is a guess: look over data.templates in {file}.")
-    print(f"Wrote {file}. Next: brulee data inspect {file}, then brulee run {file}")
+    _say_next(file)
 
 
 def _converted(theirs: Path, model: str | None, out: Path | None, as_json: bool) -> None:
@@ -108,7 +109,12 @@ def _converted(theirs: Path, model: str | None, out: Path | None, as_json: bool)
     for one in found.left:
         if one.matters:
             print_text(f"Not in the recipe: {one.key}: {shown(one.value)}: {one.why}.")
-    print(f"Wrote {file}. Next: brulee data inspect {file}, then brulee run {file}")
+    _say_next(file)
+
+
+def _say_next(file: Path) -> None:
+    named = word(file)
+    print(f"Wrote {file}. Next: brulee data inspect {named}, then brulee run {named}")
 
 
 def _check(file: Path) -> None:

@@ -14,6 +14,7 @@ from brulee.cli import options
 from brulee.cli.loading import loading_pytorch
 from brulee.cli.output import console, print_json, print_text
 from brulee.errors import InputError
+from brulee.shell import no_option
 
 if TYPE_CHECKING:
     from brulee.pipeline.sweeps.forecast import Forecast
@@ -103,7 +104,7 @@ def sweep(
     if dry_run:
         _print_forecast(forecast(outlined), as_json)
         return
-    command = [str(recipe), *(word for text in fixed for word in ("--set", text))]
+    command = [no_option(recipe), *(word for text in fixed for word in ("--set", text))]
     where = sweeps.sweep(outlined, fresh, command)
     _print(where, as_json)
 

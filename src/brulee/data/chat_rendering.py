@@ -30,7 +30,8 @@ _TODAY: Final = re.compile(r"""strftime_now\(\s*(?P<quote>["'])(?P<form>[^"'\\]*
 class Rendering:
     """The text of a chat; `system` is added to chats without a system message.
 
-    A template that prints the date prints `day`, and today's if that is None.
+    A template that prints the date prints `day`, and today's if that is None. Raises FramingError
+    for several templates of which none is the default.
     """
 
     def __init__(
@@ -39,6 +40,12 @@ class Rendering:
         self._tokenizer, self._system = tokenizer, system
         self._template: str | None = None  # the tokenizer's own
         source = tokenizer.chat_template
+        if isinstance(source, Mapping) and "default" not in source:
+            raise FramingError(
+                f"the tokenizer's chat templates ({', '.join(source)}) have no 'default'; write "
+                "the one to use into a file and name that by model.chat_template, or set "
+                "model.chat_template=none to train without one."
+            )
         if day is not None and isinstance(source, str):
             self._template = source = _TODAY.sub(functools.partial(_written_out, day), source)
         self.changes = _TODAYS in str(source)  # at midnight

@@ -40,7 +40,8 @@ def read_file(path: Path, label: str, limit: int | None = None, numbered: bool =
     """Read the first `limit` rows of a file of a kind in `CONTAINERS`, compressed or not.
 
     `numbered`: a CSV or TSV file has no header, and its columns are called 1, 2, ... Raises
-    InputError naming the file, and the line or row, for anything malformed in it.
+    InputError naming the file, and the line or row, for anything malformed in it: NoRowsError
+    if it holds no rows.
     """
     container = container_of(path)
     if container is None:
@@ -56,10 +57,10 @@ def read_file(path: Path, label: str, limit: int | None = None, numbered: bool =
     with bar(f"Reading {label}", total, "MB", _WORTH_A_BAR) as progress:
         source = Raw(label, path, Meter(progress.advance))
         if source.blank:
-            source.fail("the file is empty.")
+            source.fail_empty("the file is empty.")
         piece = readers[container](source, limit)
     if piece.table.num_rows == 0 or piece.table.num_columns == 0:
-        source.fail("the file holds no rows.")
+        source.fail_empty("the file holds no rows.")
     if container in _BINARY:
         check_table(piece.table, label)
     return piece

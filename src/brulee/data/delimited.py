@@ -51,7 +51,7 @@ def delimited(
             next(records)
         header_line, header = next(records, (0, []))
         if not header:
-            source.fail("the file holds no rows.")
+            source.fail_empty("the file holds no rows.")
         if numbered:
             records = itertools.chain([(header_line, header)], records)
             header = [str(number) for number in range(1, len(header) + 1)]
@@ -62,7 +62,7 @@ def delimited(
         cells = _cells(source, kept, len(header), lines)
         columns = dict(_named(source, header, header_line, cells))
         if not columns or not lines:
-            source.fail("the file holds no rows.")
+            source.fail_empty("the file holds no rows.")
         return Piece(pa.table({name: _typed(column) for name, column in columns.items()}), lines)
 
     return read

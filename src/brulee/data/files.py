@@ -11,7 +11,7 @@ from pathlib import Path
 
 from brulee.data.containers import CONTAINERS, container_of, digest, read_document, read_file
 from brulee.data.dataset_info import FILE_NAME, entry_names
-from brulee.data.raw import Piece
+from brulee.data.raw import NoRowsError, Piece
 from brulee.data.rows import Found, RowRange
 from brulee.data.split_names import SPLIT_NAMES, SPLIT_ORDER
 from brulee.data.tables import join_tables, to_table
@@ -274,22 +274,41 @@ def _listed(files: Sequence[Path]) -> str:
 def _read(
     files: Sequence[tuple[Path, str]], split: str | None, limit: int | None, numbered: bool
 ) -> Found:
+    """The rows of all files; files without any are skipped and named, unless none has some."""
     if len(files) > 1 and _are_texts([path for path, _ in files]):
         return _read_texts(files[:limit], split)
     tables, parts, digests = [], [], {}
+    empty: dict[str, NoRowsError] = {}
     left = limit
     with _counted(files) as progress:
         for path, label in files:
             if left == 0:
                 break
-            piece, sha = _read_whole(path, label, left, numbered)
+            try:
+                piece, sha = _read_whole(path, label, left, numbered)
+            except NoRowsError as error:
+                empty[label] = error
+                digests[label] = digest(path, label)  # rows written to it later are a change
+                progress.advance()
+                continue
             count = piece.table.num_rows
             left = None if left is None else left - count
             tables.append(piece.table)
             parts.append(RowRange.of_lines(label, count, piece.lines, split))
             digests[label] = sha
             progress.advance()
-    return Found(join_tables(tables, list(digests)), parts, digests)
+    if not tables:
+        raise next(iter(empty.values()))
+    if empty:
+        note(_skipped(list(empty)))
+    return Found(join_tables(tables, [part.label for part in parts]), parts, digests)
+
+
+def _skipped(labels: Sequence[str]) -> str:
+    named = ", ".join(labels[:_LISTED])
+    if len(labels) > _LISTED:
+        named += f" and {len(labels) - _LISTED:,} more"
+    return f"{named}: no rows in {'this file' if len(labels) == 1 else 'these files'}; skipped."
 
 
 def _read_whole(path: Path, label: str, limit: int | None, numbered: bool) -> tuple[Piece, str]:

@@ -24,6 +24,10 @@ _BOM = b"\xef\xbb\xbf"
 _CHUNK = 262_144
 
 
+class NoRowsError(InputError):
+    """A data file without rows, which is an error only if no other file has some."""
+
+
 @dataclass(frozen=True)
 class Piece:
     """The rows of one file; `lines` is None if rows have no lines (JSON arrays, Parquet, Arrow)."""
@@ -97,6 +101,10 @@ class Raw:
     def fail(self, problem: str, line: int | None = None) -> NoReturn:
         """Raise an InputError that names the file, and the line if it is known."""
         raise InputError(f"{self.label}{f', line {line}' if line else ''}: {problem}")
+
+    def fail_empty(self, problem: str) -> NoReturn:
+        """Raise a NoRowsError that names the file."""
+        raise NoRowsError(f"{self.label}: {problem}")
 
     def text(self) -> str:
         """The whole file as text; InputError naming the line of a byte that is not UTF-8."""

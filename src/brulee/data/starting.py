@@ -25,6 +25,7 @@ from brulee.data.templates import TemplateSet, load_templates
 from brulee.data.thoughts import spoken_answer
 from brulee.errors import InputError
 from brulee.recipe import recipe_from_dict
+from brulee.shell import word
 from brulee.yaml_lines import comment, quoted
 
 _NAMELESS = "the file's first line names no columns and is read as a row; they are called 1, 2, ..."
@@ -259,9 +260,9 @@ def _lines(
     split, targets = data["split"], _targets(task)
     yield f"# {len(task.rows):,} rows; written by `brulee init`, to be changed as you like."
     yield "#"
-    yield f"#   brulee data inspect {file}     what the model will see"
-    yield f"#   brulee plan {file}             memory, time and disk of every method"
-    yield f"#   brulee run {file}              baseline, training, evaluation, report"
+    yield f"#   brulee data inspect {word(file)}     what the model will see"
+    yield f"#   brulee plan {word(file)}             memory, time and disk of every method"
+    yield f"#   brulee run {word(file)}              baseline, training, evaluation, report"
     yield "#"
     yield "# What is left out takes its default; `brulee schema` lists every key."
     yield ""

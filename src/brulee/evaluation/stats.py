@@ -93,7 +93,8 @@ def bounds(
     confusions.py, other scores bootstrap bounds, or the t-interval for a mean of fewer than eight
     units. If all resamples score 0 or all score 1 (`shares.of_unvaried`), or if a score bounded by
     [0, 1] is the same on all of two or more units, the bounds allow for as many differing units as
-    those of a proportion do; for a correlation, in both directions. For a score that chance alone
+    those of a proportion do; for a correlation, in both directions. A mean of items that are never
+    below 0 has no lower bound below 0. For a score that chance alone
     makes larger, zero is tested too (distances.py).
     """
     return _bounds(stats_NS, reduce, lambda: scores_B, len(scores_B), clusters, level)
@@ -146,6 +147,8 @@ def _bounds(
         low, high = resampling.drawn_bounds(draw(), value, pulls_C, level)
     if span and (labels or is_mean):
         low, high = max(span[0], low), min(span[1], high)
+    elif is_mean and stats_NS.min() >= 0:  # a count or a length, of which none is below 0
+        low = max(0.0, low)
     if labels:
         low, high = confusions.with_absent(low, high, stats_NS, count, reduce, level)
     return low, high

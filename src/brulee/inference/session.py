@@ -34,6 +34,7 @@ from brulee.models.loading import Base, load_base
 from brulee.models.named import check_name
 from brulee.models.precision import pick_device, pick_dtype
 from brulee.progress import bar, waiting
+from brulee.shell import word
 
 
 @dataclass(frozen=True)
@@ -239,7 +240,7 @@ def open_session(
         return _model_session(str(folder / "model"), where, dtype, languages)
     if (folder / "recipe.yaml").is_file():
         raise InputError(
-            f"{target}: this run has no adapter yet; train it with: brulee resume {target}"
+            f"{target}: this run has no adapter yet; train it with: brulee resume {word(target)}"
         )
     return _model_session(target, where, dtype, languages)
 

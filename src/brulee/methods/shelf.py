@@ -11,6 +11,7 @@ from typing import Any, Literal
 from brulee.errors import InputError, nearest
 from brulee.methods.adapter_files import CONFIG, OURS, WEIGHTS, read_record
 from brulee.methods.checkpoint import open_adapter, with_combined
+from brulee.shell import word
 
 Kind = Literal["adapter", "model"]
 
@@ -57,7 +58,8 @@ def locate(target: str) -> Stored:
             return found
     if (folder / "recipe.yaml").is_file():
         raise InputError(
-            f"{target}: this run has stored nothing yet; continue it with: brulee resume {target}"
+            f"{target}: this run has stored nothing yet; continue it with: "
+            f"brulee resume {word(target)}"
         )
     raise InputError(
         f"{target}: neither a run nor an adapter: it has no {CONFIG}, nor a folder adapter/ or "

@@ -19,6 +19,7 @@ from brulee.evaluation.tasks import UNDER, Example, Suite, TaskScores
 from brulee.progress import note
 from brulee.recipe import Strict
 from brulee.reporting import results
+from brulee.shell import word
 
 Dirty = Mapping[str, Mapping[str, bool]]  # by task name: whether each unit is contaminated
 Numbers = dict[tuple[str, str], Interval]  # by task and score
@@ -39,7 +40,7 @@ def suite_scores(run: Path, name: str, data: Path | None, dirty: Dirty) -> Itera
     if not found:
         note(
             f"{run}: it has no scores of the tasks of {suite.name} that were looked for; "
-            f"`brulee eval {run} --suite {name}` makes them."
+            f"`brulee eval {word(run)} --suite {name}` makes them."
         )
     yield from found
 

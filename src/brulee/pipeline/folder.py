@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import date
@@ -23,6 +22,7 @@ from brulee.progress import note
 from brulee.recipe import ADDED, MethodSpec, Recipe, load_recipe, recipe_from_dict
 from brulee.recipe.given_rows import PREFIX
 from brulee.reporting.results import FILE_NAME as RESULTS
+from brulee.shell import word
 from brulee.textfile import write_text
 
 SWEEP_LOCK = ".sweep.lock"  # identifies a sweep's folder
@@ -78,7 +78,7 @@ class RunFolder:
     @property
     def resume_line(self) -> str:
         """The command that continues this run."""
-        return f"brulee resume {shlex.quote(str(self.path))}"
+        return f"brulee resume {word(self.path)}"
 
     def begin(self, facts: dict[str, Any], split: dict[str, Any]) -> None:
         """Write the recipe, the manifest with the facts of data and model, and split.json.

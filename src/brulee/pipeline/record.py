@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from brulee.pipeline.preparation import Prepared
 
 _MOST_SAID = 10
+_CUT = "source text cut"  # of the counts in split.json, the only one of rows that are used
 
 
 def record(prepared: Prepared, dtype: torch.dtype) -> None:
@@ -42,8 +43,7 @@ def record(prepared: Prepared, dtype: torch.dtype) -> None:
         facts["mixture"] = [line.model_dump() for line in lines]
     prepared.where.begin(facts, alone or {"tasks": splits})
     _say_some(
-        f"{path}: of {tasks[path].count_read:,} rows: "
-        f"{', '.join(f'{n:,} {reason}' for reason, n in split['rows'].items() if n)}."
+        f"{path}: {told(tasks[path].count_read, split['rows'])}"
         for path, split in splits.items()
         if any(split["rows"].values())
     )
@@ -56,6 +56,23 @@ def record(prepared: Prepared, dtype: torch.dtype) -> None:
     )
     if lines:
         note(table(lines))
+
+
+def told(count: int, rows: Mapping[str, int]) -> str:
+    """A sentence on how many of `count` rows are left out, by reason, and how many are cut.
+
+    `rows` is what split.json holds under that name.
+    """
+    reasons = {reason: n for reason, n in rows.items() if n and reason != _CUT}
+    said = []
+    if left := sum(reasons.values()):
+        one = next(iter(reasons)) if len(reasons) == 1 else None
+        why = one or ", ".join(f"{reason}: {n:,}" for reason, n in reasons.items())
+        said.append(f"{left:,} {'is' if left == 1 else 'are'} left out ({why})")
+    if cut := rows.get(_CUT, 0):
+        have = "has its" if cut == 1 else "have their"
+        said.append(f"{cut:,} {have} source text cut")
+    return f"of {count:,} row{'s'[: count != 1]}, {' and '.join(said)}."
 
 
 def _say_some(sentences: Iterable[str]) -> None:
@@ -109,7 +126,7 @@ def _split(prepared: Prepared, path: str) -> dict[str, Any]:
     if fitting:
         left_out |= {
             "too long": len(task.train) - len(fitting.rows),
-            "source text cut": fitting.cut,
+            _CUT: fitting.cut,
         }
     held_out = {"held_out": prepared.corpus.held_out[path]} if not fitting else {}
     whole = task.whole  # texts were split before they were divided into pieces

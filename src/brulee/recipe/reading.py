@@ -15,6 +15,7 @@ from brulee.recipe.overrides import apply
 from brulee.recipe.recipe import Recipe
 from brulee.recipe.source import Source
 from brulee.recipe.validation import check
+from brulee.shell import word
 from brulee.textfile import read_text
 from brulee.yaml_lines import parse
 
@@ -56,7 +57,7 @@ def load_recipe(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
     file = Path(path)
     if (file / "recipe.yaml").is_file():
         raise InputError(
-            f"{path}: this is a run, not a recipe; `brulee resume {path}` continues it, and "
+            f"{path}: this is a run, not a recipe; `brulee resume {word(path)}` continues it, and "
             f"{file / 'recipe.yaml'} is its recipe."
         )
     if file.is_dir():
@@ -70,8 +71,8 @@ def load_recipe(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
         raise InputError(f"{path}: no such recipe file. {hint}")
     if file.suffix in _ROWS:
         raise InputError(
-            f"{path}: these are rows, not a recipe; `brulee init {path}` writes one, or a .yaml "
-            f"file names them: data: {{source: {path}}}."
+            f"{path}: these are rows, not a recipe; `brulee init {word(path)}` writes one, or a "
+            f".yaml file names them: data: {{source: {path}}}."
         )
     values, lines = parse(read_text(file, str(path)), str(path))
     if not isinstance(values, dict):

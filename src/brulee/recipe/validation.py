@@ -11,6 +11,7 @@ from brulee.errors import InputError, nearest
 from brulee.recipe.sections import MethodSpec
 from brulee.recipe.source import Source
 from brulee.recipe.theirs.keys import said_here
+from brulee.shell import word
 from brulee.yaml_lines import KeyPath
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def _converted(source: Source, path: KeyPath) -> str:
     """A hint that the file can be converted, if it may be another tool's configuration."""
     ours = {("method",), ("train",)} & source.lines.keys()
     alone = len(path) == 1 and path in source.lines and path not in source.overridden
-    return "" if ours or not alone else _CONVERTED.format(source.label)
+    return "" if ours or not alone else _CONVERTED.format(word(source.label))
 
 
 def _weight(problem: ErrorDetails) -> tuple[bool, int, bool]:

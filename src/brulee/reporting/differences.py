@@ -11,16 +11,20 @@ from typing import Literal
 Operation = Literal["same", "removed", "added"]
 
 _PIECES = re.compile(r"\s+|\w+(?:['’-]\w+)*|[^\w\s]", re.UNICODE)
+# ROUGE counts the parts of "well-known" as words of their own.
+_PARTS = re.compile(r"\s+|[^\W_]+|[^\w\s]|_", re.UNICODE)
+_JOINS = frozenset("-'’_")
 
 
 def mark(reference: str | Sequence[str], text: str) -> list[tuple[str, bool]]:
     """Split `text` into runs, each flagged if its words occur in the reference (or any of several).
 
-    Order and case do not count, as in ROUGE-1; the runs join to `text`.
+    As in ROUGE-1, order and case do not count, and the parts of a hyphenated word are words. The
+    runs join to `text`.
     """
     references = [reference] if isinstance(reference, str) else reference
-    known = {_key(piece) for one in references for piece in _pieces(one) if _is_word(piece)}
-    flagged = [(piece, _key(piece) in known) for piece in _pieces(text)]
+    known = {_key(piece) for one in references for piece in _PARTS.findall(one) if piece.isalnum()}
+    flagged = [(piece, _key(piece) in known) for piece in _PARTS.findall(text)]
     return [
         ("".join(piece for piece, _ in run), inside)
         for inside, run in groupby(_bridge(flagged), key=lambda pair: pair[1])
@@ -60,15 +64,11 @@ def _key(piece: str) -> str:
     return piece.casefold()
 
 
-def _is_word(piece: str) -> bool:
-    return piece[0].isalnum() or piece[0] == "_"
-
-
 def _bridge(flagged: list[tuple[str, bool]]) -> list[tuple[str, bool]]:
-    """Flag the single space between two flagged words, so that a phrase is one run."""
+    """Flag what alone separates two flagged words, a space or a hyphen: a phrase is one run."""
     bridged = list(flagged)
     for i in range(1, len(flagged) - 1):
         piece, _ = flagged[i]
-        if piece.isspace() and flagged[i - 1][1] and flagged[i + 1][1]:
+        if (piece.isspace() or piece in _JOINS) and flagged[i - 1][1] and flagged[i + 1][1]:
             bridged[i] = (piece, True)
     return bridged

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from brulee.errors import BruleeError, InputError
 from brulee.reporting.record_files import load, not_finite, store
+from brulee.shell import word
 
 SCHEMA = 1
 FILE_NAME = "results.json"
@@ -373,7 +374,7 @@ def read(path: str | Path) -> Results:
     """
     file = file_of(path)
     if not file.is_file() and (run := file.parent / "recipe.yaml").is_file():
-        how = f"brulee run {run} --folder {run.parent}"
+        how = f"brulee run {word(run)} --folder {word(run.parent)}"
         raise InputError(f"{run.parent}: this run is not fully scored yet; continue with: {how}")
     if not file.is_file():
         raise InputError(f"{file}: no such file; a finished run folder holds {FILE_NAME}.")

@@ -164,7 +164,9 @@ def test_nothing_held_out_is_nothing_to_compare(place: Path, call: Call) -> None
     assert "--against" in called.err
 
 
-def test_scores_of_a_run_are_shown_for_clean_and_dirty_items(place: Path, call: Call) -> None:
+@pytest.fixture
+def run(place: Path, call: Call) -> Path:
+    """A run in which the base answers all four test rows wrong, and the tuned model right."""
     run = place / "run"
     answered = json.loads(call("recipe.yaml", "--against", "rows", "--json").out)
     rows = [m["row"] for m in answered["tests"][0]["matches"]]
@@ -177,15 +179,38 @@ def test_scores_of_a_run_are_shown_for_clean_and_dirty_items(place: Path, call: 
                 scored = {"accuracy": right}, {"accuracy": [right]}
                 append(out, Answer(str(row), "rows/test", "?", "good", ("good",), *scored, 1))
     (run / "recipe.yaml").write_text((place / "recipe.yaml").read_text())
-    digests = _digests(place)
-    (run / "manifest.json").write_text(json.dumps({"data": digests, "recipe_folder": str(place)}))
+    record(place, run)
+    return run
+
+
+def record(place: Path, run: Path) -> None:
+    values = {"data": _digests(place), "recipe_folder": str(place)}
+    (run / "manifest.json").write_text(json.dumps(values))
+
+
+def test_scores_of_a_run_are_shown_for_clean_and_dirty_items(
+    place: Path, call: Call, run: Path
+) -> None:
     scores = json.loads(call("recipe.yaml", "--run", "run", "--json").out)["scores"]
     values = {s["items"]: (s["base"]["value"], s["tuned"]["value"], s["base"]["n"]) for s in scores}
     assert values == {"all": (0.0, 1.0, 4), "clean": (0.0, 1.0, 3), "dirty": (0.0, 1.0, 1)}
     shown = call("recipe.yaml", "--run", "run").out
     assert "1.000 (0.510-1.000)" in shown  # four of four
-    (run / "manifest.json").write_text(json.dumps({"data": dict.fromkeys(digests, "0")}))
+    assert all(f"accuracy  {items}" in shown for items in ("all", "clean", "dirty"))
+    assert "all items with scores" not in shown
+    other = {"data": dict.fromkeys(_digests(place), "0")}
+    (run / "manifest.json").write_text(json.dumps(other))
     assert "made from other data" in call("recipe.yaml", "--run", "run").err
+
+
+def test_scores_are_shown_once_if_no_item_is_dirty(place: Path, call: Call, run: Path) -> None:
+    (place / "rows" / "test.jsonl").write_text("".join(json.dumps(row(i)) + "\n" for i in range(4)))
+    record(place, run)
+    shown = call("recipe.yaml", "--run", "run").out
+    assert shown.count("accuracy") == 1
+    assert shown.endswith("rows/test: all items with scores are clean.\n")
+    recorded = json.loads(call("recipe.yaml", "--run", "run", "--json").out)["scores"]
+    assert [score["items"] for score in recorded] == ["all", "clean", "dirty"]
 
 
 def _digests(place: Path) -> dict[str, str]:

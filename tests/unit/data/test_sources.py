@@ -87,6 +87,51 @@ def test_parquet_rows_are_numbered(tmp_path: Path) -> None:
     assert (rows[1], rows.place(1)) == ({"a": 2}, f"{tmp_path}/a.parquet, row 2")
 
 
+EMPTY_FILES = ["b.jsonl", "c.csv", "d.parquet"]
+
+
+@pytest.fixture
+def empty_beside_full(tmp_path: Path) -> Path:
+    """A folder of files without rows, and two that have some."""
+    write(tmp_path / "b.jsonl", "\n")
+    write(tmp_path / "c.csv", "a\n")
+    pq.write_table(pa.table({"a": pa.array([], pa.string())}), tmp_path / "d.parquet")
+    write(tmp_path / "a.jsonl", '{"a": 1}\n')
+    write(tmp_path / "e.jsonl", '\n{"a": 2}\n')
+    return tmp_path
+
+
+def test_files_without_rows_beside_others_are_skipped_and_named(
+    empty_beside_full: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "_enabled", True)
+    at = empty_beside_full
+    rows = open_source(f"{at}/*")
+    assert [rows[i]["a"] for i in range(len(rows))] == [1, 2]
+    assert rows.place(1) == f"{at}/e.jsonl, line 2"
+    assert len(rows.digests) == 5, "rows that are written to an empty file later are a change"
+    named = ", ".join(f"{at}/{name}" for name in EMPTY_FILES)
+    assert capsys.readouterr().err == f"{named}: no rows in these files; skipped.\n"
+
+
+def test_an_empty_shard_of_a_split_is_skipped(tmp_path: Path) -> None:
+    write(tmp_path / "train-00000-of-00002.jsonl", "")
+    write(tmp_path / "train-00001-of-00002.jsonl", '{"a": 1}\n')
+    assert open_source(str(tmp_path)).published == {"train": [0]}
+
+
+def test_a_split_whose_only_file_is_empty_is_an_error(tmp_path: Path) -> None:
+    write(tmp_path / "train.jsonl", '{"a": 1}\n')
+    test = write(tmp_path / "test.jsonl", "")
+    assert refused(str(tmp_path)) == f"{test}: the file is empty."
+
+
+def test_several_files_are_an_error_if_none_has_rows(empty_beside_full: Path) -> None:
+    for name in ("a.jsonl", "e.jsonl"):
+        (empty_beside_full / name).unlink()
+    assert refused(f"{empty_beside_full}/*") == f"{empty_beside_full}/b.jsonl: the file is empty."
+
+
 @pytest.mark.parametrize("form", [pa.ipc.new_file, pa.ipc.new_stream])
 def test_both_forms_of_arrow_files_are_read(tmp_path: Path, form: Any) -> None:
     table = pa.table({"a": [1, 2, 3]})

@@ -793,6 +793,15 @@ def test_impossible_options_are_refused() -> None:
         holm([0.5, math.nan])
 
 
+@pytest.mark.parametrize("densities", [(1.2, 9.0), (0.1, 3.0, 8.0), (0.0, 4.0, 0.0)])
+def test_a_mean_of_lengths_has_no_bound_below_zero(densities: tuple[float, ...]) -> None:
+    found = interval(column(*densities), mean)
+    assert found.low == 0.0
+    assert found.high > max(densities)
+    below = interval(column(-1.2, *densities), mean)
+    assert below.low < 0.0
+
+
 def test_limits_are_those_of_a_kind_of_score() -> None:
     values = column(0.2, 0.9)
     assert limits(mean, values) == (0.0, 1.0)

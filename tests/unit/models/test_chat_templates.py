@@ -105,6 +105,22 @@ def test_of_several_templates_by_name_each_has_the_variable(
     assert encoder_of(found, "causal", asked).prompt_text("Hi").endswith("assistant (kind): ")
 
 
+def test_templates_without_a_default_are_refused_by_name(
+    recipe: Write, make_tokenizer: Callable[..., Any], tmp_path: Path
+) -> None:
+    several = with_template(make_tokenizer(), {"rag": SHOWN, "tool_use": SHOWN})
+    with pytest.raises(InputError) as caught:
+        encoder_of(several, "causal", recipe())
+    assert str(caught.value) == (
+        "the tokenizer's chat templates (rag, tool_use) have no 'default'; write the one to use "
+        "into a file and name that by model.chat_template, or set model.chat_template=none to "
+        "train without one."
+    )
+    (tmp_path / "own.jinja").write_text(SHOWN)
+    asked = recipe(chat_template=str(tmp_path / "own.jinja"))
+    assert encoder_of(by_recipe(several, "causal", asked), "causal", asked).prompt_text("Hi")
+
+
 def test_variables_that_are_set_later_have_the_last_word(
     make_tokenizer: Callable[..., Any],
 ) -> None:

@@ -26,6 +26,15 @@ def test_a_part_of_a_word_is_not_the_word() -> None:
     assert mark("refund", "refunds") == [("refunds", False)]
 
 
+def test_parts_of_a_hyphenated_word_are_words_as_rouge_counts_them() -> None:
+    assert mark("the wine's stroking", "wine-stroking or wine-tasting") == [
+        ("wine-stroking", True),
+        (" or ", False),
+        ("wine", True),
+        ("-tasting", False),
+    ]
+
+
 def test_changed_words_are_removed_then_added() -> None:
     assert diff("The box arrived late.", "The box arrived broken.") == [
         ("same", "The box arrived "),

@@ -3,6 +3,7 @@ import pytest
 
 from brulee.evaluation.stats import compare
 from brulee.reporting import results as r
+from brulee.reporting import several_tasks
 from brulee.reporting.verdict import verdict, with_verdict
 
 GAIN = r.Comparison(
@@ -245,6 +246,29 @@ def test_a_further_score_that_fell_on_several_tasks_is_not_hidden_behind_the_fir
     both[-1] = both[-1].model_copy(update={"p": 0.4})
     assert "; but got worse: faithfulness on 2 of 3;" in verdict(results(*both))
     assert "but got worse" not in verdict(results(*both[::2]))
+
+
+COPIED = {"metric": "coverage", "descriptive": True}
+
+
+def test_tasks_are_counted_by_a_score_that_can_improve_wherever_it_is_listed() -> None:
+    listed = [pair for task in "ab" for pair in (changed(task=task, **COPIED), changed(task=task))]
+    said = verdict(results(*listed))
+    assert "improved 2 of 2 tasks (0 worse, 0 unclear; ROUGE-1 +0.14 on average)" in said
+    assert "got worse" not in said
+    assert several_tasks.figures(results(*listed))[0] == ("2 of 2", "tasks improved")
+    listed[2:] = [changed(task="b", **COPIED)]
+    assert "improved 1 of 2 tasks (0 worse, 0 unclear, 1 not judged)" in verdict(results(*listed))
+
+
+def test_tasks_with_descriptive_scores_alone_are_not_called_better_or_worse() -> None:
+    fell = {"difference": -0.1, "low": -0.2, "high": -0.05}
+    listed = [changed(task="a", **COPIED), changed(task="b", **COPIED, **fell)]
+    said = verdict(results(*listed))
+    assert "changed coverage on 2 of 2 tasks (1 up, 1 down, 0 unclear; " in said
+    assert "worse" not in said
+    assert "improved" not in said
+    assert several_tasks.figures(results(*listed)) == [("+0.02", "coverage on average")]
 
 
 def test_the_sentence_is_stored_with_the_results() -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from brulee.errors import InputError
+from brulee.shell import word
 
 
 @dataclass(frozen=True)
@@ -150,7 +151,8 @@ def tool_of(values: Mapping[str, Any], flat: Mapping[str, Any], label: str) -> T
     data = values.get("data")
     ours = isinstance(data, list) or (isinstance(data, dict) and {"source", "tasks"} & data.keys())
     if ours:
-        raise InputError(f"{label}: this is a recipe already; run it with brulee run {label}.")
+        how = f"brulee run {word(label)}"
+        raise InputError(f"{label}: this is a recipe already; run it with {how}.")
     counts = [len(tool.marks & {*values, *flat}) for tool in TOOLS]
     if not any(counts):
         names = ", ".join(tool.name for tool in TOOLS[:-1])

@@ -14,6 +14,7 @@ from brulee.recipe.source import Source
 from brulee.recipe.theirs.conversion import convert
 from brulee.recipe.theirs.converted import Converted, Left
 from brulee.recipe.theirs.entries import PLAIN
+from brulee.shell import word
 from brulee.yaml_lines import comment, parse, quoted
 
 _LONGEST = 60  # characters shown of a value without a counterpart
@@ -51,7 +52,7 @@ def written(file: Path) -> Written:
 
 
 def _lines(found: Converted, file: Path) -> Iterator[str]:
-    yield f"# Written by `brulee init --from {quoted(str(file))}`, a file of {found.tool.name}'s."
+    yield comment(f"Written by `brulee init --from {word(file)}`, a file of {found.tool.name}'s.")
     yield "# A comment says how a value differs, or that the other file leaves it out."
     yield from _left(
         "Settings that a recipe cannot express and that change the training:", found, True
