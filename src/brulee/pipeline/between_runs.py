@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
@@ -22,7 +23,7 @@ def against_first(
     """Each further run minus the first, paired by item, for every score that both have.
 
     Scores that need a list of labels are left out, and so are runs without stored answers or
-    without a common item.
+    without a common item. Runs on different files share the items whose prompts are equal too.
     """
     return [
         adjusted(list(_pairs(folders[0], results[0], folder, found)))
@@ -37,17 +38,29 @@ def _pairs(a: Path, of_a: Results, b: Path, of_b: Results) -> Iterator[Compariso
         if (pair.task, pair.metric) in judged:
             keys.setdefault(pair.task, []).append(pair.metric)
     tests = swaps(_RESAMPLES, max(len(keys), *map(len, keys.values()), 0))
+    same_rows = _read_same_rows(a, b)
     for task, asked in keys.items():
         name = f"{task.replace('/', '-')}.jsonl"
-        sides = shared(a / "eval/tuned" / name, b / "eval/tuned" / name)
+        sides = shared(a / "eval/tuned" / name, b / "eval/tuned" / name, same_rows)
         if sides[0]:
             parts = [by_phrasing(answers) for answers in sides]
             metrics = [found for key in asked if (found := of_score(key))]
-            for key, metric, (one, other) in tables(parts, [metrics] * len(parts[0])):
-                if key in asked:
-                    of = clusters(one.answers)
-                    got = compare(
-                        one.stats, other.stats, one.reduce, _RESAMPLES, clusters=of, swaps=tests
-                    )
-                    better = metric.higher_is_better(key)
-                    yield comparison(task, key, got, better, True, metric.descriptive)
+            for key, metric, (one, other) in tables(parts, [metrics] * len(parts[0]), asked):
+                of = clusters(one.answers)
+                got = compare(
+                    one.stats, other.stats, one.reduce, _RESAMPLES, clusters=of, swaps=tests
+                )
+                better = metric.higher_is_better(key)
+                yield comparison(task, key, got, better, True, metric.descriptive)
+
+
+def _read_same_rows(a: Path, b: Path) -> bool:
+    """Whether two runs are known to be of the same files, whatever these are called."""
+    of_a, of_b = (_digests(run / "manifest.json") for run in (a, b))
+    return bool(of_a) and of_a == of_b
+
+
+def _digests(manifest: Path) -> list[str]:
+    if not manifest.is_file():
+        return []
+    return sorted(json.loads(manifest.read_text(encoding="utf-8"))["data"].values())
