@@ -152,6 +152,9 @@ def test_no_score_that_only_describes_is_best_or_wins(run_folder: Path) -> None:
     told: dict[str, Any] = {"metric": "coverage", "descriptive": True}
     found = leaderboard([entry("a", "x", 0.2, **told), entry("b", "x", 0.9, **told)])
     assert (found.best(("x", "coverage")), found.wins) == (None, {})
+    older = entry("a", "x", 0.2, **told | {"descriptive": False})  # of a file that does not say so
+    mixed = leaderboard([older, entry("b", "x", 0.9, **told)])
+    assert (mixed.best(("x", "coverage")), mixed.wins) == (None, {})
     run = results_file.read(run_folder)
     pair = run.comparisons[0].model_copy(update={"descriptive": True})
     results_file.write(run.model_copy(update={"comparisons": (pair,)}), run_folder)
