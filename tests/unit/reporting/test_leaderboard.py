@@ -56,7 +56,8 @@ def test_a_base_asked_about_fewer_items_elsewhere_is_one_model(tmp_path: Path) -
     found = leaderboard(read_all([few, all_of_them]))
     assert found.models == ("small",)
     assert [(e.value, e.items) for e in found.entries] == [(0.6, 220)]
-    for other in (on("again", 0.7, 220, "d"), on("other", 0.7, 30, "e")):
+    others = on("again", 0.7, 220, "d"), on("other", 0.7, 30, "e"), on("equal", 0.6, 220, "e")
+    for other in others:
         assert {e.model for e in read_all([all_of_them, other])} == {
             f"small, {all_of_them}",
             f"small, {other}",
