@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
+from brulee.data.json_text import parse_json
 from brulee.evaluation import of_score
 from brulee.evaluation.answers import clusters, shared
 from brulee.evaluation.phrasings import by_phrasing, tables
 from brulee.evaluation.stats import compare
 from brulee.pipeline.comparing import adjusted, comparison, swaps
 from brulee.reporting.results import Comparison, Results
+from brulee.textfile import read_text
 
 _RESAMPLES: Final = 2000
 
@@ -63,4 +64,4 @@ def _read_same_rows(a: Path, b: Path) -> bool:
 def _digests(manifest: Path) -> list[str]:
     if not manifest.is_file():
         return []
-    return sorted(json.loads(manifest.read_text(encoding="utf-8"))["data"].values())
+    return sorted(parse_json(read_text(manifest), manifest)["data"].values())
