@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from brulee.evaluation import of_score
+from brulee.evaluation.answers import Answer
+from brulee.pipeline import between_runs
 from brulee.reporting import results
 
 ONE, OTHER = Path("runs/one"), Path("runs/other")
@@ -47,6 +49,20 @@ def test_two_runs_are_compared_item_by_item(at: Any, brulee: Any) -> None:
     file.unlink()
     gone = brulee("compare", ONE, OTHER, "--json")
     assert (gone.code, gone.json[1]["against_first"]) == (0, [])
+
+
+def answer(number: int, prompt: str, place: str = "a.csv, line 2") -> Answer:
+    return Answer(str(number), "t", prompt, "yes", ("yes",), {}, {}, 1, place=place)
+
+
+def test_answers_with_one_number_and_label_are_paired_if_they_are_to_one_row() -> None:
+    """Of the same file, or with the same prompt; of other data, numbers and labels recur."""
+    before = [answer(n, f"Is {n} cut?") for n in range(3)]
+    after = [answer(0, "Is 0 cut?"), answer(1, "Is 1"), answer(2, "Is it?", "b.csv, line 2")]
+    files = {"a": "0", "a.csv": "1", "b.csv": "2"}
+    for of_after, expected in ((files, [0, 1]), ({"a.csv": "3"}, [0]), ({}, [0])):
+        sides = between_runs._of_one_row(before, after, files, of_after)
+        assert [[int(one.id) for one in side] for side in sides] == [expected, expected]
 
 
 @pytest.mark.parametrize("key", ["bleu", "rouge2", "rougeL:recall", "json_f1", "bits_per_byte"])

@@ -190,27 +190,15 @@ def read_lines(file: Path) -> list[Answer]:
     return [_read_line(line, f"{file}, line {number}") for number, line in enumerate(lines, 1)]
 
 
-def shared(a: Path, b: Path, same_rows: bool = True) -> tuple[list[Answer], list[Answer]]:
+def shared(a: Path, b: Path) -> tuple[list[Answer], list[Answer]]:
     """The answers in two runs' files to their common items: one may have room for fewer.
 
     Pieces of plain text match only if both runs have them: a soft prompt makes pieces shorter.
-    Unless both runs read the `same_rows`, equal ids do not mean equal rows, so that prompts have to
-    be equal too. Of items under several phrasings, those common under all of them are taken.
     """
     of_a, of_b = (
-        {
-            (one.id, one.phrasing, one.references, "" if same_rows else one.prompt): one
-            for one in read_lines(file)
-        }
-        for file in (a, b)
+        {(one.id, one.phrasing, one.references): one for one in read_lines(file)} for file in (a, b)
     )
-    both = [name for name in of_a if name in of_b]
-    phrasings: dict[str, set[str]] = {}
-    for item, phrasing, *_ in both:
-        phrasings.setdefault(item, set()).add(phrasing)
-    several = max(map(len, phrasings.values()), default=0) > 1
-    every = len({phrasing for _, phrasing, *_ in both}) if several else 1
-    names = [name for name in both if len(phrasings[name[0]]) == every]
+    names = [name for name in of_a if name in of_b]
     return [of_a[name] for name in names], [of_b[name] for name in names]
 
 

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from brulee.data.json_text import parse_json
 from brulee.evaluation import of_score
-from brulee.evaluation.answers import clusters, shared
+from brulee.evaluation.answers import Answer, clusters, shared
 from brulee.evaluation.phrasings import by_phrasing, tables
 from brulee.evaluation.stats import compare
 from brulee.pipeline.comparing import adjusted, comparison, swaps
+from brulee.pipeline.folder import manifest_of
 from brulee.reporting.results import Comparison, Results
-from brulee.textfile import read_text
 
 _RESAMPLES: Final = 2000
+_Digests = Mapping[str, str]  # of data files, by their names
 
 
 def against_first(
@@ -23,8 +24,10 @@ def against_first(
 ) -> list[tuple[Comparison, ...]]:
     """Each further run minus the first, paired by item, for every score that both have.
 
-    Scores that need a list of labels are left out, and so are runs without stored answers or
-    without a common item. Runs on different files share the items whose prompts are equal too.
+    Answers are to the same item if they have its id, phrasing and references in common, and their
+    prompts are equal or their rows are from equal files: numbers and labels alone recur in other
+    data. Scores that need a list of labels are left out, and so are runs without stored answers or
+    without a common item.
     """
     return [
         adjusted(list(_pairs(folders[0], results[0], folder, found)))
@@ -38,11 +41,11 @@ def _pairs(a: Path, of_a: Results, b: Path, of_b: Results) -> Iterator[Compariso
     for pair in of_b.comparisons:
         if (pair.task, pair.metric) in judged:
             keys.setdefault(pair.task, []).append(pair.metric)
+    files = [manifest_of(folder).get("data", {}) for folder in (a, b)]
     tests = swaps(_RESAMPLES, max(len(keys), *map(len, keys.values()), 0))
-    same_rows = _read_same_rows(a, b)
     for task, asked in keys.items():
         name = f"{task.replace('/', '-')}.jsonl"
-        sides = shared(a / "eval/tuned" / name, b / "eval/tuned" / name, same_rows)
+        sides = _of_one_row(*shared(a / "eval/tuned" / name, b / "eval/tuned" / name), *files)
         if sides[0]:
             parts = [by_phrasing(answers) for answers in sides]
             metrics = [found for key in asked if (found := of_score(key))]
@@ -55,13 +58,23 @@ def _pairs(a: Path, of_a: Results, b: Path, of_b: Results) -> Iterator[Compariso
                 yield comparison(task, key, got, better, True, metric.descriptive)
 
 
-def _read_same_rows(a: Path, b: Path) -> bool:
-    """Whether two runs are known to be of the same files, whatever these are called."""
-    of_a, of_b = (_digests(run / "manifest.json") for run in (a, b))
-    return bool(of_a) and of_a == of_b
+def _of_one_row(
+    a: Sequence[Answer], b: Sequence[Answer], files_a: _Digests, files_b: _Digests
+) -> tuple[list[Answer], list[Answer]]:
+    """The pairs of answers that are to the same row, under all phrasings if there are several."""
+    pairs = [
+        (one, other)
+        for one, other in zip(a, b, strict=True)
+        if one.prompt == other.prompt or _file(one, files_a) == _file(other, files_b) != ""
+    ]
+    counts = Counter(one.id for one, _ in pairs)
+    several = max(counts.values(), default=0) > 1
+    phrasings = len({one.phrasing for one, _ in pairs}) if several else 1
+    pairs = [(one, other) for one, other in pairs if counts[one.id] == phrasings]
+    return [one for one, _ in pairs], [other for _, other in pairs]
 
 
-def _digests(manifest: Path) -> list[str]:
-    if not manifest.is_file():
-        return []
-    return sorted(parse_json(read_text(manifest), manifest)["data"].values())
+def _file(answer: Answer, files: _Digests) -> str:
+    """The digest of the file that an answer's row is from; "" if unknown."""
+    named = [file for file in files if answer.place.startswith(file)]
+    return files[max(named, key=len)] if named else ""

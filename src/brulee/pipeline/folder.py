@@ -132,7 +132,7 @@ class RunFolder:
 
     def manifest(self) -> dict[str, Any]:
         """The manifest of this run; {} if it has not begun."""
-        return _read_json(self.path / _MANIFEST) if self.begun else {}
+        return manifest_of(self.path) if self.begun else {}
 
     def answers(self, who: str, task: str) -> Path:
         """The file of one model's answers to a task."""
@@ -232,6 +232,11 @@ def _difference(before: Any, now: Any) -> str:
     ]
     further = f" and {len(said) - _NAMED:,} more" if len(said) > _NAMED else ""
     return ", ".join(said[:_NAMED]) + further
+
+
+def manifest_of(run: Path) -> dict[str, Any]:
+    """The manifest in a run's folder; {} if there is none."""
+    return _read_json(run / _MANIFEST)
 
 
 def _read_json(path: Path) -> dict[str, Any]:

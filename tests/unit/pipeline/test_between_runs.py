@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,8 +12,7 @@ from typing import Any
 import pytest
 
 from brulee.evaluation import metric
-from brulee.evaluation.answers import Answer, shared, write_answers
-from brulee.evaluation.phrasings import by_phrasing
+from brulee.evaluation.answers import Answer, read_lines, write_answers
 from brulee.pipeline.between_runs import against_first
 
 TASK = "rows/test"
@@ -27,12 +27,15 @@ def run(folder: Path, name: str, outputs: Sequence[str], rows: str, read: str | 
     (folder / "eval/tuned").mkdir(parents=True)
     by = metric(name)
     answers = [
-        Answer(str(i), TASK, f"{rows} {i}", said, (right,), {}, _statistics(by, said, right), 1)
+        Answer(
+            str(i), TASK, f"{rows} {i}", said, (right,), {}, _statistics(by, said, right), 1,
+            place=f"{folder.name}.csv, line {i + 2}",
+        )
         for i, (said, right) in enumerate(zip(outputs, YES_NO, strict=True))
-    ]
+    ]  # fmt: skip
     write_answers(folder / "eval/tuned/rows-test.jsonl", answers)
     if read:
-        (folder / "manifest.json").write_text(json.dumps({"data": {f"{folder}": read}}))
+        (folder / "manifest.json").write_text(json.dumps({"data": {f"{folder.name}.csv": read}}))
     return SimpleNamespace(comparisons=[SimpleNamespace(task=TASK, metric=key) for key in by.keys])
 
 
@@ -73,15 +76,14 @@ def test_rows_of_other_files_are_not_taken_for_the_same(
 
 
 def test_an_item_that_differs_under_one_phrasing_is_left_out_under_all(tmp_path: Path) -> None:
-    files = [tmp_path / name for name in ("a.jsonl", "b.jsonl")]
-    for file, odd in zip(files, ("a long prompt", "a long"), strict=True):
-        prompts = {("0", "p"): "x", ("1", "p"): "y", ("0", "q"): odd, ("1", "q"): "z"}
-        write_answers(
-            file,
-            [
-                Answer(i, TASK, prompt, "", ("r",), {}, {}, 1, phrasing=phrasing)
-                for (i, phrasing), prompt in prompts.items()
-            ],
-        )
-    for side in shared(*files, same_rows=False):
-        assert [[one.id for one in part] for part in by_phrasing(side)] == [["1"], ["1"]]
+    folders = [tmp_path / "a", tmp_path / "b"]
+    found = [run(folder, "exact_match", YES_NO, "row", None) for folder in folders]
+    for folder, odd in zip(folders, ("a long prompt", "a long"), strict=True):
+        file = folder / "eval/tuned/rows-test.jsonl"
+        each = read_lines(file)
+        again = [replace(one, phrasing="q") for one in each]
+        again[0] = replace(again[0], prompt=odd)
+        again[1] = replace(again[1], references=(odd,))
+        write_answers(file, [*each, *again])
+    ((pair,),) = against_first(folders, found)
+    assert pair.ties == len(YES_NO) - 2
