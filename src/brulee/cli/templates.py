@@ -63,7 +63,7 @@ def _chosen_families(
     clusters = {one.cluster for one in families.values() if one.cluster}
     for name in names:
         if name not in families and name not in clusters:
-            raise unknown("family or cluster", name, [*families, *sorted(clusters)])
+            raise unknown("family or cluster", name, sorted({*families, *clusters}))
     return {
         family: one
         for family, one in families.items()

@@ -16,7 +16,7 @@ fields of the prompt's and the answer's turn), all JSON text.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Literal, NamedTuple
 
 from brulee.data.messages import (
@@ -54,7 +54,7 @@ _LOST = {
     "training_detail": "a mask within the turn",
     "train_detail": "a mask within the turn",
 }
-_TURN = re.compile(r"^(, turn \d+)?: ")
+_TURN = re.compile(rf"^(, {HISTORY})?(, turn \d+)?: ")
 _REASONING = (REASONING, "reasoning", "thinking")
 _MASKS = ("train", "training")
 # The roles that may follow a role; "" is the start of the chat.
@@ -96,18 +96,20 @@ def conversations(rows: Rows) -> list[list[Message]]:
     return found
 
 
-def well_formed(rows: Rows) -> tuple[Rows, list[Malformed]]:
-    """The rows whose chats and tools can be read, in their places, and the errors of the others.
+def well_formed(
+    rows: Rows, check: Callable[[Mapping[str, Any], str], None]
+) -> tuple[Rows, list[Malformed]]:
+    """The rows, in their places, in which `check` finds no error, and the errors of the others.
 
-    Raises InputError with the first row's error if no row can be read.
+    `check` takes a row and its place. Raises InputError with the first row's error if no row can be
+    read.
     """
     kept, malformed = [], []
     with bar("Checking chats", len(rows), "rows", _WORTH_A_BAR) as progress:
         for i, row in enumerate(rows):
             place = rows.place(i)
             try:
-                _conversation(row, place)
-                _tools(row, place)
+                check(row, place)
                 kept.append(i)
             except InputError as error:
                 malformed.append(Malformed(place, str(error)))
@@ -115,6 +117,19 @@ def well_formed(rows: Rows) -> tuple[Rows, list[Malformed]]:
     if not kept:
         raise InputError(malformed[0].error)
     return rows.kept(kept) if malformed else rows, malformed
+
+
+def check_chat(row: Mapping[str, Any], place: str) -> None:
+    """Raise InputError for a row that `chat_rows` cannot read."""
+    _conversation(row, place)
+    _tools(row, place)
+
+
+def check_history(row: Mapping[str, Any], place: str, tools: bool) -> None:
+    """Raise InputError for a row that `alpaca_rows` cannot read; `tools`: any row has tools."""
+    _alpaca_history(row, place)
+    if tools:
+        _tools(row, place)
 
 
 def chat_rows(rows: Rows) -> Rows:

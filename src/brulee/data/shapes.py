@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from brulee.data import natural
@@ -18,6 +19,8 @@ from brulee.data.conversations import (
     Turns,
     alpaca_rows,
     chat_rows,
+    check_chat,
+    check_history,
     has_messages,
     has_tools,
     is_history,
@@ -284,11 +287,22 @@ def _chat(look: Look, keys: tuple[str, str]) -> Found | None:
 
 def _exchange(look: Look, columns: str) -> Found:
     jinja = f"{{{{ prompt }}}} {SEPARATOR} {{{{ completion }}}}"
+    return _converted(look, check_chat, chat_rows, columns, jinja)
+
+
+def _converted(
+    look: Look,
+    check: Callable[[Mapping[str, Any], str], None],
+    convert: Callable[[Rows], Rows],
+    columns: str,
+    jinja: str,
+) -> Found:
+    """Chats as `convert` makes them from the rows, or from those that `check` passes."""
     if look.malformed_chats == "skip":
-        rows, malformed = well_formed(look.rows)
-        return replace(_chats(look, chat_rows(rows), columns, jinja), malformed=tuple(malformed))
+        rows, malformed = well_formed(look.rows, check)
+        return replace(_chats(look, convert(rows), columns, jinja), malformed=tuple(malformed))
     try:
-        return _chats(look, chat_rows(look.rows), columns, jinja)
+        return _chats(look, convert(look.rows), columns, jinja)
     except InputError as error:
         raise InputError(f"{error} {LEAVE_OUT}") from None
 
@@ -320,7 +334,8 @@ def _after_turns(look: Look, columns: Sequence[str | None], prompt: str, target:
     tools = TOOLS if has_tools(look.rows) else None
     why = _columns(look.first(SYSTEM), *columns, tools)
     jinja = f"{prompt} {SEPARATOR} {{{{ {target} }}}}"
-    return _chats(look, alpaca_rows(look.rows), why, jinja)
+    check = partial(check_history, tools=tools is not None)
+    return _converted(look, check, alpaca_rows, why, jinja)
 
 
 def _columns(*names: str | None) -> str:

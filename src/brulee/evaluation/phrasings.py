@@ -15,7 +15,7 @@ phrasings, `B` resamples.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
 from itertools import accumulate
 from typing import Final, NamedTuple
@@ -103,15 +103,23 @@ def table(parts: Sequence[Sequence[Answer]], key: str, metrics: Sequence[Metric]
 
 
 def tables(
-    sides: Sequence[Sequence[Sequence[Answer]]], metrics: Sequence[Sequence[Metric]]
+    sides: Sequence[Sequence[Sequence[Answer]]],
+    metrics: Sequence[Sequence[Metric]],
+    asked: Collection[str] | None = None,
 ) -> Iterator[tuple[str, Metric, list[Table]]]:
     """Every score's key, its metric under the first phrasing and each side's table.
 
-    A side is a model's answers under each phrasing, and `metrics` are those of each phrasing. A
-    score covers the items that have it and is left out if none has. Raises BruleeError if these
-    items differ between sides or phrasings, because comparisons would pair different items.
+    A side is a model's answers under each phrasing, and `metrics` are those of each phrasing, of
+    which only the scores in `asked` count (default: all). A score covers the items that have it and
+    is left out if none has. Raises BruleeError if these items differ between sides or phrasings,
+    because comparisons would pair different items.
     """
-    by_key = {key: each for each in zip(*metrics, strict=True) for key in each[0].keys}
+    by_key = {
+        key: each
+        for each in zip(*metrics, strict=True)
+        for key in each[0].keys
+        if asked is None or key in asked
+    }
     for key, each in by_key.items():
         own = [[[a for a in p if key in a.statistics] for p in parts] for parts in sides]
         first, *others = [[a.id for a in part] for parts in own for part in parts]

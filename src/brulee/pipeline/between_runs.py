@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -48,25 +49,28 @@ def _pairs(a: Path, of_a: Results, b: Path, of_b: Results) -> Iterator[Compariso
         if sides[0]:
             parts = [by_phrasing(answers) for answers in sides]
             metrics = [found for key in asked if (found := of_score(key))]
-            for key, metric, (one, other) in tables(parts, [metrics] * len(parts[0])):
-                if key in asked:
-                    of = clusters(one.answers)
-                    got = compare(
-                        one.stats, other.stats, one.reduce, _RESAMPLES, clusters=of, swaps=tests
-                    )
-                    better = metric.higher_is_better(key)
-                    yield comparison(task, key, got, better, True, metric.descriptive)
+            for key, metric, (one, other) in tables(parts, [metrics] * len(parts[0]), asked):
+                of = clusters(one.answers)
+                got = compare(
+                    one.stats, other.stats, one.reduce, _RESAMPLES, clusters=of, swaps=tests
+                )
+                better = metric.higher_is_better(key)
+                yield comparison(task, key, got, better, True, metric.descriptive)
 
 
 def _of_one_row(
     a: Sequence[Answer], b: Sequence[Answer], files_a: _Digests, files_b: _Digests
 ) -> tuple[list[Answer], list[Answer]]:
-    """The pairs of answers that are to the same row."""
+    """The pairs of answers that are to the same row, under all phrasings if there are several."""
     pairs = [
         (one, other)
         for one, other in zip(a, b, strict=True)
         if one.prompt == other.prompt or _file(one, files_a) == _file(other, files_b) != ""
     ]
+    counts = Counter(one.id for one, _ in pairs)
+    several = max(counts.values(), default=0) > 1
+    phrasings = len({one.phrasing for one, _ in pairs}) if several else 1
+    pairs = [(one, other) for one, other in pairs if counts[one.id] == phrasings]
     return [one for one, _ in pairs], [other for _, other in pairs]
 
 

@@ -84,7 +84,7 @@ class Leaderboard:
         None if it has fewer than two, or descriptive ones.
         """
         found = [entry for entry in self.entries if entry.column == column]
-        if len(found) < 2 or found[0].descriptive:
+        if len(found) < 2 or any(entry.descriptive for entry in found):
             return None
         sign = 1 if found[0].higher_is_better else -1
         return max(found, key=lambda entry: sign * entry.value)

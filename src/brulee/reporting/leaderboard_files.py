@@ -30,9 +30,9 @@ _HARNESS_METRICS: Final = {
 def read_all(arguments: Sequence[str]) -> list[Entry]:
     """The scores under each PATH or NAME=PATH, as `read_entries` reads them.
 
-    Models that share a name, not given by NAME, but differ in a score are not the same model: their
-    paths are added to their names. A base's scores may differ if they are on different numbers of
-    items. Means over different phrasings are different columns.
+    Models that share a name, not given by NAME, but differ in a score or in a base's weights are
+    not the same model: their paths are added to their names. A base's scores may differ if they are
+    on different numbers of items. Means over different phrasings are different columns.
     """
     given = [read_entries(argument) for argument in arguments]
     apart = iter(in_unlike_phrasings([entry for entries in given for entry in entries]))
@@ -41,11 +41,14 @@ def read_all(arguments: Sequence[str]) -> list[Entry]:
         for argument, entries in zip(arguments, given, strict=True)
     ]
     scores: dict[tuple[str, tuple[str, str]], list[Entry]] = {}
+    bases: dict[str, set[str]] = {}
     for name, _, entries in read:
         latest = {(e.model, e.column): e for e in entries if e.model != name}
         for key, entry in latest.items():
             scores.setdefault(key, []).append(entry)
-    several = {
+            if entry.base:
+                bases.setdefault(entry.model, set()).add(entry.base)
+    several = {model for model, found in bases.items() if len(found) > 1} | {
         model
         for (model, _), found in scores.items()
         if any(a.contradicts(b) for a, b in combinations(found, 2))

@@ -121,6 +121,18 @@ def test_malformed_chats_are_left_out_with_their_reasons() -> None:
     assert detect(rows.kept([0, 5]), malformed_chats="skip").malformed == ()
 
 
+@pytest.mark.parametrize("tools", [None, "a hammer"])  # no description of tools
+def test_malformed_histories_are_left_out(tools: str | None) -> None:
+    row = {"instruction": "Ask.", "output": "Why?", "tools": tools}
+    histories: list[list[list[str]]] = [[["a", "b"]], [["a", ""]], []]
+    rows = Rows.of([{**row, "history": history} for history in histories])
+    with pytest.raises(InputError, match=r"row 2, history, turn 2: .*malformed_chats: skip leaves"):
+        detect(rows)
+    found = detect(rows, malformed_chats="skip")
+    assert [one.reason for one in found.malformed] == ["the turn of 'assistant' is empty."]
+    assert [found.rows.place(i) for i in range(len(found.rows))] == ["rows, row 1", "rows, row 3"]
+
+
 def test_malformed_tools_and_calls_make_a_chat_malformed() -> None:
     good = turns("user: a", "assistant: b")
     call = [good[0], {"role": "assistant", "content": "", "tool_calls": '[{"name": 1}]'}]

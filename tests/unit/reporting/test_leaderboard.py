@@ -56,7 +56,8 @@ def test_a_base_asked_about_fewer_items_elsewhere_is_one_model(tmp_path: Path) -
     found = leaderboard(read_all([few, all_of_them]))
     assert found.models == ("small",)
     assert [(e.value, e.items) for e in found.entries] == [(0.6, 220)]
-    for other in (on("again", 0.7, 220, "d"), on("other", 0.7, 30, "e")):
+    others = on("again", 0.7, 220, "d"), on("other", 0.7, 30, "e"), on("equal", 0.6, 220, "e")
+    for other in others:
         assert {e.model for e in read_all([all_of_them, other])} == {
             f"small, {all_of_them}",
             f"small, {other}",
@@ -152,6 +153,9 @@ def test_no_score_that_only_describes_is_best_or_wins(run_folder: Path) -> None:
     told: dict[str, Any] = {"metric": "coverage", "descriptive": True}
     found = leaderboard([entry("a", "x", 0.2, **told), entry("b", "x", 0.9, **told)])
     assert (found.best(("x", "coverage")), found.wins) == (None, {})
+    older = entry("a", "x", 0.2, **told | {"descriptive": False})  # of a file that does not say so
+    mixed = leaderboard([older, entry("b", "x", 0.9, **told)])
+    assert (mixed.best(("x", "coverage")), mixed.wins) == (None, {})
     run = results_file.read(run_folder)
     pair = run.comparisons[0].model_copy(update={"descriptive": True})
     results_file.write(run.model_copy(update={"comparisons": (pair,)}), run_folder)

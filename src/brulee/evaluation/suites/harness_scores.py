@@ -27,6 +27,9 @@ from brulee.evaluation.ter import Ter
 
 Reduce = Callable[[Array, "float | Array"], Array]
 
+# The largest logarithm of a perplexity: intervals cube it, and results.json holds no infinity.
+_LARGEST: Final = 200.0
+
 
 @dataclass(frozen=True)
 class Given:
@@ -182,12 +185,16 @@ def _bytes(text: str) -> int:
 
 def _perplexity(mean_S: Array, items: float | Array) -> Array:
     del items
-    return np.asarray(np.exp(-mean_S[..., 0]))
+    return _exp(-mean_S[..., 0])
 
 
 def _weighted_perplexity(mean_S: Array, items: float | Array) -> Array:
     del items
-    return np.asarray(np.exp(-mean_S[..., 0] / mean_S[..., 1]))
+    return _exp(-mean_S[..., 0] / mean_S[..., 1])
+
+
+def _exp(exponents: Array) -> Array:
+    return np.asarray(np.exp(np.minimum(exponents, _LARGEST)))
 
 
 def _bits(mean_S: Array, items: float | Array) -> Array:

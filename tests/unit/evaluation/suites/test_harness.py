@@ -97,6 +97,14 @@ def test_the_last_word_is_scored_by_perplexity_and_greed() -> None:
     assert not task.higher_is_better("perplexity")
 
 
+@pytest.mark.parametrize("name", ["last_word", "prose"])
+def test_the_perplexity_of_a_token_that_is_never_written_is_finite(name: str) -> None:
+    _, (task,) = opened(name)
+    replies = iter([-1e4, *[-2.0] * 100])
+    found = scored(task, lambda _: Reply((Likelihood(next(replies), 1, False),))).scores
+    assert all(math.isfinite(bound) for one in found.values() for bound in one.interval[:3])
+
+
 def test_prose_is_scored_per_word_and_per_byte() -> None:
     _, (task,) = opened("prose")
     texts = [example.choices[0] for example in task.examples()]
