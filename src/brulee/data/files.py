@@ -267,8 +267,12 @@ def _check_depth(path: Path, label: str, found: Set[str]) -> None:
 
 
 def _listed(files: Sequence[Path]) -> str:
-    further = f" and {len(files) - _LISTED:,} more" if len(files) > _LISTED else ""
-    return ", ".join(file.name for file in files[:_LISTED]) + further
+    return _first([file.name for file in files])
+
+
+def _first(names: Sequence[str]) -> str:
+    further = f" and {len(names) - _LISTED:,} more" if len(names) > _LISTED else ""
+    return ", ".join(names[:_LISTED]) + further
 
 
 def _read(
@@ -300,15 +304,9 @@ def _read(
     if not tables:
         raise next(iter(empty.values()))
     if empty:
-        note(_skipped(list(empty)))
+        which = "this file" if len(empty) == 1 else "these files"
+        note(f"{_first(list(empty))}: no rows in {which}; skipped.")
     return Found(join_tables(tables, [part.label for part in parts]), parts, digests)
-
-
-def _skipped(labels: Sequence[str]) -> str:
-    named = ", ".join(labels[:_LISTED])
-    if len(labels) > _LISTED:
-        named += f" and {len(labels) - _LISTED:,} more"
-    return f"{named}: no rows in {'this file' if len(labels) == 1 else 'these files'}; skipped."
 
 
 def _read_whole(path: Path, label: str, limit: int | None, numbered: bool) -> tuple[Piece, str]:

@@ -94,8 +94,8 @@ def bounds(
     units. If all resamples score 0 or all score 1 (`shares.of_unvaried`), or if a score bounded by
     [0, 1] is the same on all of two or more units, the bounds allow for as many differing units as
     those of a proportion do; for a correlation, in both directions. A mean of items that are never
-    below 0 has no lower bound below 0. For a score that chance alone
-    makes larger, zero is tested too (distances.py).
+    below 0 has no lower bound below 0. For a score that chance alone makes larger, zero is tested
+    too (distances.py).
     """
     return _bounds(stats_NS, reduce, lambda: scores_B, len(scores_B), clusters, level)
 

@@ -45,12 +45,18 @@ def read_tokenizer(where: Path, **more: Any) -> PreTrainedTokenizerBase:
 
 
 def _processors_template(folder: Path) -> str | None:
-    """The chat template in the files of a processor alone, as LLaVA's and Pixtral's are."""
+    """The chat template in the files of a processor alone, as LLaVA's and Pixtral's are.
+
+    Raises InputError for such a file that is no JSON object.
+    """
     for name in _OF_PROCESSOR:
         if (folder / name).is_file():
-            found = json.loads((folder / name).read_text(encoding="utf-8")).get("chat_template")
-            if isinstance(found, str):
-                return found
+            try:
+                found = dict(json.loads((folder / name).read_text(encoding="utf-8")))
+            except (ValueError, TypeError):
+                raise InputError(f"{folder / name}: not a JSON object.") from None
+            if isinstance(template := found.get("chat_template"), str):
+                return template
     return None
 
 

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Final
 
 from brulee.evaluation import of_score
-from brulee.evaluation.answers import Answer, clusters, shared
+from brulee.evaluation.answers import Answer, shared
 from brulee.evaluation.phrasings import by_phrasing, tables
-from brulee.evaluation.stats import compare
-from brulee.pipeline.comparing import adjusted, comparison, swaps
+from brulee.pipeline.comparing import adjusted, compared, swaps
 from brulee.pipeline.folder import manifest_of
 from brulee.reporting.results import Comparison, Results
 
@@ -49,13 +48,8 @@ def _pairs(a: Path, of_a: Results, b: Path, of_b: Results) -> Iterator[Compariso
         if sides[0]:
             parts = [by_phrasing(answers) for answers in sides]
             metrics = [found for key in asked if (found := of_score(key))]
-            for key, metric, (one, other) in tables(parts, [metrics] * len(parts[0]), asked):
-                of = clusters(one.answers)
-                got = compare(
-                    one.stats, other.stats, one.reduce, _RESAMPLES, clusters=of, swaps=tests
-                )
-                better = metric.higher_is_better(key)
-                yield comparison(task, key, got, better, True, metric.descriptive)
+            for key, metric, both in tables(parts, [metrics] * len(parts[0]), asked):
+                yield compared(task, key, metric, both, _RESAMPLES, tests, True)
 
 
 def _of_one_row(

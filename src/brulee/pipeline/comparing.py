@@ -6,12 +6,30 @@ from collections.abc import Sequence
 from typing import Final, TypeVar
 
 from brulee.evaluation import stats
-from brulee.evaluation.phrasings import Change
+from brulee.evaluation.answers import clusters
+from brulee.evaluation.base import Metric
+from brulee.evaluation.phrasings import Change, Table
 from brulee.reporting.results import Comparison, Forgetting, Phrasings, Spread
 
 Pair = TypeVar("Pair", Comparison, Forgetting, Phrasings)
 
 _SWAPS_A_TEST: Final = 100
+
+
+def compared(
+    task: str,
+    key: str,
+    metric: Metric,
+    sides: Sequence[Table],
+    resamples: int,
+    tests: int,
+    trained: bool,
+) -> Comparison:
+    """One score of two models, the second minus the first; `tests` is the number of swaps."""
+    one, other = sides
+    of = clusters(one.answers)
+    found = stats.compare(one.stats, other.stats, one.reduce, resamples, clusters=of, swaps=tests)
+    return comparison(task, key, found, metric.higher_is_better(key), trained, metric.descriptive)
 
 
 def comparison(

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 from brulee.evaluation import signatures
 from brulee.evaluation.answers import Answer, clusters, grouped
 from brulee.evaluation.phrasings import Table, by_phrasing, change, tables
-from brulee.evaluation.stats import compare, interval
+from brulee.evaluation.stats import interval
 from brulee.evaluation.tasks import worded
 from brulee.evaluation.unended import is_unended
 from brulee.pipeline.asked import wordings
-from brulee.pipeline.comparing import adjusted, comparison, phrasings, swaps
+from brulee.pipeline.comparing import adjusted, compared, phrasings, swaps
 from brulee.pipeline.forgetting import forgotten, guard_scores, judged, suites_forgotten
 from brulee.pipeline.mix import mix
 from brulee.pipeline.origin import machine, versions
@@ -124,15 +124,13 @@ def _of_test(
     parts = [by_phrasing(side.tasks[name]) for side in (before, after)]
     names = [answers[0].phrasing for answers in parts[0]]
     for key, metric, (base, tuned) in tables(parts, asked.metrics):
-        of = clusters(base.answers)
-        better = metric.higher_is_better(key)
-        found = compare(base.stats, tuned.stats, base.reduce, resamples, clusters=of, swaps=tests)
+        of, better = clusters(base.answers), metric.higher_is_better(key)
         yield _Tested(
             (
                 _score("base", name, key, base, resamples, of),
                 _score("tuned", name, key, tuned, resamples, of),
             ),
-            comparison(name, key, found, better, trained, metric.descriptive),
+            compared(name, key, metric, (base, tuned), resamples, tests, trained),
             phrasings(name, key, names, change(base, tuned, resamples, of, swaps=tests), better)
             if len(names) > 1
             else None,

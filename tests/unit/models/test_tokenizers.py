@@ -39,6 +39,14 @@ WITH_IMAGES = (
 )
 
 
+@pytest.mark.parametrize("text", ["[1]", "{", "\xff"])
+def test_a_processors_file_that_is_no_object_is_named(bare: Path, text: str) -> None:
+    (bare / "chat_template.jinja").unlink()
+    (bare / "chat_template.json").write_text(text, encoding="latin-1")
+    with pytest.raises(InputError, match=r"chat_template\.json: not a JSON object"):
+        load_tokenizer(str(bare))
+
+
 @pytest.mark.parametrize("file", ["chat_template.json", "processor_config.json"])
 def test_a_template_that_only_the_processor_has_is_the_models(bare: Path, file: str) -> None:
     (bare / "processor_config.json").write_text('{"processor_class": "LlavaProcessor"}')

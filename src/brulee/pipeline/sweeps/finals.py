@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from brulee import pipeline
-from brulee.evaluation.answers import clusters, shared
+from brulee.evaluation.answers import shared
 from brulee.evaluation.phrasings import by_phrasing, tables
-from brulee.evaluation.stats import compare
 from brulee.methods import METHODS
 from brulee.pipeline.asked import asked_of
-from brulee.pipeline.comparing import adjusted, comparison, swaps
+from brulee.pipeline.comparing import adjusted, compared, swaps
 from brulee.pipeline.sweeps.outline import Outline
 from brulee.pipeline.task_metrics import task_metrics
 from brulee.recipe import Recipe
@@ -50,13 +49,12 @@ def against(own: Path, chosen: Path, outline: Outline) -> list[Comparison]:
         sides = shared(own / "eval/tuned" / name, chosen / "eval/tuned" / name)
         if not sides[0]:
             continue
+        trained = asked.test.path not in corpus.held_out
         parts = [by_phrasing(answers) for answers in sides]
-        for key, metric, (one, other) in tables(parts, asked.metrics):
-            of = clusters(one.answers)
-            got = compare(one.stats, other.stats, one.reduce, resamples, clusters=of, swaps=tests)
-            trained = asked.test.path not in corpus.held_out
-            better = metric.higher_is_better(key)
-            found.append(comparison(asked.name, key, got, better, trained, metric.descriptive))
+        found += [
+            compared(asked.name, key, metric, both, resamples, tests, trained)
+            for key, metric, both in tables(parts, asked.metrics)
+        ]
     return list(adjusted(found))
 
 
