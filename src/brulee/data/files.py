@@ -11,6 +11,7 @@ from pathlib import Path
 
 from brulee.data.containers import CONTAINERS, container_of, digest, read_document, read_file
 from brulee.data.dataset_info import FILE_NAME, entry_names
+from brulee.data.parallel import parallel_in
 from brulee.data.raw import NoRowsError, Piece
 from brulee.data.rows import Found, RowRange
 from brulee.data.split_names import SPLIT_NAMES, SPLIT_ORDER
@@ -211,6 +212,8 @@ def _whole_folder(path: Path, label: str, limit: int | None, numbered: bool) -> 
     if len(files) == 1 or (files and (_are_shards(files) or _are_texts(files))):
         return _read(_labelled(files, path, label), None, limit, numbered)
     held = f"it holds {_listed(files)}" if files else "it holds no data file"
+    if not files and (sources := parallel_in(path, label.rstrip("/"))):
+        held += f"; parallel text files are named as {sources}"
     entry = f"{label.rstrip('/')}/{FILE_NAME}"
     hint = f" {entry}:NAME is an entry of that file." if (path / FILE_NAME).is_file() else ""
     if (kinds := {file.suffix for file in files}) and not any(map(_held_out, files)):

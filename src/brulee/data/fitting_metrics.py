@@ -10,6 +10,7 @@ from brulee.data import strict_json
 from brulee.data.conversations import ANSWERED_WITH
 from brulee.data.guessing import SAMPLE, are_labels, word_count
 from brulee.data.messages import CALLS
+from brulee.data.sentence_pairs import pair_in
 from brulee.data.task import Task
 
 _FEW_WORDS = 5
@@ -51,6 +52,8 @@ def _as_json(targets: Sequence[str]) -> str | None:
 def _of_texts(task: Task, targets: Sequence[str]) -> list[str]:
     if task.templates.templates[0].metadata.rationale:
         return ["final_answer"]
+    if _translates(task):
+        return ["bleu", "chrf"] if _are_latin(targets) else ["chrf"]
     if task.labels:
         return ["accuracy", "ranked_accuracy", "macro_f1"]
     if task.templates.templates[0].answer_choices:  # differs by row
@@ -65,10 +68,20 @@ def _of_texts(task: Task, targets: Sequence[str]) -> list[str]:
         return ["exact_match"] if whole else ["pearson", "spearman"]
     if sum(word_count(text) <= _FEW_WORDS for text in targets) > len(targets) / 2:
         return ["exact_match", "token_f1"]
-    # In other scripts ROUGE finds no words, and BLEU only few.
-    letters = [letter for text in targets for letter in text if letter.isalpha()]
-    latin = sum(map(str.isascii, letters)) >= len(letters) / 2
-    return ["rouge", "bleu"] if latin else ["chrf", "rougeL:unicode"]
+    return ["rouge", "bleu"] if _are_latin(targets) else ["chrf", "rougeL:unicode"]
+
+
+def _translates(task: Task) -> bool:
+    """Whether the columns of the prompt and the completion are named after languages."""
+    read = task.templates.columns
+    sample = [task.rows[i] for i in range(min(SAMPLE, len(task.rows)))]
+    return pair_in([{c: row[c] for c in row if c in read} for row in sample]) is not None
+
+
+def _are_latin(texts: Sequence[str]) -> bool:
+    """Whether letters are mostly Latin: in other scripts ROUGE finds no words, and BLEU few."""
+    letters = [letter for text in texts for letter in text if letter.isalpha()]
+    return sum(map(str.isascii, letters)) >= len(letters) / 2
 
 
 def _is_number(text: str) -> bool:

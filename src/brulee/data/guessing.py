@@ -10,6 +10,8 @@ from typing import Any
 from brulee.data import strict_json
 from brulee.data.formats import Detected
 from brulee.data.row_checks import MOST_EMPTY
+from brulee.data.rows import Rows
+from brulee.data.sentence_pairs import Side, pair_in
 from brulee.data.template import SEPARATOR
 from brulee.data.words import words
 from brulee.errors import InputError
@@ -46,7 +48,7 @@ def guess(detected: Detected) -> dict[str, Any]:
 
     If the completion's column holds labels, they are the answer choices, by class name where the
     source has these. A single column of objects is the completion, as JSON; so is a single column
-    of JSON texts.
+    of JSON texts. Sentence pairs are translated from the first language into the second.
 
     Raises InputError, with the format's advice, if no prompt or completion is found.
     """
@@ -57,6 +59,8 @@ def guess(detected: Detected) -> dict[str, Any]:
         taken = name in names.values() or (name != column and name in rows.columns)
         names[column] = f"column_{at}" if taken or not name else name
     sample = [rows[i] for i in range(min(SAMPLE, len(rows)))]
+    if sides := pair_in(sample):
+        return _translated(sides, names, rows)
     told = [c for c in rows.columns if _is_told(c, sample)]
     records = [c for c in rows.columns if all(_is_record(row[c]) for row in sample)]
     target = records[0] if len(records) == 1 else _target(rows.label, told, sample)
@@ -84,8 +88,33 @@ def guess(detected: Detected) -> dict[str, Any]:
         templates["completion"] = f"{{% if {known} %}}{templates['completion']}{{% endif %}}"
     if labels:
         templates["answer_choices"] = f" {SEPARATOR} ".join(labels)
-    used = {names[c]: c for c in (*asked, target) if names[c] not in (c, c.replace("-", "_"))}
-    return {"templates": templates} | ({"columns": used} if used else {})
+    return {"templates": templates} | _mapped([*asked, target], names)
+
+
+def _translated(sides: Sequence[Side], names: dict[str, str], rows: Rows) -> dict[str, Any]:
+    """A translation into the second language, of rows with a text in both."""
+    for side in sides:
+        if side.field is not None:
+            name = _name(side.field)
+            taken = not name or name in names.values() or name in rows.columns
+            own = f"{names[side.column]}_{side.language.lower()}"
+            names[side.source] = own if taken else name
+    told = ["{{" + names[side.source] + "}}" for side in sides]
+    told[0] = f"Translate from {sides[0].language} into {sides[1].language}:\n\n{told[0]}"
+    if any(side.of(row) is None for row in rows for side in sides):
+        # Each tests only its own side: rows are split by the columns that only the prompt reads.
+        told = [
+            f"{{% if {names[side.source]} %}}{text}{{% endif %}}"
+            for side, text in zip(sides, told, strict=True)
+        ]
+    templates = dict(zip(("prompt", "completion"), told, strict=True))
+    return {"templates": templates} | _mapped([side.source for side in sides], names)
+
+
+def _mapped(columns: Sequence[str], names: Mapping[str, str]) -> dict[str, Any]:
+    """`columns` of a recipe for those whose name in the templates is not their own."""
+    used = {names[c]: c for c in columns if names[c] not in (c, c.replace("-", "_"))}
+    return {"columns": used} if used else {}
 
 
 def _name(column: str) -> str:

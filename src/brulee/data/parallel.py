@@ -11,10 +11,12 @@ from pathlib import Path
 
 from brulee.data.containers import digest, read_lines
 from brulee.data.rows import Found, RowRange
+from brulee.data.split_names import SPLIT_NAMES, SPLIT_ORDER
 from brulee.data.tables import to_table
 from brulee.errors import InputError
 
 _BRACES = re.compile(r"([^{}]*)\{([^{},]+(?:,[^{},]+)+)\}([^{}]*)")
+_LANGUAGE = re.compile(r"\.[a-z]{2,3}([-_][A-Za-z]+)?")
 
 
 def is_parallel(name: str) -> bool:
@@ -40,6 +42,27 @@ def open_parallel(name: str, resolve: Callable[[str], Path], limit: int | None =
     records = [dict(zip(columns, row, strict=True)) for row in rows]
     table = to_table(records, lambda i: f"{name}, line {i + 1}")
     return Found(table, [RowRange(name, len(records), unit="line")], digests)
+
+
+def parallel_in(folder: Path, label: str) -> str:
+    """How a recipe names the parallel text files of a folder, or "" if it has none.
+
+    Files that differ only in the end of their names belong together: `train.en` and `train.fr`.
+    """
+    ends: dict[str, list[str]] = {}
+    for path in sorted(folder.iterdir()):
+        if path.is_file() and _LANGUAGE.fullmatch(path.suffix):
+            ends.setdefault(path.stem, []).append(path.suffix[1:])
+    names = {
+        stem: f'"{label}/{stem}.{{{",".join(several)}}}"'
+        for stem, several in ends.items()
+        if len(several) > 1
+    }
+    by_split = {SPLIT_NAMES.get(stem.lower()): name for stem, name in names.items()}
+    if len(by_split) < len(names) or None in by_split:
+        return " or ".join(names.values())
+    each = [f"{split}: {by_split[split]}" for split in SPLIT_ORDER if split in by_split]
+    return f"{{{', '.join(each)}}}" if each else ""
 
 
 def _files(name: str) -> dict[str, str]:

@@ -13,6 +13,7 @@ from brulee.data.class_names import class_names
 from brulee.data.containers import container_of
 from brulee.data.dataset_info import read_dataset_info, split_entry
 from brulee.data.divided import is_divided, members
+from brulee.data.fields import column_or_field, names_for
 from brulee.data.files import open_file, open_files, open_folder, split_of, together
 from brulee.data.hub import open_hub
 from brulee.data.parallel import is_parallel, open_parallel
@@ -62,8 +63,9 @@ def open_source(
 ) -> Rows:
     """Open a source named in one of the forms of `SOURCES`.
 
-    `columns` maps the name a template uses to the source's name of the column, or to its number in
-    a CSV or TSV file without a header. `limit` keeps the first rows, per split where the source
+    `columns` maps the name a template uses to the source's name of the column, to a field of a
+    column of objects (`translation.en`), or to the column's number in a CSV or TSV file without a
+    header. `limit` keeps the first rows, per split where the source
     publishes splits. Raises InputError naming the file and the line or row of whatever is missing
     or malformed; MisnamedError for a source or column that does not exist.
     """
@@ -224,13 +226,15 @@ def _open_hub(asked: _Asked) -> Found:
 def _rename(table: pa.Table, columns: Mapping[str, str], name: str) -> pa.Table:
     import pyarrow as pa
 
-    for source in columns.values():
-        if source not in table.column_names:
-            said = str(unknown("column", source, table.column_names, name))
+    renamed = {}
+    for target, source in columns.items():
+        found = column_or_field(table, source)
+        if found is None:
+            said = str(unknown("column", source, names_for(table, source), name))
             raise MisnamedError("columns", said)
+        renamed[target] = found
     taken = {*columns, *columns.values()}
     kept = {c: table[c] for c in table.column_names if c not in taken}
-    renamed = {target: table[source] for target, source in columns.items()}
     return pa.table({**renamed, **kept}) if columns else table.replace_schema_metadata(None)
 
 

@@ -101,14 +101,17 @@ def split_rows(
             f"split: test {spec.test:g} + validation {spec.validation:g} leave nothing to train on."
         )
     columns = _group_columns(spec, source_columns, rows)
-    compared = read_columns or [c for c in rows.columns if not is_id(c)] or rows.columns
+    compared = read_columns or _telling(rows)
     groups, contents = _groups(rows, spec, columns, source_columns, compared)
     labels = None if spec.stratify is None else _labels(rows, spec.stratify)
     published = rows.published or {"train": list(range(len(rows)))}
     kept = {name: _firsts(published.get(name, ()), contents) for name in NAMES}
     removed = sum(map(len, published.values())) - sum(map(len, kept.values()))
     if not published.get("train"):
-        raise InputError(f"{rows.label}: it publishes {', '.join(published)} but no train split.")
+        raise InputError(
+            f"{rows.label}: it publishes {' and '.join(published)} but no train split; to cut the "
+            "splits from its rows, name one file of it."
+        )
     wanted = {
         name: share
         for name, share in (("test", spec.test), ("validation", spec.validation))
@@ -163,9 +166,14 @@ def _many(number: int, word: str) -> str:
     return f"{number:,} {word}{'' if number == 1 else 's'}"
 
 
+def _telling(rows: Rows) -> tuple[str, ...]:
+    """The columns other than ids, or all if there are no others."""
+    return tuple(c for c in rows.columns if not is_id(c)) or tuple(rows.columns)
+
+
 def _group_columns(spec: SplitSpec, source_columns: Sequence[str], rows: Rows) -> tuple[str, ...]:
     if spec.group is None:
-        return tuple(source_columns) or tuple(rows.columns)
+        return tuple(source_columns) or _telling(rows)
     return (spec.group,) if isinstance(spec.group, str) else tuple(spec.group)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from brulee.data.conversations import COLUMNS, has_messages
 from brulee.data.messages import as_json
+from brulee.data.sentence_pairs import pair_in
 from brulee.data.shapes import CONTEXT, NAMED, PAIRS
 from brulee.data.sources import Rows
 from brulee.data.templates import TemplateSet, library
@@ -31,6 +32,9 @@ def advice(rows: Rows, sample: Sequence[Mapping[str, Any]]) -> str:
     said = f"the columns ({columns}) do not say what is asked and what is learned"
     if not fitting:
         own = "data.templates: {prompt: ..., completion: ...}"
+        if sides := pair_in(sample):
+            into = f"translates {sides[0].language} into {sides[1].language}"
+            return f"{said}; write {own}. `brulee init` writes a recipe that {into}."
         said = f"{said}, and no library family has them; write {own}, or map data.columns."
         return said + _alone(sample)
     return (

@@ -73,7 +73,8 @@ class DataSpec(Strict):
         "default: by the format of the source",
     )
     columns: dict[str, str] = Field(
-        default_factory=dict, description="template's column name -> the source's column name"
+        default_factory=dict,
+        description="template's column name -> the source's, or a field of it: translation.en",
     )
     references: list[str] = Field(
         default_factory=list, description="columns with additional references, used only in scoring"

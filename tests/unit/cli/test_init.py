@@ -258,6 +258,29 @@ def test_texts_that_a_few_rows_lack_are_still_what_is_learned(brulee, here: Path
     assert task.dropped["empty completion"] == 2
 
 
+def test_sentence_pairs_are_translated_and_a_repeated_sentence_stays_on_one_side(
+    brulee, here: Path
+) -> None:
+    """As the Hub's translation data sets have them: an id, and one column of two texts."""
+    texts = [{"de": said(i // 2), "is": f"{said(i)} {i}"} for i in range(80)]
+    texts[9] = {"de": said(4), "is": None}
+    rows = [json.dumps({"id": str(i), "translation": text}) for i, text in enumerate(texts)]
+    (here / "pairs.jsonl").write_text("\n".join(rows))
+    done = brulee("init", "pairs.jsonl", "--quiet")
+    assert done.code == 0, done.err
+    recipe = load_recipe("pairs.yaml")
+    spec = recipe.tasks[0][1]
+    assert spec.columns == {"de": "translation.de", "translation_icelandic": "translation.is"}
+    assert recipe.evaluate.metrics == ["bleu", "chrf"]
+    (task,) = open_corpus(recipe).tasks.values()
+    assert len(task.train) + len(task.test) == 79
+    rendered = task.templates.templates[0].render(task.rows[0])
+    assert rendered is not None
+    assert rendered.prompt == f"Translate from German into Icelandic:\n\n{said(0)}"
+    assert rendered.completion == f"{said(0)} 0"
+    assert not {task.rows[i]["de"] for i in task.train} & {task.rows[i]["de"] for i in task.test}
+
+
 def test_a_file_that_names_no_columns_gets_a_recipe_that_does(brulee, here: Path) -> None:
     rows = [[i, f"{said(i)}?", TEAMS[i % 3]] for i in range(60)]
     table(here / "bare.csv", rows[0], rows[1:])

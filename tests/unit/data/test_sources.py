@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
 from brulee import progress
 from brulee.data import containers, conversations, delimited, files, json_items
@@ -482,6 +483,42 @@ def test_parallel_files_give_a_row_per_line_with_a_column_per_file(tmp_path: Pat
     assert rows.place(1) == f"{name}, line 2"
     assert sorted(rows.digests) == [f"{tmp_path}/t.eng", f"{tmp_path}/t.fra"]
     assert len(open_source(name, limit=1)) == 1
+
+
+def test_a_field_of_a_column_of_objects_is_read_as_a_column(tmp_path: Path) -> None:
+    texts = ({"meta": {"by": {"name": "A"}, "n": 1}, "a.b": 2}, {"meta": None, "a.b": 3})
+    name = write(tmp_path / "rows.jsonl", "\n".join(map(json.dumps, texts)))
+    rows = open_source(name, columns={"who": "meta.by.name", "number": "meta.n", "c": "a.b"})
+    assert [rows[i]["who"] for i in (0, 1)] == ["A", None]
+    assert [rows[i]["number"] for i in (0, 1)] == [1, None]
+    assert [rows[i]["c"] for i in (0, 1)] == [2, 3]
+    assert rows[0]["meta"] == {"by": {"name": "A"}, "n": 1}
+    said = refused(name, columns={"who": "meta.bye"})
+    assert "unknown column 'meta.bye'; did you mean 'meta.by'" in said
+    assert "no such" not in refused(name, columns={"who": "meta.by.name.first"})
+
+
+def test_a_folder_of_parallel_files_is_refused_with_the_name_to_read_them_by(
+    tmp_path: Path,
+) -> None:
+    for name in ("t.fra", "t.eng", "t.txt.bak", "notes.de"):
+        write(tmp_path / name, "a\n")
+    assert f'parallel text files are named as "{tmp_path}/t.{{eng,fra}}".' in refused(str(tmp_path))
+    (tmp_path / "t.fra").unlink()
+    assert refused(str(tmp_path)).endswith("it holds no data file.")
+
+
+def test_parallel_files_named_after_splits_are_refused_with_a_source_for_each(
+    tmp_path: Path,
+) -> None:
+    for name in ("test.en", "test.pt_BR", "train.en", "train.pt_BR"):
+        write(tmp_path / name, "a\nb\n")
+    said = refused(str(tmp_path))
+    sources = yaml.safe_load(said[said.index("{train: ") :].removesuffix("."))
+    assert list(sources) == ["train", "test"]
+    rows = open_source(",".join(f"{split}={name}" for split, name in sources.items()))
+    assert rows.columns == ["en", "pt_BR"]
+    assert {split: len(part) for split, part in rows.published.items()} == {"train": 2, "test": 2}
 
 
 def test_parallel_files_may_be_packed_and_more_than_two(tmp_path: Path) -> None:

@@ -109,6 +109,13 @@ def test_exact_duplicates_are_left_out_and_counted() -> None:
     assert narrow.train == tuple(range(10))
 
 
+def test_prompts_without_a_column_of_their_own_group_rows_by_all_columns_but_ids() -> None:
+    rows = [{"id": str(i), "text": f"text number {i}"} for i in range(40)]
+    assert split_rows(Rows.of(rows), spec(test=0.2), []).columns == ("text",)
+    ids = Rows.of([{"id": str(i)} for i in range(40)])
+    assert split_rows(ids, spec(test=0.2), []).columns == ("id",)
+
+
 def test_published_splits_are_kept_and_only_missing_ones_cut(tmp_path: Path) -> None:
     def write(name: str, first: int, count: int) -> None:
         lines = [json.dumps({"text": f"t{i}"}) for i in range(first, first + count)]
