@@ -2,6 +2,8 @@
 
 {"messages":      [{"role": "user", "content": ...}, ...]}        OpenAI
 {"conversations": [{"from": "human", "value": ...}, ...]}         ShareGPT
+{"conversations": ["question", "answer", ...]}                    LIMA
+{"conversation":  [{"input": ..., "output": ...}, ...]}           Capybara
 {"prompt": [{"role": ...}], "completion": [{"role": ...}]}        prompt and completion
 {"history": [["question", "answer"], ...], "instruction": ...}    Alpaca with history
 
@@ -20,22 +22,18 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Literal, NamedTuple
 
 from brulee.data.messages import (
-    CALL_ID,
     CALLS,
-    NAME,
-    REASONING,
-    WEIGHT,
     Message,
     as_json,
     further,
     is_learned,
     said,
 )
-from brulee.data.packing import FUNCTION_CALL, TOOLS
+from brulee.data.packing import TOOLS
 from brulee.data.sources import Rows
-from brulee.data.tool_calls import are_tools, check_results, read_calls, read_tools
-from brulee.data.turn_names import KEYS, ROLES
-from brulee.errors import InputError, unknown
+from brulee.data.tool_calls import are_tools, check_results, read_tools
+from brulee.data.turn_reading import PAIR, SPEAKERS, holds, in_order, read_turn
+from brulee.errors import InputError
 from brulee.progress import bar
 
 Turns = Literal["every", "last"]
@@ -49,14 +47,7 @@ _OF_TOOLS = (TOOLS, ASKED_WITH, ANSWERED_WITH)
 FUNCTIONS = "functions"  # OpenAI's first name for tools
 COLUMNS = ("messages", "conversations", "conversation")
 _WORTH_A_BAR = 20_000  # chats
-# Unsupported keys of a turn, whose content would be lost, with what they hold.
-_LOST = {
-    "training_detail": "a mask within the turn",
-    "train_detail": "a mask within the turn",
-}
 _TURN = re.compile(rf"^(, {HISTORY})?(, turn \d+)?: ")
-_REASONING = (REASONING, "reasoning", "thinking")
-_MASKS = ("train", "training")
 # The roles that may follow a role; "" is the start of the chat.
 _AFTER = {
     "": ("system", "user"),
@@ -190,9 +181,18 @@ def has_messages(values: Iterable[Any], keys: tuple[str, str]) -> bool:
     )
 
 
+def has_turns_in_order(values: Iterable[Any]) -> bool:
+    """Whether all non-empty values are lists of texts, question and answer in turn, or of pairs."""
+    held = [value for value in values if value]
+    texts = all(
+        isinstance(value, list) and all(isinstance(turn, str) for turn in value) for value in held
+    )
+    return bool(held) and (texts or has_messages(held, PAIR))
+
+
 def _conversation(row: Mapping[str, Any], place: str) -> list[Message]:
     turns = [*_system(row, place), *_turns(row, place)]
-    read = [(n, _message(turn, f"{place}, turn {n}")) for n, turn in enumerate(turns, start=1)]
+    read = [(n, read_turn(turn, f"{place}, turn {n}")) for n, turn in enumerate(turns, start=1)]
     spoken = [(n, message) for n, message in read if _is_turn(message)]
     before = ""
     for number, message in spoken:
@@ -240,20 +240,15 @@ def _tools_of(rows: Rows) -> list[str]:
 
 
 def _tools(row: Mapping[str, Any], place: str) -> str:
-    if are_tools(row.get(FUNCTIONS)) and not _holds(row.get(TOOLS)):
+    if are_tools(row.get(FUNCTIONS)) and not holds(row.get(TOOLS)):
         return read_tools(row[FUNCTIONS], f"{place}, column {FUNCTIONS!r}")
     value = row.get(TOOLS)
-    return read_tools(value, f"{place}, column {TOOLS!r}") if _holds(value) else ""
+    return read_tools(value, f"{place}, column {TOOLS!r}") if holds(value) else ""
 
 
 def _is_turn(message: Message) -> bool:
     """Whether a turn is not empty; a tool may return nothing."""
     return bool(message["content"] or message.get(CALLS)) or message["role"] == "tool"
-
-
-def _holds(value: Any) -> bool:
-    """Whether a value is not empty, also as JSON text."""
-    return bool(value) and value not in ("[]", "{}", "null")
 
 
 def _alpaca_history(row: Mapping[str, Any], place: str) -> list[Message]:
@@ -263,9 +258,9 @@ def _alpaca_history(row: Mapping[str, Any], place: str) -> list[Message]:
     spoken = [
         {"role": role, "content": text}
         for pair in pairs
-        for role, text in zip(("user", "assistant"), pair, strict=True)
+        for role, text in zip(SPEAKERS, pair, strict=True)
     ]
-    turns = [_message(turn, f"{place}, {HISTORY}, turn {n}") for n, turn in enumerate(spoken, 1)]
+    turns = [read_turn(turn, f"{place}, {HISTORY}, turn {n}") for n, turn in enumerate(spoken, 1)]
     return [_stripped(turn) for turn in (*_system(row, place), *turns)]
 
 
@@ -284,7 +279,7 @@ def _turns(row: Mapping[str, Any], place: str) -> list[Any]:
     held = [row[column] for column in present if row[column]]
     if not held or not isinstance(held[0], list):
         raise InputError(f"{place}: the chat in {present[0]!r} has no turns.")
-    return held[0]
+    return [*in_order(held[0])]
 
 
 def _system(row: Mapping[str, Any], place: str) -> list[Message]:
@@ -292,84 +287,3 @@ def _system(row: Mapping[str, Any], place: str) -> list[Message]:
     if texts and not isinstance(texts[0], str):
         raise InputError(f"{place}: the system column holds {type(texts[0]).__name__}, not text.")
     return [{"role": "system", "content": texts[0]}] if texts else []
-
-
-def _message(turn: Any, place: str) -> Message:
-    keys = next((k for k in KEYS if isinstance(turn, dict) and turn.get(k[0]) is not None), None)
-    if keys is None:
-        raise InputError(
-            f"{place}: a turn has the keys {' and '.join(KEYS[0])}, or from and value."
-        )
-    role = str(turn[keys[0]])
-    if role.lower() not in ROLES:
-        raise unknown("role", role, ROLES, place)
-    for key, what in _LOST.items():
-        if _holds(turn.get(key)):
-            raise InputError(
-                f"{place}: {key!r} holds {what}, which is not supported; write into {keys[1]!r} "
-                "what the model should learn, and remove it."
-            )
-    message = _said(turn, role.lower(), keys[1], place)
-    if not message["content"].strip() and not message.get(CALLS):
-        if message["role"] == "system":
-            return {**message, "content": ""}
-        if message["role"] != "tool":
-            raise InputError(f"{place}: the turn of {role!r} is empty.")
-    masked = message["role"] == "assistant" and not _is_to_learn(turn, place)
-    return {**message, WEIGHT: "0"} if masked else message
-
-
-def _said(turn: Mapping[str, Any], role: str, text_key: str, place: str) -> Message:
-    """A turn's role, text and other fields."""
-    if role == FUNCTION_CALL:
-        calls, text = read_calls(turn.get(text_key) or "", place), ""
-    else:
-        given = [turn[key] for key in (CALLS, FUNCTION_CALL) if _holds(turn.get(key))]
-        calls = read_calls(given[0], place) if given else ""
-        text = _text(turn.get(text_key), place)
-    message = {"role": ROLES[role], "content": text}
-    reasoning = _reasoning(turn, place)
-    if message["role"] != "assistant" and (calls or reasoning):
-        what = "a tool call" if calls else "reasoning"
-        raise InputError(f"{place}: {what} in a turn of {role!r}; only the assistant has it.")
-    about = {key: turn.get(key) for key in (NAME, CALL_ID) if message["role"] == "tool"}
-    for key, value in about.items():
-        if value is not None and not isinstance(value, str):
-            raise InputError(f"{place}: {key} must be text, not {value!r}.")
-    found = {CALLS: calls, REASONING: reasoning, **about}
-    return message | {key: str(value) for key, value in found.items() if value}
-
-
-def _reasoning(turn: Mapping[str, Any], place: str) -> str:
-    given = [turn[key] for key in _REASONING if _holds(turn.get(key))]
-    for value in given:
-        if not isinstance(value, str):
-            raise InputError(f"{place}: the reasoning must be text, not {type(value).__name__}.")
-        if value != given[0]:
-            raise InputError(f"{place}: two different texts of reasoning; keep one of them.")
-    return given[0] if given and given[0].strip() else ""
-
-
-def _is_to_learn(turn: Mapping[str, Any], place: str) -> bool:
-    """Whether the turn's weight and masks allow an answer to be learned."""
-    weight = turn.get(WEIGHT)
-    if weight is not None and weight not in (0, 1):
-        raise InputError(
-            f"{place}: weight {weight!r} of a turn; valid: 0 (not learned) and 1 (learned)."
-        )
-    masks = {key: turn[key] for key in _MASKS if turn.get(key) is not None}
-    for key, value in masks.items():
-        if not isinstance(value, bool):
-            raise InputError(f"{place}: {key}: {value!r} of a turn; valid: true and false.")
-    return weight != 0 and all(masks.values())
-
-
-def _text(content: Any, place: str) -> str:
-    """The text of a turn; OpenAI also allows a list of parts, which must all be text here."""
-    if content is None or isinstance(content, str):
-        return content or ""
-    parts = content if isinstance(content, list) else [content]
-    for part in parts:
-        if not isinstance(part, dict) or part.get("type") != "text" or "text" not in part:
-            raise InputError(f"{place}: the content holds something other than text.")
-    return "".join(part["text"] or "" for part in parts)

@@ -9,10 +9,13 @@ from typing import Any
 
 from brulee.data import strict_json
 from brulee.data.formats import Detected
+from brulee.data.multiple_choice import flat, readings
 from brulee.data.row_checks import MOST_EMPTY
 from brulee.data.rows import Rows
 from brulee.data.sentence_pairs import Side, pair_in
+from brulee.data.shapes import WRITTEN_OUT
 from brulee.data.template import SEPARATOR
+from brulee.data.templates import load_templates
 from brulee.data.words import words
 from brulee.errors import InputError
 
@@ -61,6 +64,8 @@ def guess(detected: Detected) -> dict[str, Any]:
     sample = [rows[i] for i in range(min(SAMPLE, len(rows)))]
     if sides := pair_in(sample):
         return _translated(sides, names, rows)
+    if chosen := _chosen(sample):
+        return chosen
     told = [c for c in rows.columns if _is_told(c, sample)]
     records = [c for c in rows.columns if all(_is_record(row[c]) for row in sample)]
     target = records[0] if len(records) == 1 else _target(rows.label, told, sample)
@@ -68,6 +73,7 @@ def guess(detected: Detected) -> dict[str, Any]:
     asked = asked or [c for c in rows.columns if c != target and _are_short_texts(c, sample)]
     if target is None or not asked:
         raise InputError(f"{rows.label}: {detected.why}")
+    _check_written_out(rows.label, target, sample)
     many = len(asked) > 1
     texts = [f"{_shown(c)}: {{{{{names[c]}}}}}" if many else f"{{{{{names[c]}}}}}" for c in asked]
     classes = rows.class_names.get(target, ())
@@ -111,10 +117,36 @@ def _translated(sides: Sequence[Side], names: dict[str, str], rows: Rows) -> dic
     return {"templates": templates} | _mapped([side.source for side in sides], names)
 
 
+def _chosen(sample: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """A multiple-choice question; empty if the rows are none."""
+    for columns, templates in readings(sample):
+        template = load_templates(templates).templates[0]
+        rows = map(flat, sample)
+        try:
+            found = [template.render({n: row[c] for n, c in columns.items()}) for row in rows]
+        except InputError:
+            continue
+        told = [one for one in found if one is not None and one.completion]
+        if told:
+            mapped = {name: source for name, source in columns.items() if name != source}
+            return {"templates": templates} | ({"columns": mapped} if mapped else {})
+    return {}
+
+
 def _mapped(columns: Sequence[str], names: Mapping[str, str]) -> dict[str, Any]:
     """`columns` of a recipe for those whose name in the templates is not their own."""
     used = {names[c]: c for c in columns if names[c] not in (c, c.replace("-", "_"))}
     return {"columns": used} if used else {}
+
+
+def _check_written_out(label: str, target: str, sample: Sequence[Mapping[str, Any]]) -> None:
+    """Raise InputError if the completion would be chats written out as text."""
+    texts = [row[target] for row in sample if isinstance(row[target], str)]
+    if 2 * sum(bool(WRITTEN_OUT.search(text)) for text in texts) > len(sample):
+        raise InputError(
+            f"{label}: the column {target!r} holds chats written out as text, with questions that "
+            "would be learned as well; write each as a list of turns in a column 'messages'."
+        )
 
 
 def _name(column: str) -> str:

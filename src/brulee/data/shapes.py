@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from brulee.data import natural
+from brulee.data import natural, trees
 from brulee.data.conversations import (
     COLUMNS,
     HISTORY,
@@ -23,10 +23,12 @@ from brulee.data.conversations import (
     check_history,
     has_messages,
     has_tools,
+    has_turns_in_order,
     is_history,
     well_formed,
 )
-from brulee.data.messages import WEIGHT
+from brulee.data.messages import CALLS, WEIGHT
+from brulee.data.multiple_choice import one_each
 from brulee.data.packing import TOOLS
 from brulee.data.sources import Rows
 from brulee.data.template import PLAIN, SEPARATOR
@@ -49,6 +51,9 @@ PAIRS: dict[tuple[str, str], str] = {
     ("query", "response"): "",
     ("question", "response"): "",
     ("question", "answer"): "",
+    ("questions", "answers"): "",
+    ("question", "solution"): "",
+    ("problem", "solution"): "",
     ("dialogue", "summary"): "Summarize the following conversation.\n\n",
     ("document", "summary"): "Summarize the following document.\n\n",
     ("article", "highlights"): "Summarize the following article.\n\n",
@@ -85,7 +90,7 @@ CONTEXT = frozenset(
 _ALPACA_INPUT, _ALPACA_OUTPUT = ("input", "context"), ("output", "response")
 _PREFERENCES = (("chosen", "rejected"), ("chosen_response", "rejected_response"))
 # Metadata columns next to `text`, which are not labels to learn.
-_ABOUT_TEXT = frozenset(
+ABOUT_TEXT = frozenset(
     (
         *("id", "idx", "index", "uuid", "url", "source", "meta", "metadata", "timestamp", "date"),
         *("title", "lang", "language", "file", "path", "file_path", "dump", "created", "added"),
@@ -93,10 +98,12 @@ _ABOUT_TEXT = frozenset(
     )
 )
 # Markers of a chat that was rendered into one text.
-_WRITTEN_OUT = re.compile(
+WRITTEN_OUT = re.compile(
     r"<\|(?:im_start|start_header_id|assistant|user)\|>|\[/INST\]|<start_of_turn>"
     r"|#{2,3} ?(?:Assistant|Response):"
+    r"|(?ms:^(?:USER|User|Human): .*^(?:ASSISTANT|Assistant|AI): )"
 )
+_CALLS = re.compile(r'\s*\[\s*(\{\s*"(name|arguments)"|\])')  # a list of calls, or none
 _NUMBER_OR_TEXT = (str, int, float)
 
 
@@ -187,6 +194,37 @@ def sharegpt(look: Look) -> Found | None:
     return _chat(look, SHAREGPT)
 
 
+def turns_in_order(look: Look) -> Found | None:
+    """Chats as lists of texts, question and answer in turn, or of pairs of input and output."""
+    present = [column for column in COLUMNS if has_turns_in_order(look.values(column))]
+    return _exchange(look, present[0]) if present else None
+
+
+def message_tree(look: Look) -> Found | None:
+    """Messages with the ids of those that they answer."""
+    if not (look.has(*trees.COLUMNS) and look.holds(trees.TEXT, str)):
+        return None
+    made = trees.chats_of(look.rows)
+    columns = f"{_columns(*trees.COLUMNS)}, the best-ranked reply to each message"
+    return _exchange(replace(look, rows=made), columns)
+
+
+def xlam(look: Look) -> Found | None:
+    """A query, tools, and the calls that answer it as JSON text."""
+    answers = look.values("answers")
+    if not (look.holds("query", str) and look.holds("answers", str) and has_tools(look.rows)):
+        return None
+    if not all(_CALLS.match(text) for text in answers):
+        return None
+    columns = zip(look.rows.column("query"), look.rows.column("answers"), strict=True)
+    chats = [
+        [{"role": "user", "content": query}, {"role": "assistant", CALLS: calls}]
+        for query, calls in columns
+    ]
+    made = look.rows.replaced({"messages": chats}, ["query", "answers"])
+    return _exchange(replace(look, rows=made), _columns("query", "answers"))
+
+
 def prompt_completion(look: Look) -> Found | None:
     """Prompt and completion, as texts or as lists of messages."""
     if look.holds("prompt", str) and look.holds("completion", *_NUMBER_OR_TEXT):
@@ -250,28 +288,29 @@ def p3(look: Look) -> Found | None:
 
 
 def pair(look: Look) -> Found | None:
-    """A source text and a target text under usual names."""
-    columns = set(look.rows.columns)
+    """A source text and a target text under usual names, in any case."""
+    own = {column.lower(): column for column in look.rows.columns}
+    own |= {column: column for column in look.rows.columns}
     pairs = [
         (source, target)
         for source, target in PAIRS
-        if look.holds(source, str)
-        and look.holds(target, *_NUMBER_OR_TEXT)
-        and not CONTEXT & (columns - {source, target})
+        if look.holds(own.get(source), str)
+        and look.holds(own.get(target), *_NUMBER_OR_TEXT)
+        and not CONTEXT & (own.keys() - {source, target})
     ]
-    if len(pairs) != 1:
+    if len(pairs) != 1 or one_each(look.rows.columns):
         return None
     ((source, target),) = pairs
-    prompt = f"{PAIRS[source, target]}{{{{ {source} }}}}"
-    return _phrased(look, (source, target), prompt, target)
+    prompt = f"{PAIRS[source, target]}{{{{ {own[source]} }}}}"
+    return _phrased(look, (own[source], own[target]), prompt, own[target])
 
 
 def plain_text(look: Look) -> Found | None:
     """Text without a prompt, all of which is learned."""
-    if not look.holds("text", str) or set(look.rows.columns) - {"text"} - _ABOUT_TEXT:
+    if not look.holds("text", str) or set(look.rows.columns) - {"text"} - ABOUT_TEXT:
         return None
     texts = look.values("text")
-    if 2 * sum(bool(_WRITTEN_OUT.search(text)) for text in texts) > len(texts):
+    if 2 * sum(bool(WRITTEN_OUT.search(text)) for text in texts) > len(texts):
         return Found(
             "the column 'text' holds chats written out as text, whose prompts would be learned as "
             "well, and in other signs than the model's own. Give them as messages, or say so: "

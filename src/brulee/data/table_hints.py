@@ -6,10 +6,12 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from brulee.data.conversations import COLUMNS, has_messages
+from brulee.data.conversations import COLUMNS, has_messages, has_turns_in_order
 from brulee.data.messages import as_json
+from brulee.data.multiple_choice import one_each
+from brulee.data.row_texts import is_id
 from brulee.data.sentence_pairs import pair_in
-from brulee.data.shapes import CONTEXT, NAMED, PAIRS
+from brulee.data.shapes import ABOUT_TEXT, CONTEXT, NAMED, PAIRS
 from brulee.data.sources import Rows
 from brulee.data.templates import TemplateSet, library
 from brulee.data.turn_names import KEYS
@@ -17,6 +19,8 @@ from brulee.errors import InputError
 
 _MOST = 6
 _MOST_SHOWN = 40
+# Columns whose lists of texts are chats, and not words or choices.
+_CALLED_CHATS = frozenset(("chat", "data", "dialog", "dialogs", "dialogue", "turns", "utterances"))
 _JSON_CHAT = re.compile(r'\s*\[\s*\{\s*"(role|content|from|value)"\s*:')
 
 
@@ -60,7 +64,9 @@ def _other_than_text(rows: Rows, sample: Sequence[Mapping[str, Any]]) -> str:
 def _alone(sample: Sequence[Mapping[str, Any]]) -> str:
     """Advice for a single column of texts, or one called "text", which may be plain text."""
     texts = [
-        column for column, value in (sample[0] if sample else {}).items() if isinstance(value, str)
+        column
+        for column, value in (sample[0] if sample else {}).items()
+        if isinstance(value, str) and column not in ABOUT_TEXT and not is_id(column)
     ]
     if "text" in texts:
         return " To learn 'text' as plain text: data.templates: plain-text."
@@ -76,17 +82,21 @@ def _chats(sample: Sequence[Mapping[str, Any]]) -> str:
     """Advice for a column that holds chats under another name, or as JSON text."""
     for column in sample[0] if sample else ():
         values = [row[column] for row in sample if row[column]]
+        if column.lower() in _CALLED_CHATS and has_turns_in_order(values):
+            return _holds_chats(column, COLUMNS[1])
         for name, keys in zip(COLUMNS, KEYS, strict=False):
             if has_messages(values, keys):
-                return (
-                    f"the column {column!r} holds chats; write data.columns: {{{name}: {column}}}."
-                )
+                return _holds_chats(column, name)
         if values and all(isinstance(v, str) and _JSON_CHAT.match(v) for v in values):
             return (
                 f"the column {column!r} holds chats as JSON text; write each as a list of turns, "
                 f"not as a text (json.loads makes one of the other), in a column {COLUMNS[0]!r}."
             )
     return ""
+
+
+def _holds_chats(column: str, name: str) -> str:
+    return f"the column {column!r} holds chats; write data.columns: {{{name}: {column}}}."
 
 
 def families_for(
@@ -96,10 +106,10 @@ def families_for(
 ) -> list[str]:
     """Library families whose templates apply to a row, those that read most columns first.
 
-    A family is excluded if it does not read all context columns, or if it reads only `text` and
-    class columns and names the classes differently than the source does.
+    A family is excluded if it does not read all columns of context and of options, or if it reads
+    only `text` and class columns and names the classes differently than the source does.
     """
-    about = CONTEXT & set(columns)
+    about = CONTEXT & set(columns) | {*one_each(columns)}
     fitting = {
         name: templates
         for name, templates in library().items()

@@ -258,6 +258,15 @@ def test_texts_that_a_few_rows_lack_are_still_what_is_learned(brulee, here: Path
     assert task.dropped["empty completion"] == 2
 
 
+def test_chats_written_out_as_text_are_not_learned_as_an_answer(brulee, here: Path) -> None:
+    chat = "USER: {}?\n\n\nASSISTANT: Yes. <|endoftext|>"
+    rows = [json.dumps({"system": f"S {i}", "chat": chat.format(said(i))}) for i in range(40)]
+    (here / "calls.jsonl").write_text("\n".join(rows))
+    done = brulee("init", "calls.jsonl", "--quiet")
+    assert done.code == 2
+    assert "the column 'chat' holds chats written out as text" in done.err
+
+
 def test_sentence_pairs_are_translated_and_a_repeated_sentence_stays_on_one_side(
     brulee, here: Path
 ) -> None:

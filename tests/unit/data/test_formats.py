@@ -38,6 +38,16 @@ PHRASED: list[tuple[str, dict[str, Any], str, str]] = [
         {"conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello"}]},
         "Hi", "Hello",
     ),
+    ("turns-in-order", {"conversations": ["Hi", "Hello"], "source": "x"}, "Hi", "Hello"),
+    ("turns-in-order", {"conversation": ["a", "b", "c", "d"]}, "c", "d"),
+    ("turns-in-order", {"conversation": [{"input": "a", "output": "b"},
+                                         {"input": "c", "output": "d"}]}, "c", "d"),
+    (
+        "xlam",
+        {"id": 0, "query": "Rain?", "tools": '[{"name": "sky", "parameters": {}}]',
+         "answers": '[{"name": "sky", "arguments": {"at": "Rome"}}]'},
+        "Rain?", 'sky({"at": "Rome"})',
+    ),
     ("prompt-completion", {"prompt": "2+2?", "completion": "4"}, "2+2?", "4"),
     ("prompt-completion", {"prompt": "2+2?", "completion": 4}, "2+2?", "4"),
     ("prompt-completion", {"system": "S", "prompt": "a", "completion": "b"}, "a", "b"),
@@ -81,6 +91,9 @@ PHRASED: list[tuple[str, dict[str, Any], str, str]] = [
     ("pair", {"source": "a", "target": "b"}, "a", "b"),
     ("pair", {"input_text": "a", "target_text": "b"}, "a", "b"),
     ("pair", {"question": "a", "answer": "b", "id": 1}, "a", "b"),
+    ("pair", {"Question": "a", "Answer": "b", "Lang": "en"}, "a", "b"),
+    ("pair", {"Questions": "a", "Answers": "b"}, "a", "b"),
+    ("pair", {"problem": "a", "solution": "b", "level": "Level 1"}, "a", "b"),
     ("pair", {"system_prompt": "S", "question": "a", "response": "b"}, "a", "b"),
     (
         "pair",
@@ -103,6 +116,46 @@ def test_a_format_is_recognised_and_phrased(
     assert rendered is not None
     assert (rendered.prompt, rendered.completion) == (prompt, completion)
     assert "answer_choices" not in detected.rows.columns
+
+
+def message(at: str, parent: str | None, role: str, rank: int | None = None) -> dict[str, Any]:
+    return {"message_id": at, "parent_id": parent, "role": role, "text": f"Text {at}", "rank": rank,
+            "deleted": at == "bad"}  # fmt: skip
+
+
+def test_a_chat_of_a_message_tree_follows_the_best_ranked_replies() -> None:
+    rows = [
+        message("b", "a", "assistant", 1),
+        message("a", None, "prompter"),
+        message("unanswered", None, "prompter"),
+        message("bad", "a", "assistant", 0),
+        message("c", "a", "assistant", 0),
+        message("e", "c", "prompter", None),
+        message("d", "c", "prompter", 0),
+        message("f", "d", "assistant"),
+        message("g", "b", "prompter"),
+        message("lost", "elsewhere", "assistant"),
+    ]
+    detected = detect(Rows.of(rows))
+    assert detected.name == "message-tree"
+    assert len(detected.rows) == 1
+    assert detected.rows.place(0) == Rows.of(rows).place(1)
+    rendered = require_templates(detected).templates[0].render(detected.rows[0])
+    assert rendered is not None
+    assert [turn["content"] for turn in rendered.history] == ["Text a", "Text c"]
+    assert (rendered.prompt, rendered.completion) == ("Text d", "Text f")
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ([message("a", None, "prompter")], "is answered by another"),
+        ([message("a", None, "pope")], "row 1: unknown role 'pope'. Valid: prompter, user, ass"),
+    ],
+)
+def test_message_trees_without_a_chat_are_refused(rows: list[dict[str, Any]], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        detect(Rows.of(rows))
 
 
 def test_text_without_a_prompt_is_learned_as_it_stands() -> None:
@@ -139,9 +192,12 @@ def test_text_without_a_prompt_is_learned_as_it_stands() -> None:
             "the wrong answers as well",
         ),
         ("text", {"text": "### Human: Hi### Assistant: Hello"}, "chats written out as text"),
+        ("text", {"text": "USER: Hi\nASSISTANT: Hello"}, "chats written out as text"),
         ("text", {"text": "[INST] Hi [/INST] Hello"}, "chats written out as text"),
         ("labelled-table", {"text": "good", "label": 1}, "the columns (text, label) do not say"),
         ("labelled-table", {"a": "x", "b": "y"}, "no library family has them"),
+        ("labelled-table", {"id": "x", "tags": ["B"]}, "or map data.columns."),
+        ("labelled-table", {"en": "a", "fr": "b"}, "translates English into French."),
         ("labelled-table", {"body": "x"}, "plain-text with data.columns: {text: body}"),
         (
             "labelled-table",
@@ -164,7 +220,7 @@ def test_what_cannot_be_trained_on_says_why(name: str, row: dict[str, Any], reas
 
 
 def test_every_format_is_met_by_these_tests() -> None:
-    assert {name for name, *_ in PHRASED} | {"preference", "text"} == set(FORMATS)
+    assert {name for name, *_ in PHRASED} | {"preference", "message-tree", "text"} == set(FORMATS)
 
 
 def test_families_are_those_whose_columns_fit_and_that_apply_to_the_row() -> None:
@@ -375,6 +431,7 @@ def test_a_system_text_is_a_system_message_in_every_format(row: dict[str, Any]) 
         ({"items": [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}], "id": 1},
          "'items' holds chats; write data.columns: {conversations: items}"),
         ({"talk": [USER, BOT]}, "'talk' holds chats; write data.columns: {messages: talk}"),
+        ({"data": ["Hi", "Yo"]}, "'data' holds chats; write data.columns: {conversations: data}"),
         ({"messages": json.dumps([USER, BOT])}, "'messages' holds chats as JSON text; write each"),
     ],
 )  # fmt: skip

@@ -1,0 +1,160 @@
+"""Multiple-choice questions in tables: where the question, the options and the answer are.
+
+Options are a list, an object of lettered texts, an object or a list with `text` and `label`, or a
+column each. The answer is a letter, another label, a number from 0 or 1, or an option's text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from string import ascii_uppercase
+from typing import Any, NamedTuple
+
+_QUESTION = ("question", "stem", "query", "problem", "prompt", "sentence", "goal")
+_OPTIONS = ("options", "choices", "endings", "candidates")
+_ANSWER = (
+    *("answer", "answer_key", "answerkey", "answer_idx", "answer_index", "correct_answer"),
+    *("correct_option", "correct", "gold", "target", "label", "cop"),
+)
+_PASSAGE = ("context", "passage", "article", "paragraph", "story")
+# A column of one option: opa, option_b, "Choice 1", or C.
+_ONE_EACH = re.compile(r"(op|opt|option|choice|ending|sol)?[_ ]?([a-j]|\d)", re.IGNORECASE)
+_ORDERS = (ascii_uppercase[:10], "0123456789", "123456789")
+_LETTERS = f"'{_ORDERS[0]}'"
+
+
+class Read(NamedTuple):
+    """A way to read rows: the names in the Jinja with their sources, and the Jinja.
+
+    A source is a column or, in a column of objects, `column.field`.
+    """
+
+    columns: dict[str, str]
+    templates: dict[str, str]
+
+
+class _Options(NamedTuple):
+    """Expressions of the options' texts and of their labels, if these are not letters."""
+
+    columns: dict[str, str]
+    texts: str
+    labels: str | None = None
+
+
+def one_each(columns: Sequence[str]) -> list[str]:
+    """The columns that hold an option each, in order; none if there are fewer than two."""
+    series: dict[str, dict[str, str]] = {}
+    for column in columns:
+        if match := _ONE_EACH.fullmatch(column):
+            series.setdefault((match[1] or "").lower(), {})[match[2].upper()] = column
+    for found in series.values():
+        for order in _ORDERS:
+            if len(found) > 1 and found.keys() == set(order[: len(found)]):
+                return [found[at] for at in order[: len(found)]]
+    return []
+
+
+def flat(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row's columns and, as `column.field`, the fields of its objects."""
+    inside = {
+        f"{column}.{field}": held
+        for column, value in row.items()
+        if isinstance(value, dict)
+        for field, held in value.items()
+    }
+    return {**row, **inside}
+
+
+def readings(sample: Sequence[Mapping[str, Any]]) -> Iterator[Read]:
+    """Ways to read rows as multiple-choice questions, which have to be tried on rows.
+
+    The prompt is a passage, if there is one, the question and the lettered options, the completion
+    a letter.
+    """
+    rows = [flat(row) for row in sample]
+    own = {_plain(name): name for row in rows[:1] for name in reversed(row)}
+    question = next((own[name] for name in _QUESTION if _is_text(rows, own.get(name))), None)
+    options = _options(rows, own)
+    if question is None or options is None:
+        return
+    columns = {"question": question, **options.columns}
+    passage = next((own[n] for n in _PASSAGE if n != question and _is_text(rows, own.get(n))), None)
+    if passage is not None:
+        columns["passage"] = passage
+    for name in _ANSWER:
+        if name in own and own[name] not in columns.values():
+            held = [row[own[name]] for row in rows if row[own[name]] is not None]
+            for place in _places(held, options):
+                gaps = len(held) < len(rows)
+                yield Read(columns | {"answer": own[name]}, _phrased(options, place, passage, gaps))
+
+
+def _plain(name: str) -> str:
+    """A column's or field's own name in lower case, with `_` between its words."""
+    return re.sub(r"[\s_-]+", "_", name.rsplit(".", 1)[-1].strip().lower())
+
+
+def _phrased(options: _Options, place: str, passage: str | None, gaps: bool) -> dict[str, str]:
+    option = f"{{{{label}}}}. {{{{({options.texts})[loop.index0]}}}}\n"
+    answer = f"{{{{answer_choices[{place}]}}}}"
+    return {
+        "prompt": ("" if passage is None else "{{passage}}\n\n")
+        + f"{{{{question}}}}\n{{% for label in answer_choices %}}{option}{{% endfor %}}\n"
+        + "Answer with the letter.",
+        "completion": f"{{% if answer is not none %}}{answer}{{% endif %}}" if gaps else answer,
+        "answer_choices": f"{{{{{_LETTERS}[:({options.texts}) | length] | list | join('|||')}}}}",
+    }
+
+
+def _options(rows: Sequence[Mapping[str, Any]], own: Mapping[str, str]) -> _Options | None:
+    for name in (name for name in _OPTIONS if name in own):
+        held = [row[own[name]] for row in rows]
+        columns = {"options": own[name]}
+        if all(_are_texts(value) for value in held):
+            return _Options(columns, "options")
+        if all(isinstance(value, dict) and _are_texts(value.get("text")) for value in held):
+            return _Options(columns, "options.text", "options.label")
+        if all(isinstance(value, list) and all(map(_is_labelled, value)) for value in held):
+            texts, labels = (f"options | map(attribute='{a}') | list" for a in ("text", "label"))
+            return _Options(columns, texts, labels)
+        if all(isinstance(value, dict) and one_each([*value]) for value in held):
+            texts = ", ".join(f"options[{key!r}]" for key in one_each([*held[0]]))
+            return _Options(columns, f"[{texts}] | select | list")
+    columns = {f"option_{at}": column for at, column in enumerate(one_each([*rows[0]]), 1)}
+    return _Options(columns, f"[{', '.join(columns)}] | select | list") if columns else None
+
+
+def _places(answers: Sequence[Any], options: _Options) -> Iterator[str]:
+    """Expressions of the right option's number, from 0, that suit all the answers."""
+    texts = all(isinstance(answer, str) for answer in answers)
+    if not answers:
+        return
+    if texts and all(len(answer) == 1 and answer.upper() in _LETTERS for answer in answers):
+        yield f"{_LETTERS}.index(answer | upper)"
+    if texts and options.labels is not None:
+        yield f"({options.labels}).index(answer)"
+    if all(_is_number(answer) for answer in answers):
+        least = min(map(int, answers))
+        if least >= 0:
+            yield "(answer | int) - 1" if least else "answer | int"
+    if texts:
+        yield f"({options.texts}).index(answer)"
+
+
+def _is_text(rows: Sequence[Mapping[str, Any]], column: str | None) -> bool:
+    return column is not None and all(isinstance(row.get(column), str) for row in rows)
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, list) and len(value) > 1 and all(isinstance(v, str) for v in value)
+
+
+def _is_labelled(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(value.get(k), str) for k in ("text", "label"))
+
+
+def _is_number(value: Any) -> bool:
+    if isinstance(value, bool):
+        return False
+    return isinstance(value, int) or (isinstance(value, str) and value.isdecimal())
