@@ -64,7 +64,7 @@ def guess(detected: Detected) -> dict[str, Any]:
     sample = [rows[i] for i in range(min(SAMPLE, len(rows)))]
     if sides := pair_in(sample):
         return _translated(sides, names, rows)
-    if chosen := _chosen(sample):
+    if chosen := _chosen(sample, rows):
         return chosen
     told = [c for c in rows.columns if _is_told(c, sample)]
     records = [c for c in rows.columns if all(_is_record(row[c]) for row in sample)]
@@ -117,13 +117,13 @@ def _translated(sides: Sequence[Side], names: dict[str, str], rows: Rows) -> dic
     return {"templates": templates} | _mapped([side.source for side in sides], names)
 
 
-def _chosen(sample: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _chosen(sample: Sequence[Mapping[str, Any]], every: Rows) -> dict[str, Any]:
     """A multiple-choice question; empty if the rows are none."""
-    for columns, templates in readings(sample):
+    for columns, templates in readings(sample, every):
         template = load_templates(templates).templates[0]
-        rows = map(flat, sample)
+        read = [{n: row[c] for n, c in columns.items()} for row in map(flat, sample)]
         try:
-            found = [template.render({n: row[c] for n, c in columns.items()}) for row in rows]
+            found = [template.render(row) for row in read]
         except InputError:
             continue
         told = [one for one in found if one is not None and one.completion]

@@ -7,9 +7,11 @@ column each. The answer is a letter, another label, a number from 0 or 1, or an 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from string import ascii_uppercase
 from typing import Any, NamedTuple
+
+from brulee.data.template import SEPARATOR
 
 _QUESTION = ("question", "stem", "query", "problem", "prompt", "sentence", "goal")
 _OPTIONS = ("options", "choices", "endings", "candidates")
@@ -35,11 +37,15 @@ class Read(NamedTuple):
 
 
 class _Options(NamedTuple):
-    """Expressions of the options' texts and of their labels, if these are not letters."""
+    """Expressions of the list of options, of their labels, if these are not letters, and of each.
+
+    `each` is empty if rows have different numbers of options.
+    """
 
     columns: dict[str, str]
     texts: str
     labels: str | None = None
+    each: tuple[str, ...] = ()
 
 
 def one_each(columns: Sequence[str]) -> list[str]:
@@ -66,8 +72,10 @@ def flat(row: Mapping[str, Any]) -> dict[str, Any]:
     return {**row, **inside}
 
 
-def readings(sample: Sequence[Mapping[str, Any]]) -> Iterator[Read]:
-    """Ways to read rows as multiple-choice questions, which have to be tried on rows.
+def readings(
+    sample: Sequence[Mapping[str, Any]], every: Iterable[Mapping[str, Any]]
+) -> Iterator[Read]:
+    """Ways to read rows as multiple-choice questions by a sample; they have to be tried on rows.
 
     The prompt is a passage, if there is one, the question and the lettered options, the completion
     a letter.
@@ -78,6 +86,8 @@ def readings(sample: Sequence[Mapping[str, Any]]) -> Iterator[Read]:
     options = _options(rows, own)
     if question is None or options is None:
         return
+    if not all(_is_complete(row, options) for row in every):
+        options = options._replace(each=())
     columns = {"question": question, **options.columns}
     passage = next((own[n] for n in _PASSAGE if n != question and _is_text(rows, own.get(n))), None)
     if passage is not None:
@@ -97,13 +107,19 @@ def _plain(name: str) -> str:
 
 def _phrased(options: _Options, place: str, passage: str | None, gaps: bool) -> dict[str, str]:
     option = f"{{{{label}}}}. {{{{({options.texts})[loop.index0]}}}}\n"
+    listed = f"{{% for label in answer_choices %}}{option}{{% endfor %}}"
+    labels = f"{{{{{_LETTERS}[:({options.texts}) | length] | list | join('|||')}}}}"
+    if options.each:
+        letters = _ORDERS[0][: len(options.each)]
+        pairs = zip(letters, options.each, strict=True)
+        listed = "".join(f"{letter}. {{{{{text}}}}}\n" for letter, text in pairs)
+        labels = f" {SEPARATOR} ".join(letters)
     answer = f"{{{{answer_choices[{place}]}}}}"
+    before = "" if passage is None else "{{passage}}\n\n"
     return {
-        "prompt": ("" if passage is None else "{{passage}}\n\n")
-        + f"{{{{question}}}}\n{{% for label in answer_choices %}}{option}{{% endfor %}}\n"
-        + "Answer with the letter.",
+        "prompt": f"{before}{{{{question}}}}\n{listed}\nAnswer with the letter.",
         "completion": f"{{% if answer is not none %}}{answer}{{% endif %}}" if gaps else answer,
-        "answer_choices": f"{{{{{_LETTERS}[:({options.texts}) | length] | list | join('|||')}}}}",
+        "answer_choices": labels,
     }
 
 
@@ -119,10 +135,23 @@ def _options(rows: Sequence[Mapping[str, Any]], own: Mapping[str, str]) -> _Opti
             texts, labels = (f"options | map(attribute='{a}') | list" for a in ("text", "label"))
             return _Options(columns, texts, labels)
         if all(isinstance(value, dict) and one_each([*value]) for value in held):
-            texts = ", ".join(f"options[{key!r}]" for key in one_each([*held[0]]))
-            return _Options(columns, f"[{texts}] | select | list")
+            return _of_each(columns, [f"options[{key!r}]" for key in one_each([*held[0]])])
     columns = {f"option_{at}": column for at, column in enumerate(one_each([*rows[0]]), 1)}
-    return _Options(columns, f"[{', '.join(columns)}] | select | list") if columns else None
+    return _of_each(columns, [*columns]) if columns else None
+
+
+def _of_each(columns: dict[str, str], each: Sequence[str]) -> _Options:
+    return _Options(
+        columns, f"[{', '.join(each)}] | reject('in', [none, '']) | list", each=tuple(each)
+    )
+
+
+def _is_complete(row: Mapping[str, Any], options: _Options) -> bool:
+    """Whether a row has a text for each of the options."""
+    seen = flat(row)
+    held = [seen.get(column) for column in options.columns.values()]
+    texts = [text for one in held for text in (one.values() if isinstance(one, dict) else [one])]
+    return not any(text in (None, "") for text in texts)
 
 
 def _places(answers: Sequence[Any], options: _Options) -> Iterator[str]:

@@ -69,6 +69,17 @@ def test_rows_have_as_many_letters_as_options_and_may_lack_an_answer(tmp_path: P
     assert found[1][1] == ""
 
 
+def test_zero_is_an_option(tmp_path: Path) -> None:
+    rows: list[dict[str, Any]] = [
+        {"question": "1 - 1?", "A": 0, "B": 1, "C": 2, "answer": "A"},
+        {"question": "1 - 2?", "A": 0, "B": -1, "C": None, "answer": "B"},
+    ]
+    assert [prompt for prompt, _ in read(tmp_path, rows)] == [
+        "1 - 1?\nA. 0\nB. 1\nC. 2\n\nAnswer with the letter.",
+        "1 - 2?\nA. 0\nB. -1\n\nAnswer with the letter.",
+    ]
+
+
 @pytest.mark.parametrize(
     "row",
     [
