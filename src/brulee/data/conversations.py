@@ -2,6 +2,7 @@
 
 {"messages":      [{"role": "user", "content": ...}, ...]}        OpenAI
 {"conversations": [{"from": "human", "value": ...}, ...]}         ShareGPT
+{"contents":      [{"role": "user", "parts": [{"text": ...}]}]}   Gemini
 {"conversations": ["question", "answer", ...]}                    LIMA
 {"conversation":  [{"input": ..., "output": ...}, ...]}           Capybara
 {"prompt": [{"role": ...}], "completion": [{"role": ...}]}        prompt and completion
@@ -32,7 +33,7 @@ from brulee.data.messages import (
 from brulee.data.packing import TOOLS
 from brulee.data.sources import Rows
 from brulee.data.tool_calls import are_tools, check_results, read_tools
-from brulee.data.turn_reading import PAIR, SPEAKERS, holds, in_order, read_turn
+from brulee.data.turn_reading import PAIR, SPEAKERS, content_text, holds, in_order, read_turn
 from brulee.errors import InputError
 from brulee.progress import bar
 
@@ -40,12 +41,12 @@ Turns = Literal["every", "last"]
 TURNS: tuple[Turns, ...] = ("every", "last")
 OnMalformed = Literal["refuse", "skip"]
 LEAVE_OUT: Final = "data.malformed_chats: skip leaves such chats out and counts them."
-SYSTEM = ("system", "system_prompt")
+SYSTEM = ("system", "system_prompt", "systemInstruction", "system_instruction")
 HISTORY, SPEAKER = "history", "speaker"
 ASKED_WITH, ANSWERED_WITH = "asked_with", "answered_with"
 _OF_TOOLS = (TOOLS, ASKED_WITH, ANSWERED_WITH)
 FUNCTIONS = "functions"  # OpenAI's first name for tools
-COLUMNS = ("messages", "conversations", "conversation")
+COLUMNS = ("messages", "conversations", "conversation", "contents")
 _WORTH_A_BAR = 20_000  # chats
 _TURN = re.compile(rf"^(, {HISTORY})?(, turn \d+)?: ")
 # The roles that may follow a role; "" is the start of the chat.
@@ -283,7 +284,10 @@ def _turns(row: Mapping[str, Any], place: str) -> list[Any]:
 
 
 def _system(row: Mapping[str, Any], place: str) -> list[Message]:
-    texts = [row[column] for column in SYSTEM if row.get(column)]
-    if texts and not isinstance(texts[0], str):
-        raise InputError(f"{place}: the system column holds {type(texts[0]).__name__}, not text.")
-    return [{"role": "system", "content": texts[0]}] if texts else []
+    held = next((row[column] for column in SYSTEM if row.get(column)), None)
+    if isinstance(held, dict):
+        held = held.get("parts")
+    if held is not None and not isinstance(held, str | list):
+        raise InputError(f"{place}: the system column holds {type(held).__name__}, not text.")
+    text = content_text(held, f"{place}, system message")
+    return [{"role": "system", "content": text}] if text else []

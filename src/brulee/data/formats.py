@@ -21,6 +21,7 @@ FORMATS: dict[str, Callable[[Look], Found | None]] = {
     "preference": shapes.preference,
     "openai-chat": shapes.openai_chat,
     "sharegpt": shapes.sharegpt,
+    "gemini": shapes.gemini,
     "turns-in-order": shapes.turns_in_order,
     "message-tree": shapes.message_tree,
     "xlam": shapes.xlam,

@@ -43,7 +43,12 @@ _RESERVED = frozenset(
     )
 )
 _MOST_LABELS, _LONGEST_LABEL = 20, 40
-_TEXT_WORDS = 8
+_TEXT_WORDS, _LONG_WORDS = 8, 4
+# Columns of lists of which one is right, and of words.
+_EITHER = frozenset(
+    ("answer", "answers", "aliases", "references", "candidates", "choices", "options", "history")
+)
+_WORDS = frozenset(("tokens", "words"))
 
 
 def guess(detected: Detected) -> dict[str, Any]:
@@ -51,7 +56,8 @@ def guess(detected: Detected) -> dict[str, Any]:
 
     If the completion's column holds labels, they are the answer choices, by class name where the
     source has these. A single column of objects is the completion, as JSON; so is a single column
-    of JSON texts. Sentence pairs are translated from the first language into the second.
+    of JSON texts. Lists of texts are joined. Sentence pairs are translated from the first language
+    into the second.
 
     Raises InputError, with the format's advice, if no prompt or completion is found.
     """
@@ -66,6 +72,16 @@ def guess(detected: Detected) -> dict[str, Any]:
         return _translated(sides, names, rows)
     if chosen := _chosen(sample, rows):
         return chosen
+    return _from_columns(detected, names, sample)
+
+
+def _from_columns(
+    detected: Detected, names: Mapping[str, str], sample: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """One column as completion, the others as prompt."""
+    rows = detected.rows
+    lists = _lists(sample)
+    sample = [_joined(row, lists) for row in sample]
     told = [c for c in rows.columns if _is_told(c, sample)]
     records = [c for c in rows.columns if all(_is_record(row[c]) for row in sample)]
     target = records[0] if len(records) == 1 else _target(rows.label, told, sample)
@@ -74,18 +90,15 @@ def guess(detected: Detected) -> dict[str, Any]:
     if target is None or not asked:
         raise InputError(f"{rows.label}: {detected.why}")
     _check_written_out(rows.label, target, sample)
-    many = len(asked) > 1
-    texts = [f"{_shown(c)}: {{{{{names[c]}}}}}" if many else f"{{{{{names[c]}}}}}" for c in asked]
+    own = {c: f"({names[c]} or []) | join({lists[c]!r})" for c in lists}
+    written = {**names, **own, **{c: f"{names[c]} | tojson" for c in records}}
+    answers = [text for row in rows if (text := _text(_joined(row, lists)[target]))]
     classes = rows.class_names.get(target, ())
-    answers = [text for row in rows if (text := _text(row[target]))]
     labels = list(classes) or (sorted(set(answers)) if are_labels(answers) else [])
-    few = 0 < len(labels) <= _MOST_LABELS
-    shown = _shown(target).rstrip("?!.: ")
-    question = f"Write the {shown}." if _are_texts(answers[:SAMPLE]) else f"What is the {shown}?"
-    one_of = f" Answer with one of: {', '.join(labels)}." if few else ""
+    write = target in lists or _are_texts(answers[:SAMPLE])
     templates = {
-        "prompt": "\n\n".join([*texts, question + one_of]),
-        "completion": f"{{{{{names[target]}{' | tojson' if target in records else ''}}}}}",
+        "prompt": "\n\n".join([*_listed(asked, written), _asking(target, labels, write)]),
+        "completion": f"{{{{{written[target]}}}}}",
     }
     if classes:
         templates["completion"] = f"{{{{answer_choices[{names[target]}]}}}}"
@@ -95,6 +108,20 @@ def guess(detected: Detected) -> dict[str, Any]:
     if labels:
         templates["answer_choices"] = f" {SEPARATOR} ".join(labels)
     return {"templates": templates} | _mapped([*asked, target], names)
+
+
+def _listed(columns: Sequence[str], written: Mapping[str, str]) -> list[str]:
+    """What a prompt says of columns: each with its name, or the only one alone."""
+    if len(columns) == 1:
+        return [f"{{{{{written[columns[0]]}}}}}"]
+    return [f"{_shown(column)}: {{{{{written[column]}}}}}" for column in columns]
+
+
+def _asking(target: str, labels: Sequence[str], write: bool) -> str:
+    """The prompt's last line, which asks for a column."""
+    shown = _shown(target).rstrip("?!.: ")
+    one_of = f" Answer with one of: {', '.join(labels)}." * (0 < len(labels) <= _MOST_LABELS)
+    return (f"Write the {shown}." if write else f"What is the {shown}?") + one_of
 
 
 def _translated(sides: Sequence[Side], names: dict[str, str], rows: Rows) -> dict[str, Any]:
@@ -147,6 +174,25 @@ def _check_written_out(label: str, target: str, sample: Sequence[Mapping[str, An
             f"{label}: the column {target!r} holds chats written out as text, with questions that "
             "would be learned as well; write each as a list of turns in a column 'messages'."
         )
+
+
+def _lists(sample: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """The columns of lists of texts, such as labels or steps, and what to join each with.
+
+    Not those whose lists are alternatives, or words with a label each.
+    """
+    found = {}
+    for column in sample[0] if sample else ():
+        lists = [row[column] for row in sample if row[column] is not None]
+        texts = [text for held in lists if isinstance(held, list) for text in held]
+        are_lists = all(isinstance(held, list) for held in lists)
+        if texts and are_lists and all(isinstance(text, str) for text in texts):
+            found[column] = "\n" if _are_texts(texts, least=_LONG_WORDS) else ", "
+    return {} if found.keys() & _WORDS else {c: s for c, s in found.items() if c not in _EITHER}
+
+
+def _joined(row: Mapping[str, Any], lists: Mapping[str, str]) -> dict[str, Any]:
+    return {**row, **{c: between.join(row[c] or ()) for c, between in lists.items()}}
 
 
 def _name(column: str) -> str:

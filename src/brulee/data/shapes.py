@@ -27,76 +27,19 @@ from brulee.data.conversations import (
     is_history,
     well_formed,
 )
+from brulee.data.known_columns import ABOUT_TEXT, CONTEXT, PAIRS
 from brulee.data.messages import CALLS, WEIGHT
 from brulee.data.multiple_choice import one_each
 from brulee.data.packing import TOOLS
 from brulee.data.sources import Rows
 from brulee.data.template import PLAIN, SEPARATOR
+from brulee.data.turn_names import KEYS
 from brulee.errors import InputError
 
-OPENAI, SHAREGPT = ("role", "content"), ("from", "value")
+OPENAI, SHAREGPT, GEMINI = KEYS
 
-# Columns of a prompt and a completion in the formats that name them.
-NAMED = (("prompt", "completion"), ("instruction", "output"), ("instruction", "response"))
-# Column pairs of sequence-to-sequence data, and an instruction if the names imply the task.
-PAIRS: dict[tuple[str, str], str] = {
-    ("input", "output"): "",
-    ("inputs", "outputs"): "",
-    ("inputs", "targets"): "",
-    ("input", "target"): "",
-    ("input_text", "target_text"): "",
-    ("source", "target"): "",
-    ("src", "tgt"): "",
-    ("prompt", "response"): "",
-    ("query", "response"): "",
-    ("question", "response"): "",
-    ("question", "answer"): "",
-    ("questions", "answers"): "",
-    ("question", "solution"): "",
-    ("problem", "solution"): "",
-    ("dialogue", "summary"): "Summarize the following conversation.\n\n",
-    ("document", "summary"): "Summarize the following document.\n\n",
-    ("article", "highlights"): "Summarize the following article.\n\n",
-    ("article", "summary"): "Summarize the following article.\n\n",
-    ("text", "summary"): "Summarize the following text.\n\n",
-}
-# Context columns, which a prompt has to include: without them a pair would be a harder task.
-CONTEXT = frozenset(
-    (
-        *(
-            "article",
-            "choices",
-            "context",
-            "definition",
-            "dialogue",
-            "document",
-            "endings",
-            "evidence",
-        ),
-        *(
-            "history",
-            "input",
-            "instruction",
-            "options",
-            "paragraph",
-            "passage",
-            "prefix",
-            "query",
-            "question",
-        ),
-        *("source_language", "src_lang", "story", "target_language", "text", "tgt_lang"),
-    )
-)
-_ALPACA_INPUT, _ALPACA_OUTPUT = ("input", "context"), ("output", "response")
+_ALPACA_INPUT, _ALPACA_OUTPUT = ("input", "context"), ("output", "response", "answer", "completion")
 _PREFERENCES = (("chosen", "rejected"), ("chosen_response", "rejected_response"))
-# Metadata columns next to `text`, which are not labels to learn.
-ABOUT_TEXT = frozenset(
-    (
-        *("id", "idx", "index", "uuid", "url", "source", "meta", "metadata", "timestamp", "date"),
-        *("title", "lang", "language", "file", "path", "file_path", "dump", "created", "added"),
-        *("language_score", "token_count", "license"),
-    )
-)
 # Markers of a chat that was rendered into one text.
 WRITTEN_OUT = re.compile(
     r"<\|(?:im_start|start_header_id|assistant|user)\|>|\[/INST\]|<start_of_turn>"
@@ -140,6 +83,12 @@ class Look:
     def has(self, *columns: str) -> bool:
         """Whether all these columns exist."""
         return all(column in self.rows.columns for column in columns)
+
+    def own(self, *names: str) -> str | None:
+        """The column that is called by the first of several names, exactly or in another case."""
+        lower = {column.lower(): column for column in reversed(self.rows.columns)}
+        found = (name if self.has(name) else lower.get(name) for name in names)
+        return next((column for column in found if column is not None), None)
 
     def first(self, columns: Sequence[str]) -> str | None:
         """The first of several names that is a column, else None."""
@@ -194,6 +143,11 @@ def sharegpt(look: Look) -> Found | None:
     return _chat(look, SHAREGPT)
 
 
+def gemini(look: Look) -> Found | None:
+    """Chats as lists of turns with role and parts."""
+    return _chat(look, GEMINI)
+
+
 def turns_in_order(look: Look) -> Found | None:
     """Chats as lists of texts, question and answer in turn, or of pairs of input and output."""
     present = [column for column in COLUMNS if has_turns_in_order(look.values(column))]
@@ -227,8 +181,9 @@ def xlam(look: Look) -> Found | None:
 
 def prompt_completion(look: Look) -> Found | None:
     """Prompt and completion, as texts or as lists of messages."""
-    if look.holds("prompt", str) and look.holds("completion", *_NUMBER_OR_TEXT):
-        return _phrased(look, ("prompt", "completion"), "{{ prompt }}", "completion")
+    columns = look.own("prompt"), look.own("completion")
+    if look.holds(columns[0], str) and look.holds(columns[1], *_NUMBER_OR_TEXT):
+        return _phrased(look, columns, f"{{{{ {columns[0]} }}}}", columns[1])
     if all(has_messages(look.values(column), OPENAI) for column in ("prompt", "completion")):
         return _exchange(look, "prompt, completion")
     return None
@@ -236,16 +191,16 @@ def prompt_completion(look: Look) -> Found | None:
 
 def alpaca(look: Look) -> Found | None:
     """An instruction with optional input, system text and history."""
-    output = look.first(_ALPACA_OUTPUT)
-    if not (look.holds("instruction", str) and output and look.holds(output, *_NUMBER_OR_TEXT)):
+    instruction, output = look.own("instruction"), look.own(*_ALPACA_OUTPUT)
+    if not (look.holds(instruction, str) and look.holds(output, *_NUMBER_OR_TEXT)):
         return None
-    given = look.first(_ALPACA_INPUT)
-    prompt = "{{ instruction }}"
+    given = look.own(*_ALPACA_INPUT)
+    prompt = f"{{{{ {instruction} }}}}"
     if given:
         number = look.holds(given, int, float)  # 0 is a value, not a missing one
         asked = f"{given} is not none" if number else given
         prompt += f"{{% if {asked} %}}\n\n{{{{ {given} }}}}{{% endif %}}"
-    columns = ("instruction", given, output)
+    columns = (instruction, given, output)
     if not look.has(HISTORY):
         return _phrased(look, columns, prompt, output)
     if not all(map(is_history, look.values(HISTORY))):
@@ -289,20 +244,18 @@ def p3(look: Look) -> Found | None:
 
 def pair(look: Look) -> Found | None:
     """A source text and a target text under usual names, in any case."""
-    own = {column.lower(): column for column in look.rows.columns}
-    own |= {column: column for column in look.rows.columns}
+    names = {column.lower() for column in look.rows.columns}
     pairs = [
-        (source, target)
-        for source, target in PAIRS
-        if look.holds(own.get(source), str)
-        and look.holds(own.get(target), *_NUMBER_OR_TEXT)
-        and not CONTEXT & (own.keys() - {source, target})
+        pair
+        for pair in PAIRS
+        if look.holds(look.own(pair[0]), str)
+        and look.holds(look.own(pair[1]), *_NUMBER_OR_TEXT)
+        and not CONTEXT & (names - set(pair))
     ]
     if len(pairs) != 1 or one_each(look.rows.columns):
         return None
-    ((source, target),) = pairs
-    prompt = f"{PAIRS[source, target]}{{{{ {own[source]} }}}}"
-    return _phrased(look, (own[source], own[target]), prompt, own[target])
+    source, target = (look.own(name) for name in pairs[0])
+    return _phrased(look, (source, target), f"{PAIRS[pairs[0]]}{{{{ {source} }}}}", target)
 
 
 def plain_text(look: Look) -> Found | None:
@@ -362,14 +315,16 @@ def _chats(look: Look, made: Rows, columns: str, jinja: str) -> Found:
     return Found(why, jinja, lambda *_: made, chat=True)
 
 
-def _phrased(look: Look, columns: Sequence[str | None], prompt: str, target: str) -> Found:
+def _phrased(look: Look, columns: Sequence[str | None], prompt: str, target: str | None) -> Found:
     """A question and its answer in columns, with a system message or tools from other columns."""
     if look.first(SYSTEM) or has_tools(look.rows):
         return _after_turns(look, columns, prompt, target)
     return Found(_columns(*columns), f"{prompt} {SEPARATOR} {{{{ {target} }}}}")
 
 
-def _after_turns(look: Look, columns: Sequence[str | None], prompt: str, target: str) -> Found:
+def _after_turns(
+    look: Look, columns: Sequence[str | None], prompt: str, target: str | None
+) -> Found:
     tools = TOOLS if has_tools(look.rows) else None
     why = _columns(look.first(SYSTEM), *columns, tools)
     jinja = f"{prompt} {SEPARATOR} {{{{ {target} }}}}"

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from brulee.data.conversations import COLUMNS, has_messages, has_turns_in_order
+from brulee.data.known_columns import ABOUT_TEXT, CONTEXT, NAMED, PAIRS
 from brulee.data.messages import as_json
 from brulee.data.multiple_choice import one_each
 from brulee.data.row_texts import is_id
 from brulee.data.sentence_pairs import pair_in
-from brulee.data.shapes import ABOUT_TEXT, CONTEXT, NAMED, PAIRS
 from brulee.data.sources import Rows
 from brulee.data.templates import TemplateSet, library
 from brulee.data.turn_names import KEYS
@@ -84,7 +84,7 @@ def _chats(sample: Sequence[Mapping[str, Any]]) -> str:
         values = [row[column] for row in sample if row[column]]
         if column.lower() in _CALLED_CHATS and has_turns_in_order(values):
             return _holds_chats(column, COLUMNS[1])
-        for name, keys in zip(COLUMNS, KEYS, strict=False):
+        for name, keys in zip((*COLUMNS[:2], COLUMNS[-1]), KEYS, strict=True):
             if has_messages(values, keys):
                 return _holds_chats(column, name)
         if values and all(isinstance(v, str) and _JSON_CHAT.match(v) for v in values):

@@ -37,7 +37,7 @@ def in_order(turns: Sequence[Any]) -> Iterator[Any]:
 
 def read_turn(turn: Any, place: str) -> Message:
     """A turn as a message; InputError, which begins with its place, if it cannot be read."""
-    keys = next((k for k in KEYS if isinstance(turn, dict) and turn.get(k[0]) is not None), None)
+    keys = _keys(turn)
     if keys is None:
         raise InputError(
             f"{place}: a turn has the keys {' and '.join(KEYS[0])}, or from and value."
@@ -61,6 +61,13 @@ def read_turn(turn: Any, place: str) -> Message:
     return {**message, WEIGHT: "0"} if masked else message
 
 
+def _keys(turn: Any) -> tuple[str, str] | None:
+    """The keys of a turn's role and text: those that hold both, else the first with a role."""
+    named = [keys for keys in KEYS if isinstance(turn, dict) and turn.get(keys[0]) is not None]
+    both = [keys for keys in named if turn.get(keys[1]) is not None]
+    return next(iter((*both, *named)), None)
+
+
 def _said(turn: Mapping[str, Any], role: str, text_key: str, place: str) -> Message:
     """A turn's role, text and other fields."""
     if role == FUNCTION_CALL:
@@ -68,7 +75,7 @@ def _said(turn: Mapping[str, Any], role: str, text_key: str, place: str) -> Mess
     else:
         given = [turn[key] for key in (CALLS, FUNCTION_CALL) if holds(turn.get(key))]
         calls = read_calls(given[0], place) if given else ""
-        text = _text(turn.get(text_key), place)
+        text = content_text(turn.get(text_key), place)
     message = {"role": ROLES[role], "content": text}
     reasoning = _reasoning(turn, place)
     if message["role"] != "assistant" and (calls or reasoning):
@@ -106,15 +113,24 @@ def _is_to_learn(turn: Mapping[str, Any], place: str) -> bool:
     return weight != 0 and all(masks.values())
 
 
-def _text(content: Any, place: str) -> str:
-    """The text of a turn; OpenAI also allows a list of parts, which must all be text here."""
+def content_text(content: Any, place: str) -> str:
+    """The text of a turn, or of its parts, which have to be texts; InputError for anything else.
+
+    Some formats do not write the type of a part.
+    """
     if content is None or isinstance(content, str):
         return content or ""
     parts = content if isinstance(content, list) else [content]
     for part in parts:
-        if not isinstance(part, dict) or part.get("type") != "text" or "text" not in part:
+        kind = part.get("type") if isinstance(part, dict) else ""
+        if not ((kind == "text" and "text" in part) or (kind is None and _is_said(part))):
             raise InputError(f"{place}: the content holds something other than text.")
     return "".join(part["text"] or "" for part in parts)
+
+
+def _is_said(part: Mapping[str, Any]) -> bool:
+    """Whether a part without a type is a text."""
+    return isinstance(part.get("text"), str)
 
 
 def holds(value: Any) -> bool:

@@ -258,6 +258,30 @@ def test_texts_that_a_few_rows_lack_are_still_what_is_learned(brulee, here: Path
     assert task.dropped["empty completion"] == 2
 
 
+@pytest.mark.parametrize(
+    ("listed", "prompt", "completion"),
+    [
+        ({"labels": ["late", "angry"]}, "{}\n\nWrite the labels.", "late, angry"),
+        (
+            {"steps": ["Take the box out.", "Put the lamp in it."], "title": "Lamp"},
+            "note: {}\n\nsteps: Take the box out.\nPut the lamp in it.\n\nWhat is the title?",
+            "Lamp",
+        ),
+    ],
+)
+def test_lists_of_texts_are_joined(
+    brulee, here: Path, listed: dict[str, Any], prompt: str, completion: str
+) -> None:
+    rows = [json.dumps({"note": f"{said(i)} {i}", **listed}) for i in range(40)]
+    (here / "lists.jsonl").write_text("\n".join(rows))
+    done = brulee("init", "lists.jsonl", "--quiet")
+    assert done.code == 0, done.err
+    (task,) = open_corpus(load_recipe("lists.yaml")).tasks.values()
+    rendered = task.templates.templates[0].render(task.rows[3])
+    assert rendered is not None
+    assert (rendered.prompt, rendered.completion) == (prompt.format(f"{said(3)} 3"), completion)
+
+
 def test_chats_written_out_as_text_are_not_learned_as_an_answer(brulee, here: Path) -> None:
     chat = "USER: {}?\n\n\nASSISTANT: Yes. <|endoftext|>"
     rows = [json.dumps({"system": f"S {i}", "chat": chat.format(said(i))}) for i in range(40)]

@@ -100,8 +100,8 @@ def turn(speaker: str, text: str | None) -> dict[str, Any]:
         ([turn("human", "a"), turn("gpt", "")], "turn 2: the turn of 'gpt' is empty"),
         ([turn("human", "a"), turn("gpt", None)], "turn 2: the turn of 'gpt' is empty"),
         (
-            [turn("human", "a"), turn("chatgpt4", "b")],
-            "turn 2: unknown role 'chatgpt4'; none is close",
+            [turn("human", "a"), turn("narrator", "b")],
+            "turn 2: unknown role 'narrator'; none is close",
         ),
         ([turn("human", "a")], "the last turn is from 'user', and no turn is an answer"),
     ],
