@@ -30,6 +30,7 @@ FORMATS: dict[str, Callable[[Look], Found | None]] = {
     "natural-instructions": shapes.natural_instructions,
     "p3": shapes.p3,
     "pair": shapes.pair,
+    "written-chat": shapes.written_chat,
     "text": shapes.plain_text,
 }
 _SAMPLE = 50

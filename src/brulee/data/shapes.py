@@ -34,6 +34,7 @@ from brulee.data.packing import TOOLS
 from brulee.data.sources import Rows
 from brulee.data.template import PLAIN, SEPARATOR
 from brulee.data.turn_names import KEYS
+from brulee.data.written_chats import style_of, turns_of
 from brulee.errors import InputError
 
 OPENAI, SHAREGPT, GEMINI = KEYS
@@ -258,18 +259,38 @@ def pair(look: Look) -> Found | None:
     return _phrased(look, (source, target), f"{PAIRS[pairs[0]]}{{{{ {source} }}}}", target)
 
 
+def written_chat(look: Look) -> Found | None:
+    """Chats written out as text, in one of the usual ways."""
+    if not _is_text_alone(look) or not _are_written_out(look.values("text")):
+        return None
+    style = style_of(look.values("text"))
+    if style is None:
+        return None
+    told = [text or "" for text in look.rows.column("text")]
+    chats = [turns_of(text, style) or [{"role": "user", "content": text}] for text in told]
+    made = look.rows.replaced({"messages": chats}, ["text"])
+    return _exchange(replace(look, rows=made), f"column text, written out with {style}")
+
+
 def plain_text(look: Look) -> Found | None:
     """Text without a prompt, all of which is learned."""
-    if not look.holds("text", str) or set(look.rows.columns) - {"text"} - ABOUT_TEXT:
+    if not _is_text_alone(look):
         return None
-    texts = look.values("text")
-    if 2 * sum(bool(WRITTEN_OUT.search(text)) for text in texts) > len(texts):
+    if _are_written_out(look.values("text")):
         return Found(
             "the column 'text' holds chats written out as text, whose prompts would be learned as "
             "well, and in other signs than the model's own. Give them as messages, or say so: "
             "data.templates: plain-text learns all of it as it stands."
         )
     return Found("column text: plain text, of which everything is learned", PLAIN, plain=True)
+
+
+def _is_text_alone(look: Look) -> bool:
+    return look.holds("text", str) and not set(look.rows.columns) - {"text"} - ABOUT_TEXT
+
+
+def _are_written_out(texts: Sequence[str]) -> bool:
+    return 2 * sum(bool(WRITTEN_OUT.search(text)) for text in texts) > len(texts)
 
 
 def _chat(look: Look, keys: tuple[str, str]) -> Found | None:

@@ -102,6 +102,24 @@ PHRASED: list[tuple[str, dict[str, Any], str, str]] = [
          "targets_pretokenized": "\nYes", "answer_choices": ["Yes", "No"]},
         "Is it?", "Yes",
     ),
+    *(
+        ("written-chat", {"text": text, "source": "x"}, "Hi\n\nyou", "Hello.\nYes")
+        for text in (
+            "### Human: Hi\n\nyou### Assistant: Hello.\nYes",
+            "Below is a task.\n\n### Instruction:\nHi\n\n### Input:\nyou\n\n"
+            "### Response:\nHello.\nYes</s>",
+            "<s>[INST] <<SYS>>\nS\n<</SYS>>\n\nHi\n\nyou [/INST] Hello.\nYes </s>",
+            "<s>[INST] a [/INST] b </s><s>[INST] Hi\n\nyou [/INST] Hello.\nYes </s>",
+            "<|im_start|>system\nS<|im_end|>\n<|im_start|>user\nHi\n\nyou<|im_end|>\n"
+            "<|im_start|>assistant\nHello.\nYes<|im_end|>\n",
+            "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\nHi\n\nyou<|eot_id|>"
+            "<|start_header_id|>assistant<|end_header_id|>\n\nHello.\nYes<|eot_id|>",
+            "<bos><start_of_turn>user\nHi\n\nyou<end_of_turn>\n<start_of_turn>model\n"
+            "Hello.\nYes<end_of_turn>\n",
+            "<|user|>\nHi\n\nyou</s>\n<|assistant|>\nHello.\nYes</s>",
+            "A chat.\n\nUSER: Hi\n\nyou\nASSISTANT: Hello.\nYes",
+        )
+    ),
     ("pair", {"inputs": "a", "targets": "b"}, "a", "b"),
     ("pair", {"input": "a", "output": "b"}, "a", "b"),
     ("pair", {"source": "a", "target": "b"}, "a", "b"),
@@ -176,6 +194,23 @@ def test_message_trees_without_a_chat_are_refused(rows: list[dict[str, Any]], sa
         detect(Rows.of(rows))
 
 
+def test_what_precedes_a_written_chat_and_its_first_turns_are_read_before_the_answer() -> None:
+    text = "Be kind.\nUSER: Hi\nASSISTANT: Hello\nUSER: And you?\nASSISTANT: Fine."
+    detected = detect(Rows.of([{"text": text}]))
+    rendered = require_templates(detected).templates[0].render(detected.rows[0])
+    assert rendered is not None
+    assert rendered.history == (RULE, USER, BOT)
+    assert (rendered.prompt, rendered.completion) == ("And you?", "Fine.")
+
+
+def test_a_written_chat_of_another_style_is_malformed() -> None:
+    good = {"text": "### Human: Hi### Assistant: Hello"}
+    rows = [good] * 60 + [{"text": "USER: Hi\nASSISTANT: Hello"}, {"text": None}]
+    with pytest.raises(InputError, match="row 61: the last turn is from 'user', and no turn is an"):
+        detect(Rows.of(rows))
+    assert len(detect(Rows.of(rows), malformed_chats="skip").rows) == 60
+
+
 def test_text_without_a_prompt_is_learned_as_it_stands() -> None:
     row = {"text": "  Once upon\n", "url": "u", "language_score": 0.9}
     detected = detect(Rows.of([row]))
@@ -209,9 +244,8 @@ def test_text_without_a_prompt_is_learned_as_it_stands() -> None:
             {"inputs_pretokenized": "a", "targets_pretokenized": "b", "is_correct": False},
             "the wrong answers as well",
         ),
-        ("text", {"text": "### Human: Hi### Assistant: Hello"}, "chats written out as text"),
-        ("text", {"text": "USER: Hi\nASSISTANT: Hello"}, "chats written out as text"),
-        ("text", {"text": "[INST] Hi [/INST] Hello"}, "chats written out as text"),
+        ("text", {"text": "Hi [/INST] Hello"}, "chats written out as text"),
+        ("text", {"text": "<|assistant|>\nHello"}, "chats written out as text"),
         ("labelled-table", {"text": "good", "label": 1}, "the columns (text, label) do not say"),
         ("labelled-table", {"a": "x", "b": "y"}, "no library family has them"),
         ("labelled-table", {"id": "x", "tags": ["B"]}, "or map data.columns."),

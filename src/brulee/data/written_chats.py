@@ -1,0 +1,77 @@
+r"""Chats that were written out into one text, with marks before each turn, read back as turns.
+
+<s>[INST] question [/INST] answer </s>                    Llama 2, Mistral
+<|im_start|>user\nquestion<|im_end|>\n<|im_start|>...     ChatML, and others with a token per role
+### Human: question### Assistant: answer                  Guanaco; ### Instruction: as in Alpaca
+USER: question\nASSISTANT: answer                         Vicuna, at the beginning of lines
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterator, Sequence
+
+from brulee.data.messages import Message
+
+_USER = ("user", "human", "prompter", "instruction", "input", "question")
+_NAME = r"(?P<role>user|human|prompter|assistant|gpt|ai|model|system)"
+_HEADING = rf"(?P<role>{'|'.join(_USER)}|assistant|response|answer|system)"
+# The mark before a turn, by what it looks like.
+_STYLES: dict[str, re.Pattern[str]] = {
+    "<|im_start|>": re.compile(rf"<\|im_start\|>{_NAME}\n"),
+    "<|start_header_id|>": re.compile(rf"<\|start_header_id\|>{_NAME}<\|end_header_id\|>\s*"),
+    "<start_of_turn>": re.compile(rf"<start_of_turn>{_NAME}\n"),
+    "<|user|>": re.compile(rf"<\|{_NAME}\|>\n?"),
+    "[INST]": re.compile(r"\[(?P<role>/?INST)\]"),
+    "###": re.compile(rf"#{{2,3}} ?{_HEADING}: ?", re.IGNORECASE),
+    "a name and a colon": re.compile(rf"^{_NAME}: ?", re.IGNORECASE | re.MULTILINE),
+}
+_SYSTEM = re.compile(r"\s*<<SYS>>(.*?)<</SYS>>\s*", re.DOTALL)
+# Tokens that begin or end a text or a turn.
+_ENDS = re.compile(
+    r"</?s>|<\|(?:im_end|eot_id|end|endoftext|begin_of_text|end_of_text)\|>"
+    r"|<end_of_turn>|<[be]os>"
+)
+
+
+def style_of(texts: Sequence[str]) -> str | None:
+    """The style in which all texts are chats with a question and an answer, else None."""
+    return next((s for s in _STYLES if texts and all(turns_of(text, s) for text in texts)), None)
+
+
+def turns_of(text: str, style: str) -> list[Message]:
+    """A text's turns; empty if no answer follows a question.
+
+    What is before the first mark is a system message. Turns of the user that follow each other are
+    joined, as Alpaca's instruction and input.
+    """
+    found: list[Message] = []
+    for role, content in _pieces(text, _STYLES[style]):
+        if found and role == "user" == found[-1]["role"]:
+            found[-1] = {"role": role, "content": f"{found[-1]['content']}\n\n{content}"}
+        else:
+            found.append({"role": role, "content": content})
+    roles = [turn["role"] for turn in found]
+    return found if ("user", "assistant") in itertools.pairwise(roles) else []
+
+
+def _pieces(text: str, mark: re.Pattern[str]) -> Iterator[tuple[str, str]]:
+    """The role and the content of what is before the first mark and after each, if not empty."""
+    marks = list(mark.finditer(text))
+    ends = [*(one.start() for one in marks), len(text)]
+    pieces = [("system", text[: ends[0]])]
+    for one, end in zip(marks, ends[1:], strict=True):
+        pieces.append((_role(one["role"].lower()), text[one.end() : end]))
+    for role, content in pieces:
+        if role == "user" and (system := _SYSTEM.match(_ENDS.sub("", content))):
+            yield "system", system[1].strip()
+            content = content[content.index("<</SYS>>") + len("<</SYS>>") :]
+        if told := _ENDS.sub("", content).strip():
+            yield role, told
+
+
+def _role(name: str) -> str:
+    if name == "system":
+        return name
+    return "user" if name in (*_USER, "inst") else "assistant"
