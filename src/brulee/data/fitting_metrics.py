@@ -14,6 +14,7 @@ from brulee.data.sentence_pairs import pair_in
 from brulee.data.task import Task
 
 _FEW_WORDS = 5
+_MOST = 0.9  # share of the answers that are alike
 
 
 def metrics_for(task: Task, targets: Sequence[str], reads_calls: bool) -> list[str]:
@@ -58,6 +59,8 @@ def _of_texts(task: Task, targets: Sequence[str]) -> list[str]:
         return ["accuracy", "ranked_accuracy", "macro_f1"]
     if task.templates.templates[0].answer_choices:  # differs by row
         return ["accuracy", "ranked_accuracy"]
+    if sum("\\boxed" in text for text in targets) > _MOST * len(targets):
+        return ["boxed_answer"]
     read_as = _as_json(targets)
     if read_as:
         return [read_as]

@@ -9,6 +9,7 @@ from brulee.evaluation import bleu, chrf, rouge, ter
 from brulee.evaluation.base import Array, MeanMetric, Metric
 from brulee.evaluation.bits import BitsPerByte
 from brulee.evaluation.bleu import Bleu
+from brulee.evaluation.boxed import BoxedAnswer
 from brulee.evaluation.calibration import Brier, CalibrationError
 from brulee.evaluation.chrf import Chrf
 from brulee.evaluation.classification import MacroF1, Matthews
@@ -43,6 +44,7 @@ METRICS: dict[str, Metric] = {
     "accuracy": ExactMatch("accuracy"),
     "exact_match": ExactMatch(),
     "final_answer": FinalAnswer(),
+    "boxed_answer": BoxedAnswer(),
     "quasi_exact_match": QuasiExactMatch(),
     "token_f1": TokenF1(),
     # For numbers that a model generates; the last three are for a probability.

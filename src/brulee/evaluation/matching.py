@@ -53,7 +53,7 @@ def says_final_answer(text: str) -> bool:
     return _SAYS in text
 
 
-class _BestReference(MeanMetric, Protocol):
+class BestReference(MeanMetric, Protocol):
     """The mean over items of the score against the best-matching reference."""
 
     @abstractmethod
@@ -71,7 +71,7 @@ class _BestReference(MeanMetric, Protocol):
 
 
 @final
-class ExactMatch(_BestReference):
+class ExactMatch(BestReference):
     """The share of items equal to a reference; named "accuracy", the same for labels."""
 
     summary = "the share of answers that equal the reference"
@@ -85,7 +85,7 @@ class ExactMatch(_BestReference):
 
 
 @final
-class FinalAnswer(_BestReference):
+class FinalAnswer(BestReference):
     """The share of items whose final answer, after any reasoning, equals a reference's."""
 
     keys = ("final_answer",)
@@ -97,7 +97,7 @@ class FinalAnswer(_BestReference):
 
 
 @final
-class QuasiExactMatch(_BestReference):
+class QuasiExactMatch(BestReference):
     """The share of items equal to a reference after normalisation."""
 
     keys = ("quasi_exact_match",)
@@ -109,7 +109,7 @@ class QuasiExactMatch(_BestReference):
 
 
 @final
-class TokenF1(_BestReference):
+class TokenF1(BestReference):
     """The mean F1 of shared words."""
 
     keys = ("token_f1",)

@@ -258,6 +258,16 @@ def test_texts_that_a_few_rows_lack_are_still_what_is_learned(brulee, here: Path
     assert task.dropped["empty completion"] == 2
 
 
+def test_solutions_with_boxed_answers_are_scored_by_them(brulee, here: Path) -> None:
+    rows = [
+        json.dumps({"problem": f"Add 1 to {n}.", "solution": rf"That is $\boxed{{{n + 1}}}$."})
+        for n in range(40)
+    ]
+    (here / "sums.jsonl").write_text("\n".join(rows))
+    assert brulee("init", "sums.jsonl", "--quiet").code == 0
+    assert load_recipe("sums.yaml").evaluate.metrics == ["boxed_answer"]
+
+
 @pytest.mark.parametrize(
     ("listed", "prompt", "completion"),
     [
