@@ -13,10 +13,10 @@ from brulee.data.multiple_choice import flat, readings
 from brulee.data.row_checks import MOST_EMPTY
 from brulee.data.rows import Rows
 from brulee.data.sentence_pairs import Side, pair_in
-from brulee.data.shapes import WRITTEN_OUT
 from brulee.data.template import SEPARATOR
 from brulee.data.templates import load_templates
 from brulee.data.words import words
+from brulee.data.written_chats import are_written_out
 from brulee.errors import InputError
 
 SAMPLE = 50
@@ -169,7 +169,7 @@ def _mapped(columns: Sequence[str], names: Mapping[str, str]) -> dict[str, Any]:
 def _check_written_out(label: str, target: str, sample: Sequence[Mapping[str, Any]]) -> None:
     """Raise InputError if the completion would be chats written out as text."""
     texts = [row[target] for row in sample if isinstance(row[target], str)]
-    if 2 * sum(bool(WRITTEN_OUT.search(text)) for text in texts) > len(sample):
+    if are_written_out(texts):
         raise InputError(
             f"{label}: the column {target!r} holds chats written out as text, with questions that "
             "would be learned as well; write each as a list of turns in a column 'messages'."

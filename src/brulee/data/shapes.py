@@ -34,19 +34,13 @@ from brulee.data.packing import TOOLS
 from brulee.data.sources import Rows
 from brulee.data.template import PLAIN, SEPARATOR
 from brulee.data.turn_names import KEYS
-from brulee.data.written_chats import style_of, turns_of
+from brulee.data.written_chats import are_written_out, style_of, turns_of
 from brulee.errors import InputError
 
 OPENAI, SHAREGPT, GEMINI = KEYS
 
 _ALPACA_INPUT, _ALPACA_OUTPUT = ("input", "context"), ("output", "response", "answer", "completion")
 _PREFERENCES = (("chosen", "rejected"), ("chosen_response", "rejected_response"))
-# Markers of a chat that was rendered into one text.
-WRITTEN_OUT = re.compile(
-    r"<\|(?:im_start|start_header_id|assistant|user)\|>|\[/INST\]|<start_of_turn>"
-    r"|#{2,3} ?(?:Assistant|Response):"
-    r"|(?ms:^(?:USER|User|Human): .*^(?:ASSISTANT|Assistant|AI): )"
-)
 _CALLS = re.compile(r'\s*\[\s*(\{\s*"(name|arguments)"|\])')  # a list of calls, or none
 _NUMBER_OR_TEXT = (str, int, float)
 
@@ -261,7 +255,7 @@ def pair(look: Look) -> Found | None:
 
 def written_chat(look: Look) -> Found | None:
     """Chats written out as text, in one of the usual ways."""
-    if not _is_text_alone(look) or not _are_written_out(look.values("text")):
+    if not _is_text_alone(look) or not are_written_out(look.values("text")):
         return None
     style = style_of(look.values("text"))
     if style is None:
@@ -276,7 +270,7 @@ def plain_text(look: Look) -> Found | None:
     """Text without a prompt, all of which is learned."""
     if not _is_text_alone(look):
         return None
-    if _are_written_out(look.values("text")):
+    if are_written_out(look.values("text")):
         return Found(
             "the column 'text' holds chats written out as text, whose prompts would be learned as "
             "well, and in other signs than the model's own. Give them as messages, or say so: "
@@ -287,10 +281,6 @@ def plain_text(look: Look) -> Found | None:
 
 def _is_text_alone(look: Look) -> bool:
     return look.holds("text", str) and not set(look.rows.columns) - {"text"} - ABOUT_TEXT
-
-
-def _are_written_out(texts: Sequence[str]) -> bool:
-    return 2 * sum(bool(WRITTEN_OUT.search(text)) for text in texts) > len(texts)
 
 
 def _chat(look: Look, keys: tuple[str, str]) -> Found | None:

@@ -27,12 +27,28 @@ _STYLES: dict[str, re.Pattern[str]] = {
     "###": re.compile(rf"#{{2,3}} ?{_HEADING}: ?", re.IGNORECASE),
     "a name and a colon": re.compile(rf"^{_NAME}: ?", re.IGNORECASE | re.MULTILINE),
 }
+# What only chats have; in others both speakers begin lines.
+_MARK = re.compile(
+    r"<\|(?:im_start|start_header_id|assistant|user)\|>|\[/INST\]|<start_of_turn>"
+    r"|#{2,3} ?(?:Assistant|Response):"
+)
+_SPEAKERS = (
+    re.compile(r"^(?:USER|User|Human): ", re.MULTILINE),
+    re.compile(r"^(?:ASSISTANT|Assistant|AI): ", re.MULTILINE),
+)
 _SYSTEM = re.compile(r"\s*<<SYS>>(.*?)<</SYS>>\s*", re.DOTALL)
 # Tokens that begin or end a text or a turn.
-_ENDS = re.compile(
-    r"</?s>|<\|(?:im_end|eot_id|end|endoftext|begin_of_text|end_of_text)\|>"
-    r"|<end_of_turn>|<[be]os>"
+_ENDS = (
+    *("<s>", "</s>", "<bos>", "<eos>", "<end_of_turn>", "<|im_end|>", "<|eot_id|>", "<|end|>"),
+    *("<|endoftext|>", "<|begin_of_text|>", "<|end_of_text|>"),
 )
+_MOST_ENDS = 4  # at either end of a turn
+
+
+def are_written_out(texts: Sequence[str]) -> bool:
+    """Whether more than half of the texts seem to be chats, also in a style that is not read."""
+    found = (_MARK.search(text) or all(one.search(text) for one in _SPEAKERS) for text in texts)
+    return 2 * sum(map(bool, found)) > len(texts)
 
 
 def style_of(texts: Sequence[str]) -> str | None:
@@ -46,14 +62,15 @@ def turns_of(text: str, style: str) -> list[Message]:
     What is before the first mark is a system message. Turns of the user that follow each other are
     joined, as Alpaca's instruction and input.
     """
-    found: list[Message] = []
+    spoken: list[tuple[str, list[str]]] = []
     for role, content in _pieces(text, _STYLES[style]):
-        if found and role == "user" == found[-1]["role"]:
-            found[-1] = {"role": role, "content": f"{found[-1]['content']}\n\n{content}"}
+        if spoken and role == "user" == spoken[-1][0]:
+            spoken[-1][1].append(content)
         else:
-            found.append({"role": role, "content": content})
-    roles = [turn["role"] for turn in found]
-    return found if ("user", "assistant") in itertools.pairwise(roles) else []
+            spoken.append((role, [content]))
+    if ("user", "assistant") not in itertools.pairwise(role for role, _ in spoken):
+        return []
+    return [{"role": role, "content": "\n\n".join(contents)} for role, contents in spoken]
 
 
 def _pieces(text: str, mark: re.Pattern[str]) -> Iterator[tuple[str, str]]:
@@ -64,11 +81,21 @@ def _pieces(text: str, mark: re.Pattern[str]) -> Iterator[tuple[str, str]]:
     for one, end in zip(marks, ends[1:], strict=True):
         pieces.append((_role(one["role"].lower()), text[one.end() : end]))
     for role, content in pieces:
-        if role == "user" and (system := _SYSTEM.match(_ENDS.sub("", content))):
+        told = _bare(content)
+        if role == "user" and (system := _SYSTEM.match(told)):
             yield "system", system[1].strip()
-            content = content[content.index("<</SYS>>") + len("<</SYS>>") :]
-        if told := _ENDS.sub("", content).strip():
+            told = told[system.end() :]
+        if told:
             yield role, told
+
+
+def _bare(content: str) -> str:
+    """A turn without white space and tokens at its ends."""
+    for _ in range(_MOST_ENDS):
+        content = content.strip()
+        for token in _ENDS:
+            content = content.removeprefix(token).removesuffix(token)
+    return content.strip()
 
 
 def _role(name: str) -> str:

@@ -203,6 +203,15 @@ def test_what_precedes_a_written_chat_and_its_first_turns_are_read_before_the_an
     assert (rendered.prompt, rendered.completion) == ("And you?", "Fine.")
 
 
+def test_tags_in_the_turns_of_a_written_chat_are_kept() -> None:
+    text = "<s>[INST] Strike <s>this</s> out. [/INST] <s>this</s> is out</s>"
+    detected = detect(Rows.of([{"text": text}]))
+    rendered = require_templates(detected).templates[0].render(detected.rows[0])
+    assert rendered is not None
+    assert rendered.prompt == "Strike <s>this</s> out."
+    assert rendered.completion == "this</s> is out"
+
+
 def test_a_written_chat_of_another_style_is_malformed() -> None:
     good = {"text": "### Human: Hi### Assistant: Hello"}
     rows = [good] * 60 + [{"text": "USER: Hi\nASSISTANT: Hello"}, {"text": None}]
