@@ -26,7 +26,7 @@ _SHORT_FRACTION = re.compile(r"\\frac(\d)(\d)|\\frac\{([^{}]+)\}(\d)|\\frac(\d)\
 _SHORT_ROOT = re.compile(r"\\sqrt(\w)")
 _SLASH = re.compile(r"(-?)(\d+)/(\d+)")
 _THOUSANDS = re.compile(r"-?\d{1,3}(?:,\d{3})+(?:\.\d+)?")
-_NAMED = re.compile(r"[A-Za-z]\w?(?:\([a-z]\))?=(?=[^=]+$)")
+_NAMED = re.compile(r"^[A-Za-z]\w?(?:\([a-z]\))?=(?=[^=]+$)")
 _NUMBER = re.compile(r"(-?)(?:(\d*\.?\d+|\d+\.)|\\frac\{(-?\d+)\}\{(\d+)\})")
 
 
@@ -56,7 +56,7 @@ def normalised(answer: str) -> str:
     text = _TEXT.sub(r"\1", _NOTHING.sub("", text))
     text = re.sub(r"\\[dt]frac", r"\\frac", re.sub(r"\s+", "", text))
     text = _SHORT_FRACTION.sub(_fraction, text)
-    text = _NAMED.sub("", _SHORT_ROOT.sub(r"\\sqrt{\1}", text), count=1)
+    text = _NAMED.sub("", _SHORT_ROOT.sub(r"\\sqrt{\1}", text))
     if match := _SLASH.fullmatch(text):
         text = f"{match[1]}\\frac{{{match[2]}}}{{{match[3]}}}"
     return text.replace(",", "") if _THOUSANDS.fullmatch(text) else text

@@ -66,6 +66,7 @@ def test_what_is_written_differently_and_means_the_same_is_equal(one: str, other
         ("x+1", "1+x"),
         ("", "0"),
         ("a=b=3", "3"),
+        ("y+x=3", "y+3"),
         ("9" * 200, "9" * 199 + "8"),
         (r"\text{even}", r"\text{odd}"),
     ],
