@@ -148,7 +148,7 @@ def _chosen(sample: Sequence[Mapping[str, Any]], every: Rows) -> dict[str, Any]:
     """A multiple-choice question; empty if the rows are none."""
     for columns, templates in readings(sample, every):
         template = load_templates(templates).templates[0]
-        read = [{n: row[c] for n, c in columns.items()} for row in map(flat, sample)]
+        read = [{n: row.get(c) for n, c in columns.items()} for row in map(flat, sample)]
         try:
             found = [template.render(row) for row in read]
         except InputError:

@@ -94,7 +94,7 @@ def readings(
         columns["passage"] = passage
     for name in _ANSWER:
         if name in own and own[name] not in columns.values():
-            held = [row[own[name]] for row in rows if row[own[name]] is not None]
+            held = [told for row in rows if (told := row.get(own[name])) is not None]
             for place in _places(held, options):
                 gaps = len(held) < len(rows)
                 yield Read(columns | {"answer": own[name]}, _phrased(options, place, passage, gaps))
@@ -125,7 +125,7 @@ def _phrased(options: _Options, place: str, passage: str | None, gaps: bool) -> 
 
 def _options(rows: Sequence[Mapping[str, Any]], own: Mapping[str, str]) -> _Options | None:
     for name in (name for name in _OPTIONS if name in own):
-        held = [row[own[name]] for row in rows]
+        held = [row.get(own[name]) for row in rows]
         columns = {"options": own[name]}
         if all(_are_texts(value) for value in held):
             return _Options(columns, "options")

@@ -14,6 +14,7 @@ from brulee.data.multiple_choice import one_each
 from brulee.data.sources import Rows, open_source
 from brulee.data.table_hints import families_for
 from brulee.data.templates import load_templates
+from brulee.errors import InputError
 
 OPTIONS = ["ice", "fire", "snow"]
 PAIRS = [{"label": label, "text": text} for label, text in zip("123", OPTIONS, strict=True)]
@@ -67,6 +68,12 @@ def test_rows_have_as_many_letters_as_options_and_may_lack_an_answer(tmp_path: P
     found = read(tmp_path, rows)
     assert found[0] == ("Hot?\nA. ice\nB. fire\n\nAnswer with the letter.", "B")
     assert found[1][1] == ""
+
+
+def test_rows_of_which_one_has_no_question_are_refused(tmp_path: Path) -> None:
+    row = {"question": {"stem": "Hot?", "choices": PAIRS}, "passage": "Read.", "answerKey": "1"}
+    with pytest.raises(InputError, match="do not say what is asked"):
+        read(tmp_path, [row, row | {"question": None}])
 
 
 def test_zero_is_an_option(tmp_path: Path) -> None:
