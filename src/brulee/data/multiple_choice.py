@@ -125,7 +125,7 @@ def _phrased(options: _Options, place: str, passage: str | None, gaps: bool) -> 
 
 def _options(rows: Sequence[Mapping[str, Any]], own: Mapping[str, str]) -> _Options | None:
     for name in (name for name in _OPTIONS if name in own):
-        held = [row.get(own[name]) for row in rows]
+        held: list[Any] = [row.get(own[name]) for row in rows]
         columns = {"options": own[name]}
         if all(_are_texts(value) for value in held):
             return _Options(columns, "options")
