@@ -8,6 +8,8 @@ from brulee.reporting import phrasings, several_tasks, wording
 from brulee.reporting.results import Comparison, Forgetting, Lengths, Results
 
 _NAMED_GUARDS = 3
+_LABELS = ("accuracy", "exact_match", "macro_f1", "matthews")  # of what is written
+_RANKED = ("ranked_accuracy", "ranked_accuracy_norm")  # of the likeliest choice
 
 
 def verdict(results: Results) -> str:
@@ -20,7 +22,7 @@ def verdict(results: Results) -> str:
     if len(tasks) > 1:
         gained = [several_tasks.sentence(results, _cost(results))]
     else:
-        gained = [_main(results), *_contrary(results.comparisons)]
+        gained = [_main(results), *_contrary(results.comparisons), *_form(results.comparisons)]
     further = [*_unended(results.lengths), *phrasings.clauses(results)]
     parts = [*gained, *further, _guards(results.forgetting)]
     return "; ".join(parts) + "."
@@ -98,6 +100,18 @@ def _contrary(comparisons: Sequence[Comparison]) -> list[str]:
         for pair in worse
     )
     return [f"but {named} got worse"]
+
+
+def _form(comparisons: Sequence[Comparison]) -> list[str]:
+    """A clause on right answers gained that the likeliest choices do not show."""
+    if not comparisons or comparisons[0].metric not in _LABELS or comparisons[0].direction <= 0:
+        return []
+    ranked = next((pair for pair in comparisons if pair.metric in _RANKED), None)
+    if ranked is None or ranked.direction:
+        return []
+    evidence = f"{wording.difference(ranked)}, interval {wording.interval(ranked)}"
+    unmoved = f"{wording.metric_name(ranked.metric)} did not measurably change ({evidence})"
+    return [f"but {unmoved}, so that the gain may be one of form"]
 
 
 def _unended(lengths: Sequence[Lengths]) -> list[str]:

@@ -119,6 +119,24 @@ def test_another_score_that_fell_is_not_hidden_behind_the_first() -> None:
     assert "got worse" not in verdict(results(GAIN, changed(metric="bleu", p=0.3)))
 
 
+def test_a_gain_that_the_likeliest_choices_do_not_show_may_be_one_of_form() -> None:
+    gain = changed(metric="accuracy")
+    same = changed(metric="ranked_accuracy", difference=0.08, low=-0.13, high=0.29, p=0.69)
+    assert (
+        "; but accuracy of ranked choices did not measurably change (+0.08, interval -0.13 to "
+        "+0.29), so that the gain may be one of form; forgetting"
+    ) in verdict(results(gain, same))
+    others = (
+        (gain, changed(metric="ranked_accuracy")),
+        (changed(metric="accuracy", p=0.4), same),
+        (GAIN, same),
+        (gain,),
+    )
+    assert not any("form" in verdict(results(*pairs)) for pairs in others)
+    lost = changed(metric="ranked_accuracy", difference=-0.14, low=-0.2, high=-0.1)
+    assert "form" not in verdict(results(gain, lost))
+
+
 def test_a_score_that_only_describes_is_not_called_worse() -> None:
     copied = changed(metric="novel_1grams", difference=-0.3, low=-0.4, high=-0.2, descriptive=True)
     assert "worse" not in verdict(results(GAIN, copied))
