@@ -189,7 +189,7 @@ class Method(ABC):
         raise NotImplementedError(f"method {self.name} reads no documents")
 
     def label(self) -> str:
-        """A short name for tables and verdicts."""
+        """A short name for tables and verdicts, which results.json and model cards hold."""
         return self.name
 
 
@@ -216,21 +216,17 @@ def untrained(model: PreTrainedModel) -> frozenset[str]:
 
 
 @torch.no_grad()
-def copy_checked(
-    own: Mapping[str, torch.Tensor], given: Mapping[str, torch.Tensor], where: str = "adapter"
-) -> None:
+def copy_checked(own: Mapping[str, torch.Tensor], given: Mapping[str, torch.Tensor]) -> None:
     """Copy stored tensors into the model's own.
 
     Raises InputError as `check_tensors` does. Nothing is copied unless everything fits.
     """
-    check_tensors(own, given, where)
+    check_tensors(own, given)
     for name, tensor in given.items():
         own[name].copy_(tensor)
 
 
-def check_tensors(
-    own: Mapping[str, torch.Tensor], given: Mapping[str, torch.Tensor], where: str = "adapter"
-) -> None:
+def check_tensors(own: Mapping[str, torch.Tensor], given: Mapping[str, torch.Tensor]) -> None:
     """Check stored tensors against the model's own.
 
     Raises InputError naming the first key that is missing, unexpected, of another shape, integer
@@ -240,21 +236,21 @@ def check_tensors(
     if missing or extra:
         kind, keys = ("lacks", missing) if missing else ("has unknown", extra)
         raise InputError(
-            f"{where}: it {kind} tensor {keys[0]!r} ({len(keys)} in all); "
+            f"adapter: it {kind} tensor {keys[0]!r} ({len(keys)} in all); "
             "it was made for another model or by another method."
         )
     for name, tensor in given.items():
         if tensor.shape != own[name].shape:
             raise InputError(
-                f"{where}: tensor {name!r} has shape {tuple(tensor.shape)}, "
+                f"adapter: tensor {name!r} has shape {tuple(tensor.shape)}, "
                 f"this model needs {tuple(own[name].shape)}."
             )
         if tensor.is_floating_point() != own[name].is_floating_point():
             raise InputError(
-                f"{where}: tensor {name!r} holds {tensor.dtype} where {own[name].dtype} is needed."
+                f"adapter: tensor {name!r} holds {tensor.dtype} where {own[name].dtype} is needed."
             )
         if not math.isfinite(largest(tensor)):
-            raise InputError(f"{where}: tensor {name!r} holds NaN or infinite values.")
+            raise InputError(f"adapter: tensor {name!r} holds NaN or infinite values.")
 
 
 def largest(tensor: torch.Tensor) -> float:
