@@ -30,7 +30,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from brulee.errors import InputError
 from brulee.models.text_part import beside_text
-from brulee.recipe import Strict
+from brulee.recipe import MethodSpec, Strict
 
 
 @dataclass(frozen=True)
@@ -126,6 +126,13 @@ class Method(ABC):
     peft_types: ClassVar[tuple[str, ...]] = ()
     # Options that a stored adapter can be trained further with, whatever it was trained with.
     of_training: ClassVar[frozenset[str]] = frozenset()
+
+    def __init_subclass__(cls) -> None:
+        """Raises TypeError for an option named like another key of the method in a file."""
+        taken = {*MethodSpec.model_fields, "label"} & cls.Options.model_fields.keys()
+        if taken:
+            named = ", ".join(sorted(taken))
+            raise TypeError(f"method {cls.name}: {named} cannot be an option's name, being a key.")
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Method:
