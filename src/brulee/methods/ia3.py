@@ -88,7 +88,10 @@ class IA3(Method):
         return "IA3"
 
     def attach(self, model: PreTrainedModel, seed: int = 0) -> Attached:  # noqa: ARG002
-        """Wrap the scaled layers with scales of one, and freeze every parameter of the base."""
+        """Wrap the scaled layers with scales of one, and freeze every parameter of the base.
+
+        Raises InputError for a name that the model lacks, and if no layer is scaled.
+        """
         own = self._options
         inner = _chosen(model, own.feedforward, inner_activation_maps(model), "feedforward")
         outer = _chosen(model, own.attention, key_value_maps(model), "attention")
