@@ -187,6 +187,8 @@ def test_what_a_user_adds_is_trained_stored_scored_and_asked(
         assert not torch.equal(tuned.model(ids).logits, plain.model(ids).logits)
     held = brulee.load_adapters({"own": run}, precision="float32")
     assert held.apart == {}
+    further = brulee.train({**made, "name": "further", "method": {"start": run}})
+    assert further.weights.is_dir()
     with pytest.raises(brulee.InputError, match="nothing here combines adapters of method shift"):
         combine([run.folder], "combined")
     asked = ["What did Ana say?"]

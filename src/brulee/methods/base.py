@@ -146,11 +146,11 @@ class Method(ABC):
     def continued(self, options: Mapping[str, Any]) -> Method | None:
         """This method of a stored adapter, to train it further under complete options.
 
-        A file describes an adapter otherwise than a recipe does ("all-linear", a bottleneck's
-        reduction, a PiSSA); `options` are the recipe's. None if they are not those of the file.
+        A file may describe an adapter otherwise than a recipe does ("all-linear", a bottleneck's
+        reduction, a PiSSA); `options` are the recipe's. None if they are not those of the file,
+        where loading its tensors would not show that.
         """
-        del options
-        raise NotImplementedError(f"method {self.name} reads no adapters")
+        return type(self)(self.Options.model_validate(options))  # type: ignore[call-arg]
 
     @abstractmethod
     def options(self) -> dict[str, Any]:

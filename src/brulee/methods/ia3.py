@@ -75,10 +75,6 @@ class IA3(Method):
         written = {"attention": "target_modules", "feedforward": "feedforward_modules"}
         return cls(read_as(IA3Options, "an IA3 configuration", values, written))
 
-    def continued(self, options: Mapping[str, Any]) -> IA3:
-        """Modules that are not those of the file are found when it is loaded."""
-        return IA3(IA3Options.model_validate(options))
-
     def options(self) -> dict[str, Any]:
         """The options, including all defaults."""
         return self._options.model_dump()
