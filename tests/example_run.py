@@ -63,7 +63,9 @@ def results() -> r.Results:
         r.Results(
             run="support-lora-r8",
             base=r.Base(name="SmolLM2-135M-Instruct", digest="sha256:4c1f"),
-            method=r.Method.model_validate({"name": "lora", "rank": 8, "alpha": 16}),
+            method=r.Method.model_validate(
+                {"name": "lora", "label": "LoRA r8", "rank": 8, "alpha": 16}
+            ),
             scores=tuple(scores),
             comparisons=tuple(comparisons),
             forgetting=(

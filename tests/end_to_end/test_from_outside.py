@@ -21,6 +21,7 @@ from brulee.evaluation.base import check_references
 from brulee.evaluation.suites import SUITES
 from brulee.methods import METHODS, Attached, Method, ParameterGroup
 from brulee.methods.base import copy_checked
+from brulee.methods.combining import combine
 from brulee.methods.linear import sizes
 from brulee.methods.targets import select
 from brulee.methods.wrapping import Wrapper, Wrapping
@@ -113,6 +114,14 @@ class ShiftAttached(Attached):
         return {f"{name}.shift": layer.shift for name, layer in self._wrapping.layers.items()}
 
 
+def test_an_option_that_a_file_would_take_for_something_else_is_refused() -> None:
+    class Starting(ShiftOptions):
+        start: float = 0.0
+
+    with pytest.raises(TypeError, match="method shift: start cannot be an option's name"):
+        type("Started", (Shift,), {"Options": Starting})
+
+
 class Remembering:
     """A tracker that keeps what it is told."""
 
@@ -178,6 +187,10 @@ def test_what_a_user_adds_is_trained_stored_scored_and_asked(
         assert not torch.equal(tuned.model(ids).logits, plain.model(ids).logits)
     held = brulee.load_adapters({"own": run}, precision="float32")
     assert held.apart == {}
+    further = brulee.train({**made, "name": "further", "method": {"start": run}})
+    assert further.weights.is_dir()
+    with pytest.raises(brulee.InputError, match="nothing here combines adapters of method shift"):
+        combine([run.folder], "combined")
     asked = ["What did Ana say?"]
     assert held.complete(asked, ["own"], max_new_tokens=8) == tuned.complete(
         asked, max_new_tokens=8

@@ -57,6 +57,12 @@ def test_a_run_gives_its_numbers_and_texts(recipe: Recipe) -> None:
         run.answers("both")
 
 
+def test_a_verdict_names_the_kind_of_lora_that_was_trained(recipe: Recipe) -> None:
+    own = recipe(method={"name": "lora", "rank": 2, "dora": True}, evaluate={"limit": 2})
+    run = brulee.run({**own, "train": {**own["train"], "max_steps": 1}})
+    assert run.verdict.startswith("DoRA r2 ")
+
+
 def test_a_run_is_where_the_next_starts(recipe: Recipe) -> None:
     first = brulee.train(recipe(name="first"))
     second = brulee.train(recipe(method={"start": first}))

@@ -100,7 +100,7 @@ def test_edge_case_scores_as_rouge_score_does(prediction: str, reference: str, s
 
 def test_every_n_and_a_lone_type_score_as_rouge_score_does() -> None:
     for prediction, reference in random_pairs(40):
-        for name in rouge.TYPES:
+        for name in (*(f"rouge{n}" for n in range(1, 10)), "rougeL", "rougeLsum"):
             theirs = RougeScorer([name]).score(reference, prediction)
             ours = rouge.score(prediction, [reference], [name], stem=False)
             assert_equal(ours, theirs, (prediction, reference))

@@ -7,7 +7,6 @@ import pytest
 
 from brulee.errors import InputError
 from brulee.recipe import recipe_from_dict
-from brulee.training.trackers import TRACKERS
 
 
 def trackers(value: Any) -> list[str]:
@@ -40,5 +39,4 @@ def test_the_schema_takes_both() -> None:
 
     schema = json.dumps(Recipe.model_json_schema()["$defs"]["TrainSpec"]["properties"]["trackers"])
     assert '"array"' in schema
-    for name in TRACKERS:
-        assert schema.count(f'"{name}"') == 2
+    assert schema.count('"string"') == 2

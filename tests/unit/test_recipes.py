@@ -4,14 +4,16 @@ import itertools
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from brulee.data.templates import load_templates
 from brulee.errors import InputError
 from brulee.evaluation import metric
 from brulee.methods import build_method
-from brulee.recipe import load_recipe
+from brulee.recipe import Recipe, load_recipe, recipe_from_dict
 from brulee.recipe.axes import split_axes
 
 ROOT = Path(__file__).parents[2]
@@ -80,3 +82,29 @@ def test_a_documented_command_changes_what_the_recipe_has(command: str) -> None:
     settings = [after for word, after in itertools.pairwise(words) if word == "--set"]
     _, fixed = split_axes(settings) if words[1] == "sweep" else ((), settings)
     load_recipe(ROOT / file, [*OVERRIDES.get(Path(file).stem, ()), *fixed])
+
+
+def snippets() -> dict[str, dict[str, Any]]:
+    """The recipes, and parts of recipes, that pages show, by page and number."""
+    found: dict[str, dict[str, Any]] = {}
+    for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
+        blocks = re.findall(r"^```yaml\n(.*?)^```", page.read_text(encoding="utf-8"), re.M | re.S)
+        for number, values in enumerate(map(yaml.safe_load, blocks), start=1):
+            if values.keys() <= Recipe.model_fields.keys():
+                found[f"{page.stem}-{number}"] = values
+    return found
+
+
+SNIPPETS = snippets()
+
+
+def test_the_pages_show_recipes() -> None:
+    assert len(SNIPPETS) >= 15
+
+
+@pytest.mark.parametrize("name", SNIPPETS)
+def test_a_recipe_on_a_page_is_valid(name: str) -> None:
+    data = {"source": "bundled/support-chats", "templates": "dialogue-summary"}
+    recipe = recipe_from_dict({"data": data, **SNIPPETS[name]})
+    if not recipe.method.start:
+        build_method(recipe.method, recipe.source)

@@ -48,12 +48,18 @@ def read_records(path: Path) -> list[Record]:
 
 
 def texts(records: Sequence[Record], keys: Sequence[str]) -> list[str]:
-    """One text per record: the string itself, or the value of the first of `keys` it has."""
+    """One text per record: the string itself, or the value of the first of `keys` it has.
+
+    Raises InputError for a record without such a text.
+    """
     return [_text(record.place, _pick(record, keys)) for record in records]
 
 
 def text_lists(records: Sequence[Record], keys: Sequence[str]) -> list[list[str]]:
-    """One list of texts per record; a single text becomes a list of one."""
+    """One list of texts per record; a single text becomes a list of one.
+
+    Raises InputError for an empty list, and as `texts`.
+    """
     found = []
     for record in records:
         value = _pick(record, keys)

@@ -53,9 +53,9 @@ class Encoded:
             raise InputError("nothing of the document would be learned.")
 
     @classmethod
-    def ending(cls, ids: Sequence[int], learned: int, cut: int = 0) -> Encoded:
+    def ending(cls, ids: Sequence[int], learned: int) -> Encoded:
         """A document whose last `learned` ids carry loss."""
-        return cls(tuple(ids), ((len(ids) - learned, len(ids)),), cut)
+        return cls(tuple(ids), ((len(ids) - learned, len(ids)),))
 
     @property
     def learned(self) -> int:

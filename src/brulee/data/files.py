@@ -110,7 +110,7 @@ def together(parts: Sequence[Found]) -> Found:
 
 
 def split_of(found: Found, split: str, where: str) -> Found:
-    """The rows of one split, as rows without published splits."""
+    """The rows of one split, as rows without published splits; InputError if there are none."""
     wanted = SPLIT_NAMES.get(split.lower(), split)
     tables, parts, start = [], [], 0
     for part in found.parts:

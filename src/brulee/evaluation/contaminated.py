@@ -37,8 +37,6 @@ def by_contamination(
     dirty: Sequence[bool],
     stats_NS: ArrayLike,
     reduce: Reduce,
-    resamples: int = 2000,
-    seed: int = 0,
     clusters: Sequence[str] | None = None,
 ) -> dict[Items, Interval | None]:
     """The score with its interval on all, clean and dirty items; None if there are none.
@@ -56,9 +54,7 @@ def by_contamination(
     for name in ITEMS:
         part = chosen[name]
         of = None if named is None else named[part]
-        found[name] = (
-            interval(stats[part], reduce, resamples, seed, clusters=of) if part.any() else None
-        )
+        found[name] = interval(stats[part], reduce, clusters=of) if part.any() else None
     return found
 
 

@@ -21,6 +21,7 @@ from brulee.progress import bar
 
 LOWEST: Final = 0.2
 _RESAMPLES: Final = 2000
+_SEED: Final = 0
 
 
 @dataclass(frozen=True)
@@ -61,9 +62,8 @@ def min_k_test(
     tested: Sequence[str],
     reference: Sequence[str],
     most: int = 100,
-    seed: int = 0,
 ) -> MinK:
-    """Min-K% of test rows against reference rows, at most `most` of each, drawn with `seed`.
+    """Min-K% of test rows against reference rows, of which at most `most` of each are drawn.
 
     The reference is rows of the same source, with similar length, topic and style; a model that has
     seen both, or neither, gives an AUC near 0.5. Shuffled words are not a reference, because any
@@ -71,7 +71,7 @@ def min_k_test(
     if fewer than two rows of a side have two tokens.
     """
     reader = PlainReader(engine, encoder)
-    chance = Random(seed)
+    chance = Random(_SEED)
     chosen = [_drawn(texts, most, chance) for texts in (tested, reference)]
     scrambled = [_scrambled(text, chance) for text in chosen[0]]
     read = [_documents(reader, texts) for texts in (*chosen, scrambled)]
@@ -85,7 +85,7 @@ def min_k_test(
             return value
 
         values = [np.array([of_text(document) for document in documents]) for documents in read]
-    auc, low, high = _auc(values[0], values[1], seed)
+    auc, low, high = _auc(values[0], values[1])
     p = float(mannwhitneyu(values[0], values[1]).pvalue)
     mean, of_reference, floor = (float(v.mean()) for v in values)
     return MinK(mean, of_reference, floor, auc, low, high, p, len(values[0]), len(values[1]))
@@ -105,10 +105,10 @@ def _scrambled(text: str, chance: Random) -> str:
     return " ".join(chance.sample(parts, len(parts)))
 
 
-def _auc(tested: Array, reference: Array, seed: int) -> tuple[float, float, float]:
+def _auc(tested: Array, reference: Array) -> tuple[float, float, float]:
     """The area under the ROC curve with its 95 % interval from resampling both sides."""
     above = (tested[:, None] > reference) + 0.5 * (tested[:, None] == reference)
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(_SEED)
     draws = [rng.multinomial(n, np.full(n, 1 / n), size=_RESAMPLES) / n for n in above.shape]
     resampled = np.einsum("bi,ij,bj->b", draws[0], above, draws[1], optimize=True)
     area = float(above.mean())

@@ -20,6 +20,7 @@ from brulee.inference.engine import Engine
 from brulee.progress import bar
 
 _LEAST_SHARD_ROWS: Final = 4
+_MOST_SHARDS: Final = 20
 _SHUFFLES: Final = 499
 
 
@@ -45,9 +46,7 @@ def order_test(
     engine: Engine,
     encoder: Encoder,
     rows: Sequence[str],
-    shards: int = 20,
     permutations: int = 8,
-    seed: int = 0,
 ) -> OrderTest | None:
     """The sharded likelihood comparison of Oren et al. 2023, arXiv:2310.17623.
 
@@ -59,10 +58,10 @@ def order_test(
     """
     reader = PlainReader(engine, encoder)
     ids = [reader.tokens(row + "\n\n")[: reader.room // _LEAST_SHARD_ROWS] for row in rows]
-    parts = _shards([len(row) for row in ids], reader.room, shards)
+    parts = _shards([len(row) for row in ids], reader.room)
     if len(parts) < 2:
         return None
-    chance = Random(seed)
+    chance = Random(0)
     orders = [
         [list(part), *(chance.sample(part, len(part)) for _ in range(permutations))]
         for part in parts
@@ -110,9 +109,9 @@ def _likeness(bags: Sequence[frozenset[str]]) -> float:
     return sum(len(a & b) / max(1, len(a | b)) for a, b in pairwise(bags))
 
 
-def _shards(sizes: Sequence[int], room: int, most: int) -> list[list[int]]:
+def _shards(sizes: Sequence[int], room: int) -> list[list[int]]:
     """At most `most` shards of four or more consecutive rows that fit into `room` tokens."""
-    rows = max(_LEAST_SHARD_ROWS, math.ceil(len(sizes) / most))
+    rows = max(_LEAST_SHARD_ROWS, math.ceil(len(sizes) / _MOST_SHARDS))
     parts: list[list[int]] = [[]]
     filled = 0
     for i, size in enumerate(sizes):
@@ -121,4 +120,4 @@ def _shards(sizes: Sequence[int], room: int, most: int) -> list[list[int]]:
             filled = 0
         parts[-1].append(i)
         filled += size
-    return [part for part in parts if len(part) >= _LEAST_SHARD_ROWS][:most]
+    return [part for part in parts if len(part) >= _LEAST_SHARD_ROWS][:_MOST_SHARDS]

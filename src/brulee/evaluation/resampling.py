@@ -49,7 +49,10 @@ def checked(values: ArrayLike, what: str) -> Array:
 
 
 def units(stats_NS: Array, clusters: Clusters) -> Units:
-    """The resampled units: clusters, given the cluster of each item (N,), or items if None."""
+    """The resampled units: clusters, given the cluster of each item (N,), or items if None.
+
+    Raises ValueError for another number of clusters than of items.
+    """
     if clusters is None:
         return Units(stats_NS, np.ones(len(stats_NS)), np.arange(len(stats_NS)))
     names = np.asarray(clusters)

@@ -18,7 +18,6 @@ from brulee.evaluation.base import Array, MeanMetric
 from brulee.evaluation.rouge_kinds import EXAMPLES, is_kind
 from brulee.evaluation.rouge_scorer import DEFAULT, Multi, Options, Score, Scorer, Variant
 
-TYPES: Final = (*(f"rouge{n}" for n in range(1, 10)), "rougeL", "rougeLsum")
 USUAL: Final = ("rouge1", "rouge2", "rougeL")
 
 Measure = Literal["f", "recall", "precision"]

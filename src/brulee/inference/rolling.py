@@ -22,14 +22,12 @@ def rolling(
     texts: Sequence[Sequence[int]],
     begin: Sequence[int],
     window: int,
-    context: int = 1,
 ) -> list[Likelihood]:
     """Each text's log-likelihood after `begin`, in windows of `window` tokens.
 
-    Every window but the first reads at least `context` tokens before those it scores. Raises
-    ValueError for a window that leaves no token to score.
+    Raises ValueError for a window that leaves no token to score.
     """
-    parts = [windows(text, begin, window, context) for text in texts]
+    parts = [windows(text, begin, window) for text in texts]
     found = iter(engine.loglikelihood([part for of_text in parts for part in of_text]))
     return [_sum([next(found) for _ in of_text]) for of_text in parts]
 
@@ -37,7 +35,10 @@ def rolling(
 def windows(
     text: Sequence[int], begin: Sequence[int], window: int, context: int = 1
 ) -> list[Encoded]:
-    """Documents of at most window + 1 tokens, of which `window` are read to predict the others."""
+    """Documents of at most window + 1 tokens, of which `window` are read to predict the others.
+
+    Each but the first reads at least `context` tokens before those it scores.
+    """
     first = window + 1 - len(begin)
     later = window + 1 - context
     if context < 1 or min(first, later) < 1 or not begin:

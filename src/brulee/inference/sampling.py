@@ -52,7 +52,8 @@ class Sampling:
     beams: int = 1
     length_penalty: float = 1.0
     form: Form | None = field(default=None, repr=False)
-    # Not in the repr, by which answers of runs from before there were these are found again.
+    # Not in the repr, by which stored answers are found again (`further` adds what is not default):
+    # a setting that is added changes the identity of no answer that was written without it.
     top_k: int = field(default=0, repr=False)
     min_p: float = field(default=0.0, repr=False)
     repetition_penalty: float = field(default=1.0, repr=False)

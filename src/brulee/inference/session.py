@@ -336,7 +336,10 @@ def session_of(
     folder: Path,
     like: Engine | None = None,
 ) -> Session:
-    """A session that frames prompts as in training, by a brulee.json; `like` as in `Engine`."""
+    """A session that frames prompts as in training, by a brulee.json; `like` as in `Engine`.
+
+    Raises InputError if the tokenizer does not frame them as it did in training.
+    """
     template = record.get("chat_template")
     base = replace(base, tokenizer=by_record(base.tokenizer, template))
     encoder = Encoder(

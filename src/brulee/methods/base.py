@@ -30,7 +30,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from brulee.errors import InputError
 from brulee.models.text_part import beside_text
-from brulee.recipe import Strict
+from brulee.recipe import MethodSpec, Strict
 
 
 @dataclass(frozen=True)
@@ -127,6 +127,13 @@ class Method(ABC):
     # Options that a stored adapter can be trained further with, whatever it was trained with.
     of_training: ClassVar[frozenset[str]] = frozenset()
 
+    def __init_subclass__(cls) -> None:
+        """Raises TypeError for an option named like another key of the method in a file."""
+        taken = {*MethodSpec.model_fields, "label"} & cls.Options.model_fields.keys()
+        if taken:
+            named = ", ".join(sorted(taken))
+            raise TypeError(f"method {cls.name}: {named} cannot be an option's name, being a key.")
+
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Method:
         """The method that made an adapter, from an adapter_config.json of one of its `peft_types`.
@@ -139,11 +146,11 @@ class Method(ABC):
     def continued(self, options: Mapping[str, Any]) -> Method | None:
         """This method of a stored adapter, to train it further under complete options.
 
-        A file describes an adapter otherwise than a recipe does ("all-linear", a bottleneck's
-        reduction, a PiSSA); `options` are the recipe's. None if they are not those of the file.
+        A file may describe an adapter otherwise than a recipe does ("all-linear", a bottleneck's
+        reduction, a PiSSA); `options` are the recipe's. None if they are not those of the file,
+        where loading its tensors would not show that.
         """
-        del options
-        raise NotImplementedError(f"method {self.name} reads no adapters")
+        return type(self)(self.Options.model_validate(options))  # type: ignore[call-arg]
 
     @abstractmethod
     def options(self) -> dict[str, Any]:
@@ -189,7 +196,7 @@ class Method(ABC):
         raise NotImplementedError(f"method {self.name} reads no documents")
 
     def label(self) -> str:
-        """A short name for tables and verdicts."""
+        """A short name for tables and verdicts, which results.json and model cards hold."""
         return self.name
 
 
@@ -216,21 +223,17 @@ def untrained(model: PreTrainedModel) -> frozenset[str]:
 
 
 @torch.no_grad()
-def copy_checked(
-    own: Mapping[str, torch.Tensor], given: Mapping[str, torch.Tensor], where: str = "adapter"
-) -> None:
+def copy_checked(own: Mapping[str, torch.Tensor], given: Mapping[str, torch.Tensor]) -> None:
     """Copy stored tensors into the model's own.
 
     Raises InputError as `check_tensors` does. Nothing is copied unless everything fits.
     """
-    check_tensors(own, given, where)
+    check_tensors(own, given)
     for name, tensor in given.items():
         own[name].copy_(tensor)
 
 
-def check_tensors(
-    own: Mapping[str, torch.Tensor], given: Mapping[str, torch.Tensor], where: str = "adapter"
-) -> None:
+def check_tensors(own: Mapping[str, torch.Tensor], given: Mapping[str, torch.Tensor]) -> None:
     """Check stored tensors against the model's own.
 
     Raises InputError naming the first key that is missing, unexpected, of another shape, integer
@@ -240,21 +243,21 @@ def check_tensors(
     if missing or extra:
         kind, keys = ("lacks", missing) if missing else ("has unknown", extra)
         raise InputError(
-            f"{where}: it {kind} tensor {keys[0]!r} ({len(keys)} in all); "
+            f"adapter: it {kind} tensor {keys[0]!r} ({len(keys)} in all); "
             "it was made for another model or by another method."
         )
     for name, tensor in given.items():
         if tensor.shape != own[name].shape:
             raise InputError(
-                f"{where}: tensor {name!r} has shape {tuple(tensor.shape)}, "
+                f"adapter: tensor {name!r} has shape {tuple(tensor.shape)}, "
                 f"this model needs {tuple(own[name].shape)}."
             )
         if tensor.is_floating_point() != own[name].is_floating_point():
             raise InputError(
-                f"{where}: tensor {name!r} holds {tensor.dtype} where {own[name].dtype} is needed."
+                f"adapter: tensor {name!r} holds {tensor.dtype} where {own[name].dtype} is needed."
             )
         if not math.isfinite(largest(tensor)):
-            raise InputError(f"{where}: tensor {name!r} holds NaN or infinite values.")
+            raise InputError(f"adapter: tensor {name!r} holds NaN or infinite values.")
 
 
 def largest(tensor: torch.Tensor) -> float:

@@ -276,6 +276,12 @@ def check_made_on(adapter: Adapter, name: str, digest: str) -> None:
         )
 
 
+def label_of(record: Mapping[str, Any]) -> str:
+    """The label of the method that a brulee.json records; "" if it records none that is valid."""
+    asked = _as_asked(record.get("method"))
+    return "" if asked is None else with_combined(asked.label(), record)
+
+
 def with_combined(label: str, record: Mapping[str, Any]) -> str:
     """The label; for a combination also how and of how many: "LoRA r16 (sum of 2)"."""
     combined = record.get("combined", {})

@@ -112,6 +112,7 @@ def combine(
         raise InputError("combine wants a list: adapters, runs or models of one base.")
     parts = [open_part(os.fspath(target)) for target in targets]
     check_same_method(parts)
+    _check_combinable(parts[0])
     _check_options(parts[0].method, how, way, rank, factors, density)
     even = (1.0 if way.averages else 1 / len(parts),) * len(parts)
     weighed = even if weights is None else tuple(weights)
@@ -164,6 +165,15 @@ def _check_options(
         raise InputError(f"--density: {how} keeps every value; those that do not: {having}.")
     if not 0 < density <= 1:
         raise InputError(f"--density: {density:g} is not valid; valid: above 0, to 1.")
+
+
+def _check_combinable(part: AdapterPart) -> None:
+    if part.method != "full" and part.method not in _ADAPTERS:
+        raise InputError(
+            f"{part.folder}: {part.label} cannot be combined: nothing here combines adapters of "
+            f"method {part.method}. Merge each into its base (brulee adapters merge) and combine "
+            "the models."
+        )
 
 
 def _record(parts: Sequence[AdapterPart], plan: Plan) -> dict[str, Any]:

@@ -118,7 +118,7 @@ class Made:
 
 
 def open_part(target: str) -> AdapterPart:
-    """A run, an adapter's folder, or a fully tuned model."""
+    """A run, an adapter's folder, or a fully tuned model; InputError if it cannot be combined."""
     stored = locate(target)
     name = (stored.run() or stored.folder).resolve().name
     if stored.kind == "model":
@@ -185,7 +185,8 @@ def check_holds(name: str, tensor: torch.Tensor) -> None:
 def standing(parts: Sequence[AdapterPart], base: str | None) -> Standing:
     """The base that all parts share; `base` overrides its location.
 
-    If a part has no recorded digest, it is computed from the base that the part names.
+    If a part has no recorded digest, it is computed from the base that the part names. Raises
+    InputError if the bases differ.
     """
     first, given = parts[0], None if base is None else base_digest(base)
     known = [(part, _digest(part, base, given)) for part in parts]

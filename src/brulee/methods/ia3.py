@@ -75,10 +75,6 @@ class IA3(Method):
         written = {"attention": "target_modules", "feedforward": "feedforward_modules"}
         return cls(read_as(IA3Options, "an IA3 configuration", values, written))
 
-    def continued(self, options: Mapping[str, Any]) -> IA3:
-        """Modules that are not those of the file are found when it is loaded."""
-        return IA3(IA3Options.model_validate(options))
-
     def options(self) -> dict[str, Any]:
         """The options, including all defaults."""
         return self._options.model_dump()
@@ -88,7 +84,10 @@ class IA3(Method):
         return "IA3"
 
     def attach(self, model: PreTrainedModel, seed: int = 0) -> Attached:  # noqa: ARG002
-        """Wrap the scaled layers with scales of one, and freeze every parameter of the base."""
+        """Wrap the scaled layers with scales of one, and freeze every parameter of the base.
+
+        Raises InputError for a name that the model lacks, and if no layer is scaled.
+        """
         own = self._options
         inner = _chosen(model, own.feedforward, inner_activation_maps(model), "feedforward")
         outer = _chosen(model, own.attention, key_value_maps(model), "attention")

@@ -192,7 +192,10 @@ def named(model: PreTrainedModel, names: Sequence[str]) -> list[str]:
 
 
 def as_peft_names(model: PreTrainedModel, names: Sequence[str]) -> list[str]:
-    """The paths of the modules that PEFT's `modules_to_save` names: by the end of their path."""
+    """The paths of the modules that PEFT's `modules_to_save` names: by the end of their path.
+
+    Raises InputError for a name that no module has.
+    """
     ends = tuple(names)
     found = [path for path, _ in text_modules(model) if path.endswith(ends)]
     for name in names:

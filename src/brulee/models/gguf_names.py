@@ -74,7 +74,10 @@ def architecture_of(config: PretrainedConfig) -> Architecture:
 
 
 def namer(config: PretrainedConfig) -> Callable[[str], str]:
-    """A function from a parameter's name in transformers to its name in GGUF."""
+    """A function from a parameter's name in transformers to its name in GGUF.
+
+    It raises InputError for a parameter that GGUF has no name for.
+    """
     from gguf import MODEL_ARCH_NAMES, get_tensor_name_map
 
     wanted = architecture_of(config).name

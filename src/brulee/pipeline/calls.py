@@ -112,7 +112,10 @@ def train(
 
 @_alone
 def resume(folder: str | os.PathLike[str], *, show: bool | None = None) -> Run:
-    """Continue an interrupted run or training, whichever the folder holds."""
+    """Continue an interrupted run or training, whichever the folder holds.
+
+    Raises InputError and StoppedError as `run`.
+    """
     if not isinstance(folder, str | os.PathLike):
         raise InputError(
             f"brulee.resume takes a run or its folder, not an object of type "

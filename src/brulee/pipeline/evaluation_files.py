@@ -14,7 +14,7 @@ from brulee.evaluation.stats import Interval
 from brulee.evaluation.suite_options import changed, protocol, suite_options
 from brulee.evaluation.suites import SUITES
 from brulee.evaluation.tasks import Suite, worded
-from brulee.methods.checkpoint import with_combined
+from brulee.methods.checkpoint import label_of
 from brulee.pipeline.harness_results import write_harness_results
 from brulee.pipeline.origin import machine, versions
 from brulee.reporting import results
@@ -76,10 +76,10 @@ def as_results(evaluation: Evaluation, name: str) -> Results:
 
 
 def _method(record: Mapping[str, Any]) -> Method:
-    """The method of the scored model, and how it was combined if it was made of several."""
-    combined = with_combined("", record).strip()
-    said = {"combined": combined} if combined else {}
-    return Method.model_validate({**record.get("method", {"name": "none"}), **said})
+    """The method of the scored model; its label says if it was made of several."""
+    return Method.model_validate(
+        {**record.get("method", {"name": "none"}), "label": label_of(record)}
+    )
 
 
 def default_folder(evaluation: Evaluation) -> Path | None:

@@ -99,7 +99,10 @@ class Run:
         raise InputError(f"{self.folder}: this run has no adapter yet; train it first.")
 
     def answers(self, who: str = "tuned") -> list[dict[str, Any]]:
-        """Answers of a model, `base` or `tuned`, to each test item and guard, with their scores."""
+        """Answers of a model, `base` or `tuned`, to each test item and guard, with their scores.
+
+        Raises InputError for another name.
+        """
         if who not in ("base", "tuned"):
             raise InputError(f"answers of {who!r}: it should be 'base' or 'tuned'.")
         files = sorted((self.folder / "eval" / who).glob("*.jsonl"))

@@ -71,17 +71,8 @@ def summarise(prepared: Prepared, tuned: Tuned, before: Scored, after: Scored) -
     return with_verdict(
         Results(
             run=prepared.where.path.name,
-            base=Base(
-                name=prepared.base.name,
-                digest=prepared.base.digest,
-                quantised=prepared.base.quantised,
-                rope_scaling=prepared.base.rope_scaling,
-                languages=prepared.base.languages,
-                start=Start(**prepared.start.record) if prepared.start else None,
-            ),
-            method=Method.model_validate(
-                {"name": prepared.method.name, **prepared.method.options()}
-            ),
+            base=_base(prepared),
+            method=_method(prepared),
             scores=tuple(scores),
             comparisons=adjusted(comparisons),
             forgetting=judged(forgetting) + judged(suites),
@@ -104,6 +95,23 @@ def summarise(prepared: Prepared, tuned: Tuned, before: Scored, after: Scored) -
             environment=Environment(versions=versions(), machine=machine()),
         )
     )
+
+
+def _base(prepared: Prepared) -> Base:
+    base, start = prepared.base, prepared.start
+    return Base(
+        name=base.name,
+        digest=base.digest,
+        quantised=base.quantised,
+        rope_scaling=base.rope_scaling,
+        languages=base.languages,
+        start=Start(**start.record) if start else None,
+    )
+
+
+def _method(prepared: Prepared) -> Method:
+    own = prepared.method
+    return Method.model_validate({"name": own.name, "label": own.label(), **own.options()})
 
 
 @dataclass(frozen=True)

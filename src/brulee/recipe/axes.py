@@ -106,7 +106,7 @@ def axes_of(given: Mapping[str, Any] | Iterable[str]) -> tuple[list[Axis], list[
     """The axes and the overrides that a Python caller gives.
 
     Texts are as on the command line; a mapping has lists of values, or texts such as
-    "1e-4..3e-3:log".
+    "1e-4..3e-3:log". Raises InputError as `split_axes`, and for a single text.
     """
     if isinstance(given, str):
         raise InputError(f"axes must be a mapping or a list of texts; write [{given!r}].")

@@ -19,9 +19,6 @@ from pydantic_core import PydanticCustomError
 from brulee.recipe.base import Count, Fraction, Interval, Strict, Text
 from brulee.recipe.rope import RopeScalingSection
 
-# The names that editors offer and that other tools share; names are checked against
-# `training.trackers.TRACKERS`, which can be extended.
-TrackerName = Literal["tensorboard", "wandb", "mlflow"]
 OF_ANSWERS: Final = ("rouge", "bleu")  # the default metrics
 ALONGSIDE: Final = ("train_tokens", "train_whole")  # keys of the method's section, of any method
 ADDED: Final = ("add_tokens", "add_special_tokens")  # keys of the model's section
@@ -78,10 +75,10 @@ def _as_a_token(text: str) -> str:
     return text
 
 
-# One name is shorthand for a list of one.
+# One name is shorthand for a list of one. They are checked against `training.trackers.TRACKERS`.
 TrackerNames = Annotated[
     list[str],
-    BeforeValidator(_listed, json_schema_input_type=TrackerName | list[TrackerName]),
+    BeforeValidator(_listed, json_schema_input_type=str | list[str]),
     AfterValidator(_once),
 ]
 
@@ -269,7 +266,8 @@ class TrainSpec(Strict):
         "auto", description="maximum tokens in one pass; auto: to suit the device and its memory"
     )
     trackers: TrackerNames = Field(
-        default_factory=list, description="where else to send the numbers of events.jsonl"
+        default_factory=list,
+        description="where else to send the numbers of events.jsonl: tensorboard, wandb, mlflow",
     )
     max_skips: Count = Field(
         3, description="stop after this many steps in a row with a non-finite loss or gradient"

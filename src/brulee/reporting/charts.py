@@ -66,7 +66,7 @@ def loss_curve(events: Sequence[Mapping[str, Any]], width: int = 720) -> str:
     parts.append(_line(shown, x, y, "raw"))
     if window > 1:
         parts.append(_line(_thin(moving_mean(train, window)), x, y, "smooth"))
-    parts += [_hover(point, x, y, "training loss") for point in shown]
+    parts += [_hover(point, x, y) for point in shown]
     parts.append(_line(validation, x, y, "validation"))
     parts += [_validation_dot(point, x, y) for point in validation]
     return svg(width, height, _loss_label(train, validation), parts)
@@ -211,8 +211,8 @@ def _dot(dot: Dot, x: Scale, y: float) -> str:
     )
 
 
-def _hover(point: Point, x: Scale, y: Scale, name: str) -> str:
-    title = f"step {point[0]:.0f}: {name} {point[1]:.3f}"
+def _hover(point: Point, x: Scale, y: Scale) -> str:
+    title = f"step {point[0]:.0f}: training loss {point[1]:.3f}"
     at = f'cx="{x(point[0]):.1f}" cy="{y(point[1]):.1f}"'
     return f'<circle class="hover" {at} r="6"><title>{title}</title></circle>'
 

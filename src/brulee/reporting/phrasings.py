@@ -101,11 +101,11 @@ def _order(mark: str) -> tuple[int, str]:
     return len(mark), mark
 
 
-def cells(side: Spread, higher_is_better: bool, decimals: int = 2) -> list[str]:
+def cells(side: Spread, higher_is_better: bool) -> list[str]:
     """A model's scores over phrasings, as cells under HEADS."""
     ends = (0.0, 1.0) if higher_is_better else (1.0, 0.0)
     worst, best, low, median, high = (
-        wording.fixed(side.at(share), decimals) for share in (*ends, 0.25, 0.5, 0.75)
+        wording.fixed(side.at(share)) for share in (*ends, 0.25, 0.5, 0.75)
     )
     spread = [
         wording.fixed(value, wording.places(value)) for value in (side.deviation, side.spread)

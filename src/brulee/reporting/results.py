@@ -66,9 +66,10 @@ class Base(OpenRecord):
 
 
 class Method(OpenRecord):
-    """The tuning method's name; its options (rank, alpha ...) are additional keys."""
+    """The tuning method's name and label; its options (rank, alpha ...) are additional keys."""
 
     name: str
+    label: str = ""
 
 
 class Score(Record):

@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Callable, Sequence
 from html import escape
 
-from brulee.reporting.charts import NARROW, Scale, ticks
+from brulee.reporting.charts import NARROW, Scale, rule, svg, ticks, words
 from brulee.reporting.sweep_results import Sweep, Trial
 from brulee.reporting.sweep_text import objective, scored, settings, shown
 
@@ -35,8 +35,8 @@ def along(
     x, marks = _x_scale(xs, log, left, width - _RIGHT)
     y, beyond = _y_scale(found, [trial.value or 0.0 for trial in trials], height)
     parts = [_y_axis(y, left, width), _x_axis(x, marks, height - _BOTTOM, log)]
-    parts += [_text(left, 14, objective(found).lower(), "axis-name")]
-    parts += [_text(width - _RIGHT, height - 6, name, "end")]
+    parts += [words(left, 14, objective(found).lower(), "axis-name")]
+    parts += [words(width - _RIGHT, height - 6, name, "end")]
     colours = colour_of(found)
     # The best is drawn last, on top.
     for trial, value in reversed(placed):
@@ -44,7 +44,7 @@ def along(
         parts.append(_trial(found, trial, place, y, beyond, colours[trial.method]))
     label = f"{objective(found)} of {len(trials)} settings against {name}. Best: "
     best, value = placed[0]
-    return _svg(width, height, f"{label}{scored(best)} at {shown(value)}.", parts)
+    return svg(width, height, f"{label}{scored(best)} at {shown(value)}.", parts)
 
 
 def curves(found: Sweep, width: int) -> str:
@@ -61,13 +61,13 @@ def curves(found: Sweep, width: int) -> str:
     y = _padded(min(lowest), max(loss for trial in near for _, loss in trial.curve), height)
     marks = [mark for mark in ticks(0, x.high, _count(width)) if float(mark).is_integer()]
     parts = [_y_axis(y, left, width), _x_axis(x, marks, height - _BOTTOM, False)]
-    parts += [_text(left, 14, "validation loss", "axis-name")]
-    parts += [_text(width - _RIGHT, height - 6, "step", "end")]
+    parts += [words(left, 14, "validation loss", "axis-name")]
+    parts += [words(width - _RIGHT, height - 6, "step", "end")]
     colours, best = colour_of(found), found.best
     # The best is drawn last, on top.
     for trial in sorted(drawn, key=lambda trial: trial == best):
         parts.append(_curve(trial, trial == best, x, y, colours[trial.method]))
-    return _svg(width, height, f"Validation loss of {len(drawn)} trials by step.", parts)
+    return svg(width, height, f"Validation loss of {len(drawn)} trials by step.", parts)
 
 
 def _trial(found: Sweep, trial: Trial, x: float, y: Scale, beyond: float, colour: int) -> str:
@@ -80,7 +80,7 @@ def _trial(found: Sweep, trial: Trial, x: float, y: Scale, beyond: float, colour
         for value in (trial.values if len(trial.values) > 1 else ())
         if not _is_beyond(found, value, beyond)
     )
-    arrow = _text(x, level + (14 if found.higher_is_better else -8), "↑↓"[found.higher_is_better],
+    arrow = words(x, level + (14 if found.higher_is_better else -8), "↑↓"[found.higher_is_better],
                   "middle") if far else ""  # fmt: skip
     radius = 6.5 if trial == found.best else 5
     return (
@@ -95,7 +95,7 @@ def _curve(trial: Trial, best: bool, x: Scale, y: Scale, colour: int) -> str:
     (step, loss), kinds = points[-1], f"s{colour}{' best' * best}{' own' * trial.own}"
     end = f'<circle cx="{x(step):.1f}" cy="{y(loss):.1f}" r="{4 if best else 2.5}"/>'
     if trial.state == "pruned":
-        end = _text(x(step), y(loss) + 4, "×", "middle")
+        end = words(x(step), y(loss) + 4, "×", "middle")
     title = f"{trial.run}: {settings(trial.settings)}"
     return (
         f'<g class="trial {kinds}"><title>{escape(title)}</title>'
@@ -152,31 +152,16 @@ def _count(width: float) -> int:
 
 
 def _x_axis(x: Scale, marks: Sequence[float], floor: float, log: bool) -> str:
-    parts = [_rule(x.start, floor, x.end, floor, "axis")]
+    parts = [rule(x.start, floor, x.end, floor, "axis")]
     for mark in marks:
         place = x(math.log10(mark) if log else mark)
-        parts.append(_text(place, floor + 18, f"{mark:g}", "middle"))
+        parts.append(words(place, floor + 18, f"{mark:g}", "middle"))
     return "".join(parts)
 
 
 def _y_axis(y: Scale, left: float, width: float) -> str:
     parts = []
     for mark in ticks(y.low, y.high, 4):
-        parts.append(_rule(left, y(mark), width - _RIGHT, y(mark), "grid"))
-        parts.append(_text(left - 8, y(mark) + 4, f"{mark:g}".replace("-", "−"), "end"))
+        parts.append(rule(left, y(mark), width - _RIGHT, y(mark), "grid"))
+        parts.append(words(left - 8, y(mark) + 4, f"{mark:g}".replace("-", "−"), "end"))
     return "".join(parts)
-
-
-def _rule(x1: float, y1: float, x2: float, y2: float, kind: str) -> str:
-    return f'<line class="{kind}" x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"/>'
-
-
-def _text(x: float, y: float, text: str, kind: str) -> str:
-    return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}">{escape(text)}</text>'
-
-
-def _svg(width: float, height: float, label: str, parts: Sequence[str]) -> str:
-    return (
-        f'<svg role="img" aria-label="{escape(label)}" viewBox="0 0 {width:.0f} {height:.0f}" '
-        f'width="{width:.0f}" height="{height:.0f}">{"".join(parts)}</svg>'
-    )

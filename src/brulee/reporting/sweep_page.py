@@ -11,7 +11,7 @@ from typing import Final
 from brulee.reporting import sweep_charts, wording
 from brulee.reporting.page_style import STYLE
 from brulee.reporting.page_tables import both_widths, number, table
-from brulee.reporting.results import Comparison, Method
+from brulee.reporting.results import Comparison
 from brulee.reporting.sweep_results import SCHEMA, Sweep, Trial
 from brulee.reporting.sweep_text import (
     axes,
@@ -156,16 +156,12 @@ def _setting(key: str, trial: Trial) -> float | None:
 def _key(found: Sweep) -> str:
     colours = sweep_charts.colour_of(found)
     keys = [
-        f'<span class="key s{colour}"><i class="dot"></i>{escape(_method(method))}</span>'
+        f'<span class="key s{colour}"><i class="dot"></i>{escape(method)}</span>'
         for method, colour in colours.items()
     ]
     keys.append('<span class="key"><i class="full"></i>chosen</span>')
     keys.append('<span class="key"><i class="open"></i>the recipe\'s own</span>')
     return "".join(keys)
-
-
-def _method(name: str) -> str:
-    return wording.method_name(Method(name=name))
 
 
 def _trials(found: Sweep) -> str:

@@ -40,15 +40,13 @@ _METRICS = {
     "instruction_loose": "instructions followed, loose",
 }
 _MOST_PLACES = 6
+# Methods whose label ("norms only") does not name them in a sentence.
 _METHODS = {
     "full": "Full fine-tuning",
     "selective": "Selective tuning",
-    "lora": "LoRA",
-    "dora": "DoRA",
     "bottleneck": "Bottleneck adapters",
     "prompt": "Prompt tuning",
     "prefix": "Prefix tuning",
-    "ia3": "IA3",
 }
 
 
@@ -63,11 +61,8 @@ def metric_name(key: str) -> str:
 
 
 def method_name(method: Method) -> str:
-    """The method, with its rank if it has one: "LoRA r8", "LoRA r16 (sum of 2)"."""
-    name = _METHODS.get(method.name, method.name)
-    rank, combined = method.extra.get("rank"), method.extra.get("combined")
-    ranked = f"{name} r{rank}" if rank is not None else name
-    return f"{ranked} {combined}" if combined else ranked
+    """The method as reports print it: "DoRA r8", "LoRA r16 (sum of 2)", "Prefix tuning"."""
+    return _METHODS.get(method.name) or method.label or method.name
 
 
 def tuning(results: Results) -> str:

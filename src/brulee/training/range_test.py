@@ -120,7 +120,10 @@ def smoothed(losses: Sequence[float]) -> list[float]:
 
 
 def suggest(rates: Sequence[float], losses: Sequence[float]) -> Found:
-    """The rate of the steepest fall before the lowest loss, measured over five steps."""
+    """The rate of the steepest fall before the lowest loss, measured over five steps.
+
+    Raises BruleeError if the loss never falls.
+    """
     lowest = min(range(len(losses)), key=lambda i: losses[i])
     falls = {i: losses[i + 2] - losses[i - 2] for i in range(2, min(lowest + 1, len(losses) - 2))}
     if not falls or min(falls.values()) >= 0:

@@ -9,14 +9,14 @@ import pytest
 
 from brulee.errors import InputError
 from brulee.evaluation import LABELLED, METRICS, Metric, metric, of_texts, summaries
-from brulee.evaluation.rouge import TYPES
+from brulee.evaluation.rouge_kinds import EXAMPLES
 
 # Those that need a number, or the source: a text that is wrong need not score the worst.
 NUMERIC = ("pearson", "spearman", "brier", "ece", "ece_equal_width")
 SOURCED = ("faithfulness", "extractiveness")
 # Those that are asked no text, or read some texts alone, have tests of their own.
 PLAIN = [n for n, m in METRICS.items() if m.asks == "text" and not m.refuses]
-EVERY = [*(n for n in PLAIN if n not in (*NUMERIC, *SOURCED)), *LABELLED, *TYPES]
+EVERY = [*(n for n in PLAIN if n not in (*NUMERIC, *SOURCED)), *LABELLED, *EXAMPLES]
 
 
 @pytest.mark.parametrize("name", EVERY)
@@ -114,6 +114,7 @@ def test_every_metric_says_what_it_measures_in_words_of_its_own() -> None:
 
 
 def test_what_judges_plain_texts_is_told_by_what_it_asks(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert [name for name in [*METRICS, *LABELLED, *TYPES] if of_texts(name)] == ["bits_per_byte"]
+    names = [*METRICS, *LABELLED, *EXAMPLES]
+    assert [name for name in names if of_texts(name)] == ["bits_per_byte"]
     monkeypatch.setitem(METRICS, "mine", metric("bits_per_byte"))
     assert of_texts("mine")

@@ -144,7 +144,7 @@ def test_user_text_is_never_markup_wherever_it_stands(example: Results) -> None:
             "run": ATTACK,
             "verdict": f"{ATTACK}; ({ATTACK})",
             "base": example.base.model_copy(update={"name": ATTACK}),
-            "method": example.method.model_copy(update={"name": ATTACK}),
+            "method": example.method.model_copy(update={"name": ATTACK, "label": ATTACK}),
             "scores": tuple(s.model_copy(update={"task": ATTACK}) for s in example.scores),
             "comparisons": (comparison, comparison.model_copy(update={"metric": ATTACK})),
             "forgetting": tuple(g.model_copy(update={"task": ATTACK}) for g in example.forgetting),

@@ -31,7 +31,7 @@ def evaluated(folder: Path, suite: str, who: str, scores: list[tuple[str, str, f
         Results(
             run=folder.name,
             base=Base(name="small", digest="d"),
-            method=Method(name="lora", rank=8),
+            method=Method(name="lora", label="LoRA r8"),
             scores=tuple(
                 Score(who=who, task=t, metric=m, value=v, low=v - 0.1, high=v + 0.1, n=20)
                 for t, m, v in scores
@@ -325,7 +325,8 @@ def test_two_runs_of_one_folder_name_are_two_models(tmp_path: Path) -> None:
     def run(at: str, tuned: float, base: float = 0.3) -> str:
         results_file.write(
             Results(
-                run="chat", base=Base(name="small", digest="d"), method=Method(name="lora", rank=8),
+                run="chat", base=Base(name="small", digest="d"),
+                method=Method(name="lora", label="LoRA r8"),
                 scores=tuple(
                     Score(who=who, task="x", metric="f1", value=v, low=v - 0.1, high=v + 0.1, n=20)
                     for who, v in (("base", base), ("tuned", tuned))

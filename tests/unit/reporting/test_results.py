@@ -12,7 +12,7 @@ def sample(**changes: object) -> r.Results:
         "schema": 1,
         "run": "demo",
         "base": r.Base(name="bundled", digest="abc"),
-        "method": r.Method.model_validate({"name": "lora", "rank": 8}),
+        "method": r.Method.model_validate({"name": "lora", "label": "LoRA r8", "rank": 8}),
         "scores": (
             r.Score(who="base", task="t/test", metric="rouge1", value=0.3, low=0.2, high=0.4, n=9),
         ),
@@ -50,7 +50,7 @@ def test_a_file_from_before_trainings_were_told_is_still_read(tmp_path: Path) ->
 def test_the_file_has_the_documented_keys_and_no_leftover_beside_it(tmp_path: Path) -> None:
     stored = json.loads(r.write(sample(), tmp_path).read_text())
     assert stored["schema"] == 1
-    assert stored["method"] == {"name": "lora", "rank": 8}
+    assert stored["method"] == {"name": "lora", "label": "LoRA r8", "rank": 8}
     assert set(stored) >= {"run", "base", "scores", "comparisons", "forgetting", "cost"}
     assert [p.name for p in tmp_path.iterdir()] == ["results.json"]
 

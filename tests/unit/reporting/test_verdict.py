@@ -11,7 +11,7 @@ GAIN = r.Comparison(
     low=0.10, high=0.18, p=0.0001, wins=24, losses=4, ties=2, minimum_detectable=0.05,
 )  # fmt: skip
 COST = r.Cost(trainable_parameters=18, total_parameters=1000, train_seconds=250)
-LORA = r.Method.model_validate({"name": "lora", "rank": 8})
+LORA = r.Method.model_validate({"name": "lora", "label": "LoRA r8", "rank": 8})
 
 
 def guard(

@@ -45,8 +45,11 @@ def test_p_is_never_shown_as_zero() -> None:
 def test_an_unknown_metric_or_method_keeps_its_own_name() -> None:
     assert wording.metric_name("graded_quality") == "graded quality"
     assert wording.method_name(Method(name="mine")) == "mine"
-    combined = Method.model_validate({"name": "lora", "rank": 4, "combined": "(sum of 2)"})
-    assert wording.method_name(combined) == "LoRA r4 (sum of 2)"
+
+
+def test_a_method_is_called_by_its_label_unless_that_names_no_method() -> None:
+    assert wording.method_name(Method(name="lora", label="DoRA r4")) == "DoRA r4"
+    assert wording.method_name(Method(name="selective", label="norms only")) == "Selective tuning"
 
 
 @pytest.mark.parametrize(

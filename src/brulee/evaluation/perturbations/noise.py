@@ -51,12 +51,9 @@ class Misspellings:
     concern: Concern = "robustness"
     answers = False
 
-    def __init__(self, probability: float = MISSPELT) -> None:
-        self.probability = probability
-
     @cached_property
     def _words(self) -> Substitution:
-        return Substitution(word_lists.bundled("misspellings"), self.probability)
+        return Substitution(word_lists.bundled("misspellings"), MISSPELT)
 
     def change(self, texts: Sequence[str], rng: random.Random) -> list[str]:
         """The texts with some words misspelt."""

@@ -8,7 +8,7 @@ from typing import Final, final
 import numpy as np
 
 from brulee.evaluation.base import Array, Metric
-from brulee.evaluation.tasks import Example, Framing, Generation, Judged, Reply, SuiteTask
+from brulee.evaluation.tasks import Example, Generation, Judged, Reply, SuiteTask
 
 INVALID: Final = "invalid"  # the share of generated answers that are not labels
 
@@ -38,10 +38,8 @@ class LabelTask(SuiteTask):
         load: Callable[[int | None], list[Example]],
         generation: Generation | None = None,
         written: Callable[[str], str] = str.strip,
-        framing: Framing = "plain",
     ) -> None:
         self.name, self.labels, self.generation = name, tuple(labels), generation
-        self.framing = framing
         self._metrics = {key: metric for metric in metrics for key in metric.keys}
         self.metrics = (*self._metrics, *([INVALID] if generation else []))
         self._load, self._written = load, written

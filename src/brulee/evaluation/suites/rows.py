@@ -22,7 +22,7 @@ class Row:
     values: Mapping[str, Any]
 
     def text(self, *names: str) -> str:
-        """The text in the first of these columns that exists."""
+        """The text in the first of these columns that exists. Raises InputError for no text."""
         value = self.get(*names)
         if not isinstance(value, str):
             raise InputError(f"{self.place}: {names[0]!r} must be a text, not {value!r}.")
@@ -37,7 +37,10 @@ class Row:
         raise InputError(f"{self.place}: no column {' or '.join(names)!r}; it has {held}.")
 
     def number(self, *names: str) -> int:
-        """The whole number, or its decimal text, in the first of these columns that exists."""
+        """The whole number, or its decimal text, in the first of these columns that exists.
+
+        Raises InputError for anything else.
+        """
         value = self.get(*names)
         whole = isinstance(value, int) or (isinstance(value, str) and value.isdecimal())
         if not whole or isinstance(value, bool):
@@ -60,7 +63,10 @@ class Row:
 
 
 def read_tsv(file: Path, columns: Sequence[str] = ()) -> list[Row]:
-    """Tab-separated rows without quoting; `columns` if the file has no header."""
+    """Tab-separated rows without quoting; `columns` if the file has no header.
+
+    Raises InputError for a line with another number of columns, as `read_csv` does.
+    """
     lines = read_text(file).split("\n")
     if not lines[-1]:
         lines.pop()
@@ -71,7 +77,10 @@ def read_tsv(file: Path, columns: Sequence[str] = ()) -> list[Row]:
 
 
 def read_csv(file: Path, columns: Sequence[str] = ()) -> list[Row]:
-    """Comma-separated rows with optional quoting; `columns` if the file has no header."""
+    """Comma-separated rows with optional quoting; `columns` if the file has no header.
+
+    Raises InputError naming the line of what is not CSV.
+    """
     reader = csv.reader(io.StringIO(read_text(file), newline=""), strict=True)
     rows = []
     try:
@@ -84,7 +93,7 @@ def read_csv(file: Path, columns: Sequence[str] = ()) -> list[Row]:
 
 
 def read_jsonl(file: Path) -> list[Row]:
-    """One JSON object per line."""
+    """One JSON object per line. Raises InputError naming a line with anything else."""
     rows = []
     for number, line in enumerate(read_text(file).split("\n"), start=1):
         if not line.strip():
@@ -97,7 +106,7 @@ def read_jsonl(file: Path) -> list[Row]:
 
 
 def read_json(file: Path) -> Row:
-    """One JSON object in the whole file."""
+    """One JSON object in the whole file. Raises InputError for anything else."""
     values = parse_json(read_text(file), file)
     if not isinstance(values, dict):
         raise InputError(f"{file}: a JSON object is expected.")

@@ -31,7 +31,7 @@ class Entry:
 
 
 def gold(entry: Entry, row: Row) -> str | None:
-    """The correct label; None if it is not published."""
+    """The correct label; None if it is not published. Raises InputError for an unknown one."""
     value: Any = row.values.get("label")
     if value is None or value == -1:
         return None

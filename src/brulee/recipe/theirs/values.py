@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, Final, TypeVar, get_args
+from typing import Any, Final, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
 from brulee.errors import InputError
 from brulee.recipe.rope import RopeScaling, RopeScalingSection
-from brulee.recipe.sections import TrackerName
 
 Value = TypeVar("Value")
 At = Mapping[str, str]  # a key of the tool -> "file, line N"; "" -> the file
@@ -42,7 +41,7 @@ PRECISIONS: Final = {
     "float32": "float32",
 }
 # Trackers with the same names in all tools; no tool has other ones that a recipe takes.
-TRACKERS: Final = get_args(TrackerName)
+TRACKERS: Final = ("tensorboard", "wandb", "mlflow")
 _LARGEST: Final = 1e300
 _ROPE: Final = TypeAdapter(RopeScalingSection)
 _ROPE_KEYS: Final = RopeScaling.model_fields

@@ -24,22 +24,22 @@ def order(yes: Sequence[float], no: Sequence[float]) -> list[int]:
     return sorted(range(len(keys)), key=lambda k: keys[k], reverse=True)
 
 
-def reciprocal_rank(ranked: Sequence[int], right: Sequence[int], cut: int = CUT) -> float:
-    """1 / the rank of the first relevant passage; 0 if none is among the first `cut`."""
-    for rank, passage in enumerate(ranked[:cut], start=1):
+def reciprocal_rank(ranked: Sequence[int], right: Sequence[int]) -> float:
+    """1 / the rank of the first relevant passage; 0 if none is among the first `CUT`."""
+    for rank, passage in enumerate(ranked[:CUT], start=1):
         if passage in right:
             return 1 / rank
     return 0.0
 
 
-def ndcg(ranked: Sequence[int], relevance_K: Sequence[int], cut: int = CUT) -> float:
+def ndcg(ranked: Sequence[int], relevance_K: Sequence[int]) -> float:
     """Discounted cumulative gain over that of the ideal order (trec_eval's ndcg_cut).
 
     The gain of a passage is its relevance, discounted by log2(rank + 1).
     """
     relevance = np.asarray(relevance_K, dtype=np.float64)
-    best = _dcg(np.sort(relevance)[::-1][:cut])
-    return _dcg(relevance[list(ranked[:cut])]) / best if best > 0 else 0.0
+    best = _dcg(np.sort(relevance)[::-1][:CUT])
+    return _dcg(relevance[list(ranked[:CUT])]) / best if best > 0 else 0.0
 
 
 def _dcg(gains_K: Array) -> float:
