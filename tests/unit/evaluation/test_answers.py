@@ -17,6 +17,7 @@ from brulee.evaluation import metric
 from brulee.evaluation.answering import answer_items
 from brulee.evaluation.answers import Answer, append, read_lines, worth
 from brulee.evaluation.base import Array, Metric
+from brulee.evaluation.unended import is_unended
 from brulee.inference.sampling import Sampling
 from brulee.inference.session import open_engine
 
@@ -24,6 +25,17 @@ if TYPE_CHECKING:
     from brulee.models.loading import Base
 
 Make = Callable[..., "Base"]
+
+
+@pytest.mark.parametrize(
+    ("thoughts", "output", "unended"),
+    [("Hm", "", True), ("Hm", "Yes", False), ("", "", False), ("", "Yes", False)],
+)
+def test_only_reasoning_without_an_answer_is_unended(
+    thoughts: str, output: str, unended: bool
+) -> None:
+    answer = Answer("0", "t", "Q", output, ("Yes",), {}, {}, 4, thoughts=thoughts)
+    assert is_unended(answer) == unended
 
 
 @pytest.mark.parametrize("name", ["llama", "t5"])

@@ -72,6 +72,9 @@ def test_metrics_score_probabilities_with_intervals() -> None:
             assert scored.value == pytest.approx(np.mean((confidence - right) ** 2))
         if name == "ece":
             assert scored.value == pytest.approx(ece(confidence, right))
+        if name == "ece_equal_width":
+            edges = edges_of_equal_width()
+            assert scored.value == pytest.approx(ece(confidence, right, edges))
         assert not found.higher_is_better(name)
         assert found.item(name, stats[0]) >= 0
 

@@ -100,6 +100,11 @@ def test_a_limit_in_bytes_counts_all_sentences_for_grams_and_each_alone_for_lcs(
     assert text.sentences == [["one", "two"], ["three", "four"]]
 
 
+def test_empty_predictions_have_a_precision_of_zero_by_token() -> None:
+    items = [rouge_155.score("", ["one two"], kind("rouge1"))] * 2
+    assert report(items, by_token=True).precision == (0.0, 0.0, 0.0)
+
+
 def test_letters_outside_ascii_separate_words() -> None:
     assert read("Brûlée", Reading()).tokens == ["br", "l", "e"]
 
