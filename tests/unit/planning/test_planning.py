@@ -137,7 +137,7 @@ def test_a_folder_is_counted_at_its_fullest(saves: Saves, result: int, expected:
 @pytest.mark.parametrize(
     ("config", "sizes"),
     [
-        (Gemma3nTextConfig(hidden_size=32, intermediate_size=[48] * 35), (35, 32, 48)),
+        (Gemma3nTextConfig(hidden_size=32, intermediate_size=[24, *[48] * 34]), (35, 32, 48)),
         (BltConfig(), (25, 2048, 5632)),  # of its global part
     ],
     ids=["a width for each layer", "a width for each part"],
