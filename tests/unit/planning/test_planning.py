@@ -168,6 +168,11 @@ def test_less_memory_makes_smaller_passes(
     monkeypatch.setattr(micro_batch, "room", lambda _: 10**9)
     monkeypatch.setattr(micro_batch, "held_bytes", lambda _: 4 * 10**8)  # half of what may be used
     assert fitting_tokens(model, [], torch.device("cpu")) == pytest.approx(found[0] / 2, rel=0.01)
+    monkeypatch.setattr(micro_batch, "held_bytes", lambda _: 0)
+    # Trained values take 12 bytes each, for the gradient and two moments.
+    trained = [torch.nn.Parameter(torch.empty(4 * 10**8 // 12, device="meta"))]
+    few = fitting_tokens(model, trained, torch.device("cpu"))
+    assert few == pytest.approx(found[0] / 2, rel=0.01)
 
 
 def test_every_expert_that_a_token_goes_through_counts(monkeypatch: pytest.MonkeyPatch) -> None:
