@@ -107,6 +107,7 @@ def test_the_invented_hotel_is_marked_where_it_stands() -> None:
         ("the Parkers", "Mr. Parker arrived."),
         ("an American in Paris", "Someone from America visits Paris."),
         ("the World Health Organization", "The WHO said so."),
+        ("He left the United States of America.", "He left the USA."),
         ("the WHO", "According to the World Health Organization it is so."),
         ("on Mon. or in Sept.", "Monday or September suit them."),
         ("#Person1#: hello", "#Person1# says hello. Person1 waves."),

@@ -79,6 +79,8 @@ def test_last_word_is_missing_from_skip_bigrams_with_unigrams() -> None:
 def test_best_reference_is_the_one_with_the_best_recall() -> None:
     found = rouge_155.score("a b c", ["a", "a b c d"], kind("rouge1"), formula="B")
     assert (found.recall, found.precision) == (1.0, 0.33333)
+    as_metric = rouge.score("a b c", ["a", "a b c d"], ["rouge1"], variant="1.5.5", multi="best")
+    assert as_metric["rouge1"].precision == 0.33333
 
 
 @pytest.mark.parametrize(
