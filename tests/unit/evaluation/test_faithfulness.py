@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from brulee.errors import InputError
 from brulee.evaluation import metric
 from brulee.evaluation.extractiveness import fragments
 from brulee.evaluation.faithfulness import checked, invented
@@ -219,3 +220,5 @@ def test_fragments_are_the_papers_greedy_runs() -> None:
 def test_an_empty_text_copies_nothing() -> None:
     found = metric("extractiveness").statistics("", ["some source"])
     assert [found[key][0] for key in ("coverage", "density", "novel_3grams")] == [0, 0, 0]
+    with pytest.raises(InputError, match="reference"):
+        metric("extractiveness").statistics("a summary", [])

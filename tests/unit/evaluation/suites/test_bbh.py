@@ -156,5 +156,6 @@ def test_the_average_is_over_tasks_and_partial_while_some_are_missing() -> None:
         scored[task.name] = task_scores(task, answers, 50)
     (macro,) = BBH.aggregates(scored)
     assert macro.interval.value == pytest.approx(0.625)
+    assert (macro.task, macro.metric) == ("bbh", "exact_match_macro")
     assert (macro.partial, macro.tasks, macro.of) == (True, 2, 27)
     assert BBH.aggregates({}) == []

@@ -143,6 +143,7 @@ def test_the_average_takes_a_tasks_own_mean_and_mnli_once(fixtures: Path, solver
     (average,) = GLUE.aggregates(scored)
     assert average.interval.value == pytest.approx(sum(expected) / 9)
     assert (average.tasks, average.of) == (9, 9)
+    assert (average.task, average.metric) == ("glue", "average")
     del scored["glue/mnli-mm"]
     (partial,) = GLUE.aggregates(scored)
     assert partial.label.endswith("only 8 of 9 tasks")
