@@ -40,6 +40,11 @@ def test_the_prompt_is_the_file_without_its_first_two_lines() -> None:
     assert len(example.shots) == 3
 
 
+def test_a_limit_asks_the_first_questions_of_each_task() -> None:
+    for task in opened():
+        assert task.examples(1) == task.examples()[:1] != task.examples()
+
+
 def test_a_capital_q_stops_nothing_and_the_next_question_does() -> None:
     generation = opened()[0].generation
     assert generation is not None
