@@ -156,7 +156,7 @@ def test_missing_columns_are_named() -> None:
 
 
 def test_the_manifest_records_counts_labels_and_digests() -> None:
-    rows = Rows.of(numbered(30))
+    rows = Rows.of(numbered(30, language="en"))  # which tells no row from another
     manifest = split_rows(rows, spec(test=0.2, salt="s"), ["text"]).manifest(rows)
     assert manifest["salt"] == "s"
     assert manifest["counts"] == {"train": 24, "validation": 0, "test": 6}
