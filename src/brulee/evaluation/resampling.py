@@ -250,6 +250,9 @@ def drawn_bounds(
     below = float(((scores_B < value) & ~equal).mean() + equal.mean() / 2)
     shift = float(ndtri(np.clip(below, 0.5 / resamples, 1 - 0.5 / resamples)))
     skew = float((pulls_C**3).sum()) / (6 * squares**1.5)
+    if value == 0 and float(scores_B.min()) >= 0:
+        # A distance between equal shares: no resample is below it, which is no bias to correct.
+        shift = skew = 0.0
     reach = math.sqrt(count / (count - 1)) * t_quantile(count, level)
     levels = []
     for z in (shift - reach, shift + reach):

@@ -105,3 +105,14 @@ def test_what_documents_have_in_common_ends_before_what_predicts_an_answer() -> 
     assert common_start(documents[:1]) == 0
     assert common_start([*documents, Encoded.ending((1, 2, 7, 4, 8), 1)]) == 2
     assert common_start([*documents, Encoded.ending((1, 2, 3), 2)]) == 0
+
+
+def test_what_documents_share_is_stored_once_and_each_goes_on_from_it() -> None:
+    documents = [Encoded.ending((1, 2, 3, 4, 8), 1), Encoded.ending((1, 2, 3, 5, 6, 9), 2)]
+    batch = pack(documents, shared=3)
+    assert batch.inputs["input_ids"].tolist() == [[1, 2, 3, 4, 8, 5, 6, 9]]
+    assert batch.inputs["position_ids"].tolist() == [[0, 1, 2, 3, 4, 3, 4, 5]]
+    assert batch.inputs["cu_seq_lens_q"].tolist() == [0, 3, 5, 8]
+    assert _predictions(batch) == [(4, 8), (5, 6), (6, 9)]
+    assert (batch.segments, batch.asked) == ((3, 2, 3), (0, 2, 3))
+    assert (batch.lengths, batch.tokens) == ((5, 6), 11)

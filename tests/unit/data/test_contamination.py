@@ -71,6 +71,7 @@ def test_a_span_goes_on_past_ngrams_that_an_earlier_row_holds() -> None:
         (12, 30, None),  # an 8-gram or two in a long text prove nothing
         (13, 30, "13-gram"),
         (10, 2, "8-grams"),  # too short for a 13-gram: 10 of 12 words
+        (8, 2, "8-grams"),  # 8 of 10: four fifths are enough
         (9, 3, None),  # 9 of 12
         (8, 0, "8-grams"),
     ],

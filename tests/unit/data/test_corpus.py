@@ -204,7 +204,7 @@ def test_held_out_phrasings_are_tested_and_never_trained_on() -> None:
     )
     (found,) = corpus.tasks.values()
     trained, held = {t.name for t in found.templates}, {t.name for t in found.held_out}
-    assert len(held) >= 2
+    assert len(held) == round(0.25 * len(trained | held)) >= 2
     assert not trained & held
     assert found.templates.templates[0].name not in held
     assert [test.name for test in corpus.tests] == [
@@ -212,6 +212,12 @@ def test_held_out_phrasings_are_tested_and_never_trained_on() -> None:
     ]  # fmt: skip
     asked = {corpus.tests[1].template_of(row).name for row in found.test}
     assert asked == held
+
+
+def test_the_only_phrasing_is_not_held_out(tmp_path: Path) -> None:
+    data = task(written(tmp_path, "a", 20))
+    with pytest.raises(InputError, match="has one phrasing of its task, which is needed"):
+        opened(data | {"hold_out_templates": 0.5})
 
 
 def test_a_held_out_phrasing_that_is_not_there_is_named(tmp_path: Path) -> None:

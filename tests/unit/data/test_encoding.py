@@ -234,6 +234,15 @@ def test_a_raw_text_that_begins_as_a_rendered_chat_gets_no_second_bos(make_token
     assert encoder.encode_raw("<s>[user] Hi").count(encoder.tokenizer.bos_token_id) == 1
 
 
+@pytest.mark.parametrize("kind", ["causal", "seq2seq"])
+def test_a_raw_text_that_goes_on_does_not_end(make_tokenizer: Any, kind: Any) -> None:
+    """An encoder reads the text's end, if its tokenizer writes one."""
+    encoder = Encoder(make_tokenizer(begins=True, ends=True), kind=kind)
+    whole = encoder.tokenizer("The guest")["input_ids"]
+    assert (whole[0], whole[-1]) == (BOS, EOS)
+    assert encoder.encode_raw("The guest") == (whole[:-1] if kind == "causal" else whole)
+
+
 def test_documents_of_a_method_begin_with_its_prefix(chatml: Encoder) -> None:
     prefixed = chatml.with_prefix((300, 301))
     assert prefixed.encode_prompt(PROMPT) == [300, 301, *chatml.encode_prompt(PROMPT)]

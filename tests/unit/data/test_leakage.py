@@ -156,11 +156,16 @@ def test_targets_are_labels_where_each_stands_for_four_rows(rows: int, labels: b
     assert leakage({"train": pairs}).labels == labels
 
 
-def test_a_leak_is_said_with_the_places_of_both_rows() -> None:
-    found = leakage({"train": {0: ("a", "p")}, "test": {4: ("A", "q"), 5: ("b", "r")}})
-    assert found.sentences(lambda row: f"line {row}") == [
-        ("error", "1 of the 1 train rows (100.0%) has an input that is also in test: line 0 and "
-         "line 4."),
+@pytest.mark.parametrize("smaller", ["train", "test"])
+def test_a_leak_is_said_with_the_places_of_both_rows(smaller: str) -> None:
+    """It is a share of the smaller split's rows, which are also in the other one."""
+    train, test = {0: ("a", "p")}, {4: ("A", "q")}
+    other = "test" if smaller == "train" else "train"
+    more = {"train": train, "test": test}[other]
+    more[5] = ("b", "r")
+    assert leakage({"train": train, "test": test}).sentences(lambda row: f"line {row}") == [
+        ("error", f"1 of the 1 {smaller} rows (100.0%) has an input that is also in {other}: "
+         "line 0 and line 4."),
     ]  # fmt: skip
 
 

@@ -72,6 +72,22 @@ def test_epochs_and_seeds_have_orders_of_their_own() -> None:
     assert len(orders) == 15
 
 
+@pytest.mark.parametrize(
+    ("cap", "drawn"),
+    [
+        (None, [(49, 0), (14, 3), (29, 2), (96, 3), (53, 0)]),
+        (10, [(2, 2), (32, 3), (50, 0), (58, 3), (1, 1)]),
+    ],
+)
+def test_draws_written_down_once_stay_as_they_were(
+    cap: int | None, drawn: list[tuple[int, int]]
+) -> None:
+    """A run that a newer version resumes would otherwise repeat some rows and skip others."""
+    mixture = Mixture(Group("data", [Part("task", range(100), 4, row_cap=cap)]), 0)
+    found = map(mixture.sample, (0, 1, 2, 3, 10**6))
+    assert [(draw.row, draw.template) for draw in found] == drawn
+
+
 def test_every_position_is_as_likely_for_every_row() -> None:
     mixture = lone(range(5), 1, seed=0)
     counts = Counter((i % 5, mixture.sample(i).row) for i in range(5 * 1_000))

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from brulee.data.assignment import _closest
 from brulee.data.sources import Rows, open_source
 from brulee.data.splits import Splits, split_rows
 from brulee.errors import InputError
@@ -162,7 +163,7 @@ def test_missing_columns_are_named() -> None:
 
 
 def test_the_manifest_records_counts_labels_and_digests() -> None:
-    rows = Rows.of(numbered(30))
+    rows = Rows.of(numbered(30, language="en"))  # which tells no row from another
     manifest = split_rows(rows, spec(test=0.2, salt="s"), ["text"]).manifest(rows)
     assert manifest["salt"] == "s"
     assert manifest["counts"] == {"train": 24, "validation": 0, "test": 6}
@@ -251,3 +252,28 @@ def test_more_rows_than_there_are_is_refused(asked: dict[str, int], said: str) -
     with pytest.raises(InputError) as caught:
         split_rows(Rows.of(numbered(40) + numbered(5)), spec(**asked), ["text"])
     assert str(caught.value).startswith(said)
+
+
+def test_the_digest_of_a_splits_rows_is_that_of_their_sorted_digests() -> None:
+    """Written down once: runs of different versions are compared by it."""
+    rows = numbered(40)
+    splits = split_rows(Rows.of(rows), spec(test=0.25), ["text"])
+    texts = [json.dumps(rows[i], sort_keys=True, ensure_ascii=False) for i in splits.test]
+    ids = sorted(hashlib.sha256(text.encode()).hexdigest() for text in texts)
+    found = splits.manifest(Rows.of(rows))["ids_sha256"]["test"]
+    assert found == hashlib.sha256("\n".join(ids).encode()).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("sizes", "count", "taken"),
+    [
+        ({b"a": 1, b"b": 3}, 3, [b"a", b"b"]),  # 4 are closer to 3 than 1 is
+        ({b"a": 1, b"b": 4}, 3, [b"a"]),  # 5 are as far from it as 1 is
+        ({b"a": 2, b"b": 9, b"c": 1}, 3, [b"a", b"c"]),
+        ({b"a": 9, b"b": 7}, 3, [b"b"]),  # never none
+    ],
+)
+def test_groups_are_taken_to_come_close_to_a_number_of_rows(
+    sizes: dict[bytes, int], count: int, taken: list[bytes]
+) -> None:
+    assert _closest(sizes, count) == taken

@@ -69,6 +69,15 @@ def test_a_weight_is_told_before_a_file_is_opened(text: str, said: str, tmp_path
     assert said in str(caught.value)
 
 
+@pytest.mark.parametrize("option", ["rate_cap: 100", "temperature: 2", "scale: 0.5"])
+def test_rates_in_proportion_to_rows_take_every_option(option: str, tmp_path: Path) -> None:
+    (tmp_path / "r.yaml").write_text(
+        f"data:\n  mix: {{{option}}}\n  tasks: [{{source: nowhere.jsonl}}]\n"
+    )
+    with pytest.raises(InputError, match=r"nowhere\.jsonl: no such file"):
+        open_corpus(load_recipe(tmp_path / "r.yaml"))
+
+
 def test_a_task_that_is_held_out_needs_none(tmp_path: Path) -> None:
     for name in ("a", "b", "c"):
         rows = [{"prompt": f"{name} {i} what?", "completion": f"{name} {i}"} for i in range(40)]

@@ -15,8 +15,17 @@ from brulee.data.template import Rendered
 from brulee.errors import BruleeError, InputError
 from brulee.evaluation import metric
 from brulee.evaluation.answering import answer_items
-from brulee.evaluation.answers import Answer, append, read_lines, worth
+from brulee.evaluation.answers import (
+    Answer,
+    append,
+    keep_just,
+    known_answers,
+    read_lines,
+    worth,
+    write_answers,
+)
 from brulee.evaluation.base import Array, Metric
+from brulee.evaluation.unended import is_unended
 from brulee.inference.sampling import Sampling
 from brulee.inference.session import open_engine
 
@@ -24,6 +33,17 @@ if TYPE_CHECKING:
     from brulee.models.loading import Base
 
 Make = Callable[..., "Base"]
+
+
+@pytest.mark.parametrize(
+    ("thoughts", "output", "unended"),
+    [("Hm", "", True), ("Hm", "Yes", False), ("", "", False), ("", "Yes", False)],
+)
+def test_only_reasoning_without_an_answer_is_unended(
+    thoughts: str, output: str, unended: bool
+) -> None:
+    answer = Answer("0", "t", "Q", output, ("Yes",), {}, {}, 4, thoughts=thoughts)
+    assert is_unended(answer) == unended
 
 
 @pytest.mark.parametrize("name", ["llama", "t5"])
@@ -84,3 +104,18 @@ def test_a_metric_without_a_number_is_named() -> None:
     item = Item("17", Rendered("Q", "A", None), ("A",))
     with pytest.raises(BruleeError, match="'exact_match' gave inf for item '17'"):
         worth(item, [(broken, "A")])
+
+
+def test_replies_that_are_not_scored_now_are_kept_aside(tmp_path: Path) -> None:
+    file = tmp_path / "eval" / "t.jsonl"
+    one, other = (
+        Answer(key, "t", "Q", "A", ("A",), {}, {}, 1, request=f"digest of {key}") for key in "ab"
+    )
+    write_answers(file, [one, other])
+    for scored in ([one], [other], [], [one, other]):
+        keep_just(file, scored)
+        assert read_lines(file) == scored
+        aside = [answer for answer in (one, other) if answer not in scored]
+        assert read_lines(file.with_suffix(".spare")) == aside
+        assert (file.exists(), file.with_suffix(".spare").exists()) == (bool(scored), bool(aside))
+        assert sorted(answer.id for answer in known_answers(file)) == ["a", "b"]

@@ -30,6 +30,18 @@ def test_an_average_of_one_is_that_one() -> None:
     assert average([one]) == (one.low, one.high)
 
 
+@pytest.mark.parametrize(("units", "bounds"), [(5, (0.45, 0.56)), (1, (0.0, 1.0))])
+def test_an_average_of_few_units_is_no_less_sure_than_its_parts_if_all_err_alike(
+    units: int, bounds: tuple[float, float]
+) -> None:
+    drawn = np.random.default_rng(0).normal(0.5, 0.3, 500)
+    parts = [
+        Part(value, low, high, drawn, units, False, (0.0, 1.0))
+        for value, low, high in ((0.1, 0.05, 0.16), (0.9, 0.85, 0.96))
+    ]
+    assert average(parts) == pytest.approx(bounds)
+
+
 def test_many_large_parts_agree_with_the_normal_approximation() -> None:
     counts = [110, 140, 60, 170, 90]
     low, high = average([part(right(c, 200), True, i) for i, c in enumerate(counts)])

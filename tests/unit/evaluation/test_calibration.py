@@ -48,6 +48,10 @@ def test_bins_of_equal_mass_hold_as_many_items_each() -> None:
     assert np.bincount(bins).tolist() == [10] * 10
 
 
+def test_bins_of_equal_width_end_at_one() -> None:
+    assert edges_of_equal_width(4).tolist() == [0.25, 0.5, 0.75, 1.0]
+
+
 def test_equal_values_share_a_bin() -> None:
     assert edges_of_equal_mass(np.full(50, 0.3)).tolist() == [0.3, 1.0]
     assert edges_of_equal_mass(np.array([0.2, 0.8])).tolist() == [0.5, 1.0]
@@ -72,6 +76,9 @@ def test_metrics_score_probabilities_with_intervals() -> None:
             assert scored.value == pytest.approx(np.mean((confidence - right) ** 2))
         if name == "ece":
             assert scored.value == pytest.approx(ece(confidence, right))
+        if name == "ece_equal_width":
+            edges = edges_of_equal_width()
+            assert scored.value == pytest.approx(ece(confidence, right, edges))
         assert not found.higher_is_better(name)
         assert found.item(name, stats[0]) >= 0
 

@@ -37,6 +37,7 @@ def test_binary_scores_by_hand() -> None:
     phi = (6 * 3 - 1 * 2) / math.sqrt(8 * 7 * 5 * 4)
     assert scored(MacroF1(["yes", "no"]), PAIRS) == pytest.approx(f1)
     assert scored(Matthews(["yes", "no"]), PAIRS) == pytest.approx(phi)
+    assert matthews(confusion(MacroF1(["yes", "no"]), PAIRS)) == pytest.approx(phi), "of counts"
 
 
 def test_binary_matthews_is_the_correlation_of_the_codes() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from brulee.errors import InputError
 from brulee.evaluation import metric
 from brulee.evaluation.extractiveness import fragments
 from brulee.evaluation.faithfulness import checked, invented
@@ -107,6 +108,7 @@ def test_the_invented_hotel_is_marked_where_it_stands() -> None:
         ("the Parkers", "Mr. Parker arrived."),
         ("an American in Paris", "Someone from America visits Paris."),
         ("the World Health Organization", "The WHO said so."),
+        ("He left the United States of America.", "He left the USA."),
         ("the WHO", "According to the World Health Organization it is so."),
         ("on Mon. or in Sept.", "Monday or September suit them."),
         ("#Person1#: hello", "#Person1# says hello. Person1 waves."),
@@ -218,3 +220,5 @@ def test_fragments_are_the_papers_greedy_runs() -> None:
 def test_an_empty_text_copies_nothing() -> None:
     found = metric("extractiveness").statistics("", ["some source"])
     assert [found[key][0] for key in ("coverage", "density", "novel_3grams")] == [0, 0, 0]
+    with pytest.raises(InputError, match="reference"):
+        metric("extractiveness").statistics("a summary", [])

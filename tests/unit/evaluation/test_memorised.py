@@ -11,9 +11,10 @@ import torch
 from brulee.data.encoding import Encoder
 from brulee.errors import InputError
 from brulee.evaluation.memorised import Familiarity, familiarity
-from brulee.evaluation.min_k import min_k, min_k_test
+from brulee.evaluation.min_k import _auc, min_k, min_k_test
 from brulee.evaluation.order import OrderTest, order_test
 from brulee.evaluation.plain_text import PlainReader
+from brulee.evaluation.shares import wilson
 from brulee.inference.engine import Engine
 from brulee.inference.session import open_engine
 from brulee.models.loading import Base
@@ -150,6 +151,13 @@ def test_long_rows_are_cut_so_that_four_make_a_shard(untrained: Model) -> None:
 def test_an_encoder_decoder_is_refused(make_base: Callable[..., Base]) -> None:
     with pytest.raises(InputError, match="encoder-decoder"):
         order_test(*opened(make_base("t5")), ROWS)
+
+
+def test_scores_that_are_perfectly_separated_may_overlap_in_other_texts() -> None:
+    apart, alike = (np.arange(20.0) + shift for shift in (20, 0))
+    assert _auc(apart, alike[:15], 0) == (1.0, *wilson(1.0, 15))
+    assert _auc(alike, apart, 0) == (0.0, *wilson(0.0, 20))
+    assert _auc(alike, alike, 0)[0] == 0.5
 
 
 @pytest.mark.parametrize(

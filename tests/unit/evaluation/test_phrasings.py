@@ -94,6 +94,15 @@ def test_phrasings_that_differ_by_chance_alone_have_little_spread() -> None:
     assert spreads < 0.4 * deviations
 
 
+def test_the_spread_of_two_phrasings_is_their_distance_without_the_chance_in_it() -> None:
+    right_NP = drawn(np.random.default_rng(4), 60, [-1.5, 1.5])
+    apart_N = right_NP[:, 0] - right_NP[:, 1]
+    found = change(*[tabled(right_NP)] * 2, 4000).base
+    assert found.deviation == pytest.approx(abs(apart_N.mean()) / np.sqrt(2))
+    chance = apart_N.var(ddof=1) / 60 / 2
+    assert found.spread == pytest.approx(np.sqrt(found.deviation**2 - chance), rel=0.002)
+
+
 def test_the_change_of_the_spread_lies_in_its_interval_as_often_as_it_says() -> None:
     rng = np.random.default_rng(2)
     apart, close = [-1.0, -0.5, 0.0, 0.6, 1.1, 0.2], [2.0, 2.1, 2.0, 1.9, 2.0, 2.1]

@@ -118,6 +118,8 @@ def test_length_counts_for_one_of_the_two() -> None:
     assert plain.choose(["no", "perhaps"], likely) == "no"
     assert by_byte.choose(["no", "perhaps"], likely) == "perhaps"
     assert plain.choose(["b", "a"], [likely[0]] * 2) == "b"
+    assert by_byte.choose(["b", "and"], likely) == "and"
+    assert by_byte.choose(["\N{EURO SIGN}", "and"], likely) == "\N{EURO SIGN}"
 
 
 def test_texts_and_choices_of_an_item_are_one_line_and_are_not_asked_again(

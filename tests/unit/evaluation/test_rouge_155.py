@@ -79,6 +79,8 @@ def test_last_word_is_missing_from_skip_bigrams_with_unigrams() -> None:
 def test_best_reference_is_the_one_with_the_best_recall() -> None:
     found = rouge_155.score("a b c", ["a", "a b c d"], kind("rouge1"), formula="B")
     assert (found.recall, found.precision) == (1.0, 0.33333)
+    as_metric = rouge.score("a b c", ["a", "a b c d"], ["rouge1"], variant="1.5.5", multi="best")
+    assert as_metric["rouge1"].precision == 0.33333
 
 
 @pytest.mark.parametrize(
@@ -98,6 +100,11 @@ def test_a_limit_in_bytes_counts_all_sentences_for_grams_and_each_alone_for_lcs(
     text = read("one two\nthree four", Reading(bytes=10))
     assert text.tokens == ["one", "two", "thr"]
     assert text.sentences == [["one", "two"], ["three", "four"]]
+
+
+def test_empty_predictions_have_a_precision_of_zero_by_token() -> None:
+    items = [rouge_155.score("", ["one two"], kind("rouge1"))] * 2
+    assert report(items, by_token=True).precision == (0.0, 0.0, 0.0)
 
 
 def test_letters_outside_ascii_separate_words() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from brulee.errors import InputError
@@ -128,3 +130,16 @@ def test_characters_score_scripts_without_spaces() -> None:
     pair = ("สวัสดีครับ", ["สวัสดีค่ะ"])
     assert rouge.score(*pair, ["rouge1"], tokenizer="unicode")["rouge1"].f == 0.0
     assert 0.5 < rouge.score(*pair, ["rouge1"], tokenizer="characters")["rouge1"].f < 1.0
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"variant": "papers"}, "unknown ROUGE variant 'papers'; did you mean 'paper'"),
+        ({"multi": "bset"}, "unknown way to join references 'bset'; did you mean 'best'"),
+        ({"tokenizer": "googel"}, "unknown ROUGE tokenizer 'googel'; did you mean 'google'"),
+    ],
+)
+def test_an_unknown_option_is_named(options: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence):
+        rouge.score("a", ["a"], **options)

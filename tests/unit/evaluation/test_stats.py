@@ -11,6 +11,8 @@ from scipy import stats as scipy_stats
 from brulee.evaluation import metric, resampling, shares
 from brulee.evaluation.base import Array
 from brulee.evaluation.classification import MacroF1, Matthews
+from brulee.evaluation.resampling import Reduce
+from brulee.evaluation.social_bias import representation
 from brulee.evaluation.stats import compare, holm, interval, limits, mcnemar, resampled
 
 
@@ -337,6 +339,33 @@ def test_few_items_that_all_agree_prove_no_more_than_a_sign_test() -> None:
     assert compare(wrong, right, reduce).p >= 2 / 2**5
 
 
+def distance(mean_S: Array, items: float | Array) -> Array:
+    """How far the mean is from 0."""
+    return np.abs(mean_S[..., 0])
+
+
+@pytest.mark.parametrize(
+    ("values", "reduce"),
+    [
+        # Twice a word of one group and four times, alone, a word of the other.
+        (np.tile([[2.0, 0.0], [0.0, 1.0], [0.0, 1.0]], (20, 1)), lambda m, _: representation(m)),
+        (np.tile(column(0.5, -0.25, -0.25), (20, 1)), distance),
+    ],
+)
+def test_a_distance_of_exactly_zero_may_be_chances(values: Array, reduce: Reduce) -> None:
+    """No resample is below zero: correcting that as a bias gave bounds of 0 and 0."""
+    found = interval(values, reduce)
+    assert (found.value, found.low) == (0.0, 0.0)
+    assert found.high == pytest.approx(np.quantile(resampled(values, reduce), 0.977), rel=0.05)
+
+
+def test_the_change_of_a_distance_far_from_zero_is_as_sure_as_that_of_the_mean() -> None:
+    rng = np.random.default_rng(9)
+    sides = rng.normal(0.4, 0.1, (50, 1)), rng.normal(0.2, 0.1, (50, 1))
+    found, of_means = (compare(*sides, reduce) for reduce in (distance, mean))
+    assert found[:5] == pytest.approx(of_means[:5], abs=0.005)
+
+
 def test_a_change_of_calibration_is_not_taken_for_chances() -> None:
     """A calibrated model has an error of 0.08 by chance, which an overconfident one has not."""
     rng, ece, held = np.random.default_rng(10), metric("ece"), 0
@@ -614,6 +643,12 @@ def test_shares_of_the_same_items_have_tangos_interval() -> None:
         likeliest = losses[inside][log.argmax()]
         spread = math.sqrt(40 * (2 * likeliest + change - change**2))
         assert abs(6 - 40 * change) / spread == pytest.approx(1.96, abs=2e-3)
+
+
+def test_the_error_of_a_change_of_shares_counts_an_item_gained_and_one_lost() -> None:
+    up, down = 8 / 22, 3 / 22
+    expected = math.sqrt((up + down - (up - down) ** 2) / 22)
+    assert shares.paired_error(7, 2, 20) == pytest.approx(expected)
 
 
 def test_a_published_example_has_its_interval() -> None:

@@ -35,7 +35,9 @@ def run(folder: Path, name: str, outputs: Sequence[str], rows: str, read: str | 
     ]  # fmt: skip
     write_answers(folder / "eval/tuned/rows-test.jsonl", answers)
     if read:
-        (folder / "manifest.json").write_text(json.dumps({"data": {f"{folder.name}.csv": read}}))
+        # A file whose name begins the other's, as of a folder, is not the one that a row is from.
+        files = {folder.name: f"of {folder.name}", f"{folder.name}.csv": read}
+        (folder / "manifest.json").write_text(json.dumps({"data": files}))
     return SimpleNamespace(comparisons=[SimpleNamespace(task=TASK, metric=key) for key in by.keys])
 
 
@@ -77,7 +79,11 @@ def test_rows_of_other_files_are_not_taken_for_the_same(
 
 def test_an_item_that_differs_under_one_phrasing_is_left_out_under_all(tmp_path: Path) -> None:
     folders = [tmp_path / "a", tmp_path / "b"]
-    found = [run(folder, "exact_match", YES_NO, "row", None) for folder in folders]
+    outputs = (YES_NO, ("yes", "no", "wrong", "wrong"))
+    found = [
+        run(folder, "exact_match", said, "row", None)
+        for folder, said in zip(folders, outputs, strict=True)
+    ]
     for folder, odd in zip(folders, ("a long prompt", "a long"), strict=True):
         file = folder / "eval/tuned/rows-test.jsonl"
         each = read_lines(file)
@@ -86,4 +92,32 @@ def test_an_item_that_differs_under_one_phrasing_is_left_out_under_all(tmp_path:
         again[1] = replace(again[1], references=(odd,))
         write_answers(file, [*each, *again])
     ((pair,),) = against_first(folders, found)
-    assert pair.ties == len(YES_NO) - 2
+    assert (pair.losses, pair.ties) == (2, 0)
+
+
+def test_items_that_were_each_asked_in_one_of_several_phrasings_are_all_compared(
+    tmp_path: Path,
+) -> None:
+    folders = [tmp_path / "a", tmp_path / "b"]
+    outputs = (("no",) * 4, YES_NO)
+    found = [
+        run(folder, "exact_match", said, "row", None)
+        for folder, said in zip(folders, outputs, strict=True)
+    ]
+    for folder in folders:
+        file = folder / "eval/tuned/rows-test.jsonl"
+        write_answers(
+            file, [replace(one, phrasing=f"p{i % 2}") for i, one in enumerate(read_lines(file))]
+        )
+    ((pair,),) = against_first(folders, found)
+    assert (pair.base, pair.tuned, pair.wins, pair.ties) == (0.5, 1.0, 2, 2)
+
+
+def test_rows_of_a_file_without_a_digest_are_known_by_their_prompts_alone(tmp_path: Path) -> None:
+    folders = [tmp_path / "a", tmp_path / "b"]
+    found = [run(folder, "exact_match", YES_NO, "row", "1") for folder in folders]
+    file = folders[1] / "eval/tuned/rows-test.jsonl"
+    first, *others = read_lines(file)
+    write_answers(file, [replace(first, prompt="another", place="c.csv, line 2"), *others])
+    ((pair,),) = against_first(folders, found)
+    assert pair.ties == len(others)

@@ -30,6 +30,11 @@ def test_p_values_of_several_tasks_are_corrected_score_by_score() -> None:
     assert corrected == pytest.approx([0.03, 0.2, 0.06, 0.06, 0.06])
 
 
+def test_each_score_of_two_tasks_is_corrected_for_two_tests() -> None:
+    pairs = [pair(task, metric, 0.02) for task in "ab" for metric in ("rouge1", "rouge2", "bleu")]
+    assert [p.p_holm for p in adjusted(pairs)] == [0.04] * 6
+
+
 def test_one_test_needs_no_correction() -> None:
     pairs = [pair("a", "rouge1", 0.01), pair("a", "bleu", 0.2)]
     assert [p.p_holm for p in adjusted(pairs)] == [None, None]

@@ -137,7 +137,7 @@ def test_a_folder_is_counted_at_its_fullest(saves: Saves, result: int, expected:
 @pytest.mark.parametrize(
     ("config", "sizes"),
     [
-        (Gemma3nTextConfig(hidden_size=32, intermediate_size=[48] * 35), (35, 32, 48)),
+        (Gemma3nTextConfig(hidden_size=32, intermediate_size=[24, *[48] * 34]), (35, 32, 48)),
         (BltConfig(), (25, 2048, 5632)),  # of its global part
     ],
     ids=["a width for each layer", "a width for each part"],
@@ -168,6 +168,11 @@ def test_less_memory_makes_smaller_passes(
     monkeypatch.setattr(micro_batch, "room", lambda _: 10**9)
     monkeypatch.setattr(micro_batch, "held_bytes", lambda _: 4 * 10**8)  # half of what may be used
     assert fitting_tokens(model, [], torch.device("cpu")) == pytest.approx(found[0] / 2, rel=0.01)
+    monkeypatch.setattr(micro_batch, "held_bytes", lambda _: 0)
+    # Trained values take 12 bytes each, for the gradient and two moments.
+    trained = [torch.nn.Parameter(torch.empty(4 * 10**8 // 12, device="meta"))]
+    few = fitting_tokens(model, trained, torch.device("cpu"))
+    assert few == pytest.approx(found[0] / 2, rel=0.01)
 
 
 def test_every_expert_that_a_token_goes_through_counts(monkeypatch: pytest.MonkeyPatch) -> None:

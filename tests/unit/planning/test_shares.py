@@ -53,6 +53,7 @@ def test_what_a_method_added_is_not_divided(make_model: Callable[..., PreTrained
     model = make_model("llama")
     norm = model.model.norm.weight
     all_, but = (shares_of(model, apart, 2) for apart in ((), (norm,)))
+    assert but.whole == all_.whole
     assert but.held == all_.held + 2 * norm.numel()
     assert but.gathered == all_.gathered - 4 * norm.numel()
     assert but.trained([norm]) == norm.numel() == 2 * all_.trained([norm])

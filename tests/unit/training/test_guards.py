@@ -275,7 +275,8 @@ def test_memory_that_runs_out_is_first_taken_from_recorded_passes(
     assert kept() is None
 
 
-def test_memory_that_runs_out_again_stops(make_trainer: MakeTrainer) -> None:
+def test_memory_that_runs_out_again_stops(make_trainer: MakeTrainer, tmp_path: Path) -> None:
+    """Passes are halved once, then layers recompute."""
     trainer = make_trainer(batch_size=4, accumulation=1)
 
     def never(_: Batch) -> torch.Tensor:
@@ -284,6 +285,9 @@ def test_memory_that_runs_out_again_stops(make_trainer: MakeTrainer) -> None:
     trainer.passes.loss = never
     with pytest.raises(StoppedError, match=r"step 1: out of memory .* train.max_length"):
         trainer.train()
+    halved, recomputed = (event["reason"] for event in events_of(tmp_path, "out_of_memory"))
+    assert "passes now hold" in halved
+    assert "layers now keep less" in recomputed
 
 
 def test_other_errors_are_not_taken_for_exhaustion(make_trainer: MakeTrainer) -> None:

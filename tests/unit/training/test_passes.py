@@ -63,6 +63,25 @@ def test_one_that_changes_the_angles_of_its_pass_has_a_pass_to_itself(
     assert together == pytest.approx(2 * alone[0] + alone[1], rel=1e-5)
 
 
+@pytest.mark.parametrize("method", ["full", "selective"])
+def test_losses_are_those_of_weights_that_a_step_has_changed(
+    make_base: Callable[..., Base], method: str
+) -> None:
+    """Converted copies of trained weights, as for bf16, are not those of the step before."""
+    base = make_base("llama")
+    attached = build_method(MethodSpec(name=method)).attach(base.model)
+    documents = [Encoded.ending(range(start, start + 12), 6) for start in (3, 20, 50)]
+    passes, unused = (Passes(base, most=4, autocast=True) for _ in range(2))
+    with passes.boundary():
+        before = passes.total_loss(documents)
+        with torch.no_grad():
+            for parameter in attached.parameters():
+                parameter.add_(torch.randn(parameter.shape), alpha=0.2)
+        afresh = unused.total_loss(documents)
+        assert passes.total_loss(documents) == afresh != before
+        assert sum(6 * loss.item() for loss in passes.each(documents)) == pytest.approx(afresh[0])
+
+
 def test_every_document_is_in_one_pass_whatever_its_length(make_base: Callable[..., Base]) -> None:
     sizes = {"hidden_size": 32, "num_attention_heads": 4, "max_position_embeddings": 32}
     passes = Passes(make_base("llama", rope_parameters=SCALED["longrope"], **sizes), most=4)

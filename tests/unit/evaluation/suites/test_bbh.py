@@ -40,6 +40,11 @@ def test_the_prompt_is_the_file_without_its_first_two_lines() -> None:
     assert len(example.shots) == 3
 
 
+def test_a_limit_asks_the_first_questions_of_each_task() -> None:
+    for task in opened():
+        assert task.examples(1) == task.examples()[:1] != task.examples()
+
+
 def test_a_capital_q_stops_nothing_and_the_next_question_does() -> None:
     generation = opened()[0].generation
     assert generation is not None
@@ -156,5 +161,6 @@ def test_the_average_is_over_tasks_and_partial_while_some_are_missing() -> None:
         scored[task.name] = task_scores(task, answers, 50)
     (macro,) = BBH.aggregates(scored)
     assert macro.interval.value == pytest.approx(0.625)
+    assert (macro.task, macro.metric) == ("bbh", "exact_match_macro")
     assert (macro.partial, macro.tasks, macro.of) == (True, 2, 27)
     assert BBH.aggregates({}) == []

@@ -146,12 +146,20 @@ def test_unknown_names_are_refused(options: dict[str, Any], words: str) -> None:
         opened(**options)
 
 
-def test_bleurt_is_refused_by_name(tmp_path: Path) -> None:
+def with_bleurt(folder: Path, preferred: str) -> Path:
+    """A folder with a task that asks for BLEU and BLEURT."""
     values = json.loads((FIXTURE / "paraphrase" / "task.json").read_text())
-    folder = tmp_path / "speech"
-    folder.mkdir()
-    (folder / "task.json").write_text(
-        json.dumps({**values, "metrics": ["bleu", "bleurt"], "preferred_score": "bleurt"})
-    )
+    changed = {**values, "metrics": ["bleu", "bleurt"], "preferred_score": preferred}
+    (folder / "speech").mkdir()
+    (folder / "speech" / "task.json").write_text(json.dumps(changed))
+    return folder
+
+
+def test_bleurt_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="bleurt, which needs the weights of another model"):
-        opened(tmp_path)
+        opened(with_bleurt(tmp_path, "bleurt"))
+
+
+def test_bleurt_beside_the_preferred_score_is_left_out(tmp_path: Path) -> None:
+    (task,) = opened(with_bleurt(tmp_path, "bleu")).values()
+    assert task.metrics == ("bleu",)

@@ -119,6 +119,7 @@ def test_invalid_answers_are_counted_and_wrong_both_ways(fixtures: Path, solvers
     assert found == {"f1": 0.0, "accuracy": 0.0, "invalid": 1.0}
     valid = solvers.values(task, lambda _: Reply(text=" equivalent "))
     assert valid == pytest.approx({"f1": 0.8, "accuracy": 2 / 3, "invalid": 0.0})
+    assert [task.higher_is_better(key) for key in valid] == [True, True, False]
 
 
 def test_the_average_takes_a_tasks_own_mean_and_mnli_once(fixtures: Path, solvers: Any) -> None:
@@ -142,6 +143,7 @@ def test_the_average_takes_a_tasks_own_mean_and_mnli_once(fixtures: Path, solver
     (average,) = GLUE.aggregates(scored)
     assert average.interval.value == pytest.approx(sum(expected) / 9)
     assert (average.tasks, average.of) == (9, 9)
+    assert (average.task, average.metric) == ("glue", "average")
     del scored["glue/mnli-mm"]
     (partial,) = GLUE.aggregates(scored)
     assert partial.label.endswith("only 8 of 9 tasks")

@@ -16,6 +16,8 @@ from brulee.evaluation.scores import task_scores
 from brulee.evaluation.suite_run import answered
 from brulee.evaluation.suites import suite
 from brulee.evaluation.suites.harness import HarnessTask
+from brulee.evaluation.suites.harness_config import FilterConfig, FilterStep
+from brulee.evaluation.suites.harness_filters import build
 from brulee.evaluation.tasks import Example, Reply, Suite, SuiteTask, TaskScores
 from brulee.inference.engine import Likelihood
 
@@ -320,6 +322,15 @@ def test_a_reply_that_a_map_does_not_have_is_no_answer(tmp_path: Path) -> None:
     (task,) = open_changed(tmp_path, filter_list=[mapped], doc_to_target="None")
     assert values(task, lambda _: Reply(text="A")) == {"exact_match,m": 1.0}
     assert values(task, lambda _: Reply(text="C")) == {"exact_match,m": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("chosen", "found"), [(0, "1"), (1, "2"), (2, "none"), (-1, "2"), (-2, "1"), (-3, "none")]
+)
+def test_a_match_that_a_reply_does_not_have_falls_back(chosen: int, found: str) -> None:
+    options = {"regex_pattern": r"\d", "group_select": chosen, "fallback": "none"}
+    step = FilterStep.model_validate({"function": "regex", **options})
+    assert build(FilterConfig(name="f", filter=[step]), "here")(["1 or 2"]) == [found]
 
 
 @pytest.mark.parametrize(

@@ -150,6 +150,7 @@ def test_record_scores_the_entity_against_the_best_of_the_right_ones(
 def test_the_average_leaves_the_diagnostic_sets_out(fixtures: Path, solvers: Any) -> None:
     scored = solvers.score_all(opened(fixtures / "superglue").values(), solvers.constant(0))
     (average,) = SUPERGLUE.aggregates(scored)
+    assert (average.task, average.metric) == ("superglue", "average")
     assert (average.tasks, average.of) == (8, 8)
     parts = [
         [one.interval.value for one in found.scores.values()]
