@@ -155,9 +155,9 @@ def test_an_encoder_decoder_is_refused(make_base: Callable[..., Base]) -> None:
 
 def test_scores_that_are_perfectly_separated_may_overlap_in_other_texts() -> None:
     apart, alike = (np.arange(20.0) + shift for shift in (20, 0))
-    assert _auc(apart, alike[:15], 0) == (1.0, *wilson(1.0, 15))
-    assert _auc(alike, apart, 0) == (0.0, *wilson(0.0, 20))
-    assert _auc(alike, alike, 0)[0] == 0.5
+    assert _auc(apart, alike[:15]) == (1.0, *wilson(1.0, 15))
+    assert _auc(alike, apart) == (0.0, *wilson(0.0, 20))
+    assert _auc(alike, alike)[0] == 0.5
 
 
 @pytest.mark.parametrize(
