@@ -137,7 +137,7 @@ def next_tokens(
         wrong_B = logits_BV.gather(-1, tokens_B[:, None])[:, 0].isnan()
         return tokens_B.masked_fill(wrong_B, NO_TOKEN)
     temperature = min(max(sampling.temperature, _COLDEST), _HOTTEST)
-    probabilities_BV = torch.softmax(logits_BV.float() / temperature, dim=-1).cpu()
+    probabilities_BV = torch.softmax(logits_BV.float() / temperature, dim=-1)
     if 0 < sampling.top_k < probabilities_BV.shape[-1]:
         probabilities_BV = _likeliest(probabilities_BV, sampling.top_k)
     if sampling.top_p < 1.0:
@@ -146,9 +146,10 @@ def next_tokens(
         least_B1 = sampling.min_p * probabilities_BV.amax(-1, keepdim=True)
         probabilities_BV = probabilities_BV.masked_fill(probabilities_BV < least_B1, 0.0)
     unknown = torch.tensor([NO_TOKEN])
+    # Cut on their device: sorting a vocabulary takes a CPU longer than a GPU takes for the pass.
     drawn = [
         unknown if row_V[0].isnan() else torch.multinomial(row_V, 1, generator=stream)
-        for row_V, stream in zip(probabilities_BV, streams, strict=True)
+        for row_V, stream in zip(probabilities_BV.cpu(), streams, strict=True)
     ]
     return torch.cat(drawn).to(logits_BV.device)
 
