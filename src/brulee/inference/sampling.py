@@ -131,7 +131,7 @@ def generators(sampling: Sampling, numbers: Sequence[int]) -> list[torch.Generat
 def next_tokens(
     logits_BV: torch.Tensor, sampling: Sampling, streams: Sequence[torch.Generator]
 ) -> torch.Tensor:
-    """The chosen token of each row, shape (B,); NO_TOKEN where a logit is NaN."""
+    """The chosen token of each row, (B,), on the CPU if drawn; NO_TOKEN where a logit is NaN."""
     if sampling.temperature == 0.0:
         tokens_B = logits_BV.argmax(dim=-1)  # NaN counts as the largest
         wrong_B = logits_BV.gather(-1, tokens_B[:, None])[:, 0].isnan()
@@ -151,7 +151,7 @@ def next_tokens(
         unknown if row_V[0].isnan() else torch.multinomial(row_V, 1, generator=stream)
         for row_V, stream in zip(probabilities_BV.cpu(), streams, strict=True)
     ]
-    return torch.cat(drawn).to(logits_BV.device)
+    return torch.cat(drawn)
 
 
 def _likeliest(probabilities_BV: torch.Tensor, count: int) -> torch.Tensor:
