@@ -117,6 +117,8 @@ class Pretended:
                 there = any(x.device.type == "cuda" for x in tensors)
                 if there and name not in VIEWS:
                     gpu.launches[name] += 1
+                if _copies_and_waits(name, args, kwargs or {}):
+                    gpu.waits[_line_of_ours()] += 1
                 if name in ("_local_scalar_dense", "equal", "allclose", "nonzero", "masked_select"):
                     if there:
                         gpu.waits[_line_of_ours()] += 1
@@ -218,6 +220,20 @@ class Pretended:
                 with trainer.passes.boundary():
                     trainer._one_step(progress)
             return sum(self.launches.values()), self.waits - before
+
+
+def _copies_and_waits(name: str, args: Any, kwargs: dict[str, Any]) -> bool:
+    """Whether an operation is a copy to or from the GPU that the host waits for.
+
+    PyTorch waits for the stream after every copy that is not asked to be `non_blocking`.
+    """
+    if name == "copy_":
+        kinds = {x.device.type for x in args[:2]}
+        return len(kinds) > 1 and not (args[2] if len(args) > 2 else kwargs.get("non_blocking"))
+    if name != "_to_copy" or kwargs.get("device") is None:
+        return False
+    kinds = {args[0].device.type, kwargs["device"].type}
+    return len(kinds) > 1 and not kwargs.get("non_blocking")
 
 
 def _line_of_ours() -> str:

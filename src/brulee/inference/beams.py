@@ -20,6 +20,7 @@ import torch
 
 from brulee.errors import NotNumbersError
 from brulee.inference.generation import Decoder, Order
+from brulee.inference.on_device import on_device
 from brulee.inference.sampling import Sampling
 
 Ended = Callable[[list[int]], bool]
@@ -83,7 +84,7 @@ def _best(
     live: Sequence[_Search], logits: torch.Tensor, width: int
 ) -> list[list[tuple[float, int, int]]]:
     """The best continuations of each search: (sum, beam, token), best first."""
-    sums = torch.tensor([one.sums for one in live], device=logits.device)
+    sums = on_device([one.sums for one in live], logits.device)
     vocabulary = logits.shape[-1]
     scores = logits.float().log_softmax(dim=-1).view(len(live), width, vocabulary)
     if scores[..., 0].isnan().any():

@@ -10,6 +10,8 @@ from typing import Final, Self, final
 
 import torch
 
+from brulee.inference.on_device import on_device
+
 MOST: Final = 100.0  # of a bias, up or down: beyond it OpenAI's API takes none
 
 
@@ -32,5 +34,6 @@ class Biases:
         Some models read more tokens than they write: a bias on one that is not written is nothing.
         """
         written_K = self._ids_K < len(logits_V)
-        at, values = (x[written_K].to(logits_V.device) for x in (self._ids_K, self._values_K))
+        own = (self._ids_K[written_K], self._values_K[written_K])
+        at, values = (on_device(x, logits_V.device) for x in own)
         logits_V[at] += values

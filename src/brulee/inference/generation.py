@@ -17,6 +17,7 @@ from brulee.errors import BruleeError, NotNumbersError
 from brulee.inference.biases import Biases
 from brulee.inference.guesses import Guesses, shared_out
 from brulee.inference.json_form import FormError, Walk
+from brulee.inference.on_device import on_device
 from brulee.inference.penalties import penalise
 from brulee.inference.sampling import NO_TOKEN, Sampling, generators, next_tokens
 from brulee.inference.scored import Scored, scored
@@ -230,7 +231,7 @@ def _chosen(live: Sequence[Live], logits_NV: torch.Tensor, at: Sequence[int]) ->
     for i, row in enumerate(live):
         alike.setdefault(row.sampling.cuts, []).append(i)
     for own in alike.values():
-        places = torch.tensor([at[i] for i in own], device=logits_NV.device)
+        places = on_device([at[i] for i in own], logits_NV.device)
         streams = [live[i].stream for i in own]
         # A copy, which is changed below: in bfloat16 a small change of a large logit would be lost.
         logits_BV = logits_NV[places].float()

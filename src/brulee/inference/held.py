@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 import torch
 
+from brulee.inference.on_device import on_device
 from brulee.inference.reading import Pair
 from brulee.inference.row import Row, Shared
 from brulee.inference.same_bits import up
@@ -55,8 +56,8 @@ class HeldTensors:
         buffers = [buffer for pair in self._buffers.values() for buffer in pair]
         if not buffers:
             return
-        # Once for all layers: every copy from host to GPU synchronises.
-        places, rows = torch.tensor(moves, device=buffers[0].device).unbind(1)
+        # Once for all layers.
+        places, rows = on_device(moves, buffers[0].device).unbind(1)
         for buffer in buffers:
             buffer[places, :, :own] = buffer[rows, :, :own]
 
@@ -72,15 +73,14 @@ class HeldTensors:
         """Prepare a pass that reads one token of each row."""
         assert set(counts) <= {1}, "a row is given one token at a time"
         self._rows, self._hidden = rows, {}
-        # Once for all layers: every copy from host to GPU synchronises.
+        # Once for all layers.
         self._at = torch.arange(len(rows), device=device)
-        self._counts = torch.tensor([row.own for row in rows], device=device)
+        self._counts = on_device([row.own for row in rows], device)
         members: dict[Shared, list[int]] = {}
         for at, row in enumerate(rows):
             members.setdefault(row.group, []).append(at)
         self._groups = [
-            (shared, torch.tensor(own, device=device), rows[own[0]].shared)
-            for shared, own in members.items()
+            (shared, on_device(own, device), rows[own[0]].shared) for shared, own in members.items()
         ]
 
     def attend(

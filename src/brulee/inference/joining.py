@@ -16,6 +16,7 @@ import torch
 
 from brulee.inference.branches import lay_out
 from brulee.inference.kept import Kept
+from brulee.inference.on_device import on_device
 from brulee.inference.path_reader import Ending, PathReader
 from brulee.inference.pushing import push
 from brulee.inference.reading import Pair
@@ -96,7 +97,7 @@ class Arriving:
         """Read the next `tokens` tokens; returns logits (N, V) after those at `asked`."""
         part = next(self._stream.passes(self.read, self.read + tokens, tokens))
         wanted = list(range(tokens)) if self._score is not None else asked
-        rows = torch.tensor(wanted, dtype=torch.long, device=self._reader.device)
+        rows = on_device(wanted, self._reader.device, torch.long)
         logits = self._reader.read(part, rows, endings)
         if self._score is not None:
             self._score(logits)

@@ -26,6 +26,7 @@ import torch
 
 from brulee.data.json_schema import Schema, need_llguidance, read_schema
 from brulee.errors import InputError
+from brulee.inference.on_device import on_device
 from brulee.inference.schema_place import inexact_number, place_of
 from brulee.inference.token_bytes import check_writable, read_tokens
 
@@ -95,7 +96,7 @@ class Walk:
         if not self.problem:
             hidden_V = torch.zeros(len(logits_V), dtype=logits_V.dtype)
             hidden_V[~torch.from_numpy(allowed_V)] = -math.inf
-            logits_V += hidden_V.to(logits_V.device)
+            logits_V += on_device(hidden_V, logits_V.device)
 
     def take(self, token: int) -> None:
         """Advance by a token other than a stop id."""

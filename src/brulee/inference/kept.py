@@ -23,6 +23,7 @@ from typing import Final
 
 import torch
 
+from brulee.inference.on_device import on_device
 from brulee.inference.reading import Pair
 from brulee.inference.row import Voice
 
@@ -61,8 +62,8 @@ class Beginning:
 
     @functools.cached_property
     def _at(self) -> torch.Tensor:
-        """The places, once for all layers: every copy from host to GPU synchronises."""
-        return torch.tensor(self.places, device=next(iter(self.pool.values()))[0].device)
+        """The places, once for all layers."""
+        return on_device(self.places, next(iter(self.pool.values()))[0].device)
 
 
 class Kept:
@@ -164,7 +165,7 @@ class Kept:
         self._free = list(range(count))[::-1]
 
     def _write(self, places: Sequence[int], stacks: Mapping[int, Pair], bottom: int) -> None:
-        at = torch.tensor(places, device=next(iter(self._pool.values()))[0].device)
+        at = on_device(places, next(iter(self._pool.values()))[0].device)
         for layer, pair in stacks.items():
             for stack, pool in zip(pair, self._pool[layer], strict=True):
                 K, _, D = stack.shape[1:]

@@ -21,6 +21,7 @@ from transformers import PreTrainedModel
 from brulee.data.encoding import Encoded
 from brulee.errors import NotNumbersError
 from brulee.inference.branches import Ints, Stream, lay_out
+from brulee.inference.on_device import on_device
 from brulee.inference.path_reader import PathReader
 
 # Of a token with the logit -inf: less than any that is possible, and finite, as statistics and JSON
@@ -88,7 +89,7 @@ def score_stream(
     for part in stream.passes(0, len(stream.ids), tokens):
         inside = slice(*np.searchsorted(points.positions, (part.start, part.stop)).tolist())
         rows, row_of = np.unique(points.positions[inside] - part.start, return_inverse=True)
-        logits_NV = reader.read(part, torch.from_numpy(rows).to(reader.device))
+        logits_NV = reader.read(part, on_device(rows, reader.device))
         found = token_scores(logits_NV, row_of, points.targets[inside])
         for owner, scored in zip(points.owners[inside].tolist(), found, strict=True):
             tally.add(owner, *scored)
@@ -104,8 +105,8 @@ def token_scores(
     for start in range(0, len(logits_NV), _TOGETHER):
         part_NV = logits_NV[start : start + _TOGETHER]
         inside = slice(*np.searchsorted(rows_M, (start, start + len(part_NV))).tolist())
-        rows = torch.from_numpy(rows_M[inside] - start).to(logits_NV.device)
-        targets = torch.from_numpy(targets_M[inside]).to(logits_NV.device)
+        rows = on_device(rows_M[inside] - start, logits_NV.device)
+        targets = on_device(targets_M[inside], logits_NV.device)
         # Not logsumexp: it divides the sum over a single row among threads, which changes the
         # rounding.
         picked = part_NV.float().log_softmax(dim=-1)[rows, targets]

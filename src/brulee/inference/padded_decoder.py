@@ -13,6 +13,7 @@ import torch
 from transformers import PreTrainedModel
 
 from brulee.inference.cache import gather, is_plain, is_recurrent
+from brulee.inference.on_device import on_device
 from brulee.models.cache_names import cache_name, cache_of
 from brulee.models.decoder_start import decoder_start
 from brulee.models.precision import PASS_TOKENS
@@ -79,7 +80,7 @@ class PaddedDecoder:
             encoder = self.model.get_encoder()
             with turn(self.model):
                 self.encoded = encoder(input_ids=ids_BT, attention_mask=self.mask_BT)
-            start_1S = torch.tensor([decoder_start(self.model)], device=self.device)
+            start_1S = on_device([decoder_start(self.model)], self.device)
             self._forward(start_1S.repeat(len(self._prompts), 1))
         else:
             self._prefill(self._prompts)
@@ -113,14 +114,14 @@ class PaddedDecoder:
             at = slice(width - len(prompt), width) if left else slice(0, len(prompt))
             ids_BT[row, at] = torch.tensor(prompt)
             mask_BT[row, at] = 1
-        return ids_BT.to(self.device), mask_BT.to(self.device)
+        return on_device(ids_BT, self.device), on_device(mask_BT, self.device)
 
     several = False
 
     @torch.no_grad()
     def push(self, tokens: Sequence[Sequence[int]]) -> torch.Tensor:
         """Append a token to every row; returns logits (B, V) after it."""
-        tokens_B = torch.tensor([own[0] for own in tokens], device=self.device)
+        tokens_B = on_device([own[0] for own in tokens], self.device)
         if not self.seq2seq:
             ones_B1 = torch.ones_like(self.mask_BT[:, :1])
             self.mask_BT = torch.cat([self.mask_BT, ones_B1], dim=1)
@@ -141,7 +142,7 @@ class PaddedDecoder:
         """Put a copy of row parents[i] at every place i."""
         if not parents:
             return
-        at = torch.tensor(parents, device=self.device)
+        at = on_device(parents, self.device)
         self.mask_BT = self.mask_BT[at]
         if self._text_BT is not None:
             self._text_BT = self._text_BT[at]

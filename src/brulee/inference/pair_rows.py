@@ -29,6 +29,7 @@ from transformers.cache_utils import Cache, EncoderDecoderCache
 from transformers.modeling_outputs import BaseModelOutput
 
 from brulee.inference.cache import RoomyLayer
+from brulee.inference.on_device import on_device
 from brulee.inference.padded_decoder import PaddedDecoder
 from brulee.inference.reading import Pair
 from brulee.inference.routing import Router
@@ -109,7 +110,7 @@ class PairRows:
     def push(self, tokens: Sequence[Sequence[int]]) -> torch.Tensor:
         """Append a token to every row; returns logits (B, V) after it."""
         self._make_column()
-        ids_B1 = torch.tensor(tokens, device=self._device)
+        ids_B1 = on_device(tokens, self._device)
         with self._computing() as model, turn(model), positions(model, self._owned()):
             output = model(**self._inputs(model, ids_B1), use_cache=True)
         self._end += 1
@@ -140,7 +141,7 @@ class PairRows:
         """Put a copy of row parents[i] at every place i."""
         if list(parents) == list(range(len(self.rows))):
             return
-        at = torch.tensor(parents, device=self._device)
+        at = on_device(parents, self._device)
         self._own = [(keys[at], values[at]) for keys, values in self._own]
         self._source = [(keys[at], values[at]) for keys, values in self._source]
         self.rows, self._room = [self.rows[parent] for parent in parents], len(parents)
@@ -234,13 +235,13 @@ class PairRows:
             ),
         }
         if _POSITIONS in inspect.signature(model.forward).parameters:
-            inputs[_POSITIONS] = torch.tensor(self._owned(), device=self._device)[:, None]
+            inputs[_POSITIONS] = on_device(self._owned(), self._device)[:, None]
         return inputs
 
     def _mask(self, lengths: Sequence[int], columns: int, *, left: bool) -> torch.Tensor:
         """Mask (B, C) of each row's columns: its last ones with `left` padding, else its first."""
         at = torch.arange(columns, device=self._device)
-        count = torch.tensor(lengths, device=self._device)[:, None]
+        count = on_device(lengths, self._device)[:, None]
         return ((at >= columns - count) if left else (at < count)).long()
 
 
@@ -251,7 +252,7 @@ def positions(model: PreTrainedModel, at: Sequence[int]) -> Iterator[None]:
     if module is None:
         yield
         return
-    at_B = torch.tensor(at, device=model.device)
+    at_B = on_device(at, model.device)
 
     def before(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
         return args, {**kwargs, "position_ids": at_B}

@@ -23,6 +23,7 @@ from transformers import PreTrainedModel
 
 from brulee.inference.branches import Pass, Stream
 from brulee.inference.kept import Beginning
+from brulee.inference.on_device import on_device
 from brulee.inference.reading import Pair, read
 from brulee.inference.same_bits import KEYS, ROWS, attended, filled, up
 
@@ -68,8 +69,8 @@ class PathReader:
         spare = max(ROWS, part.branches[-1].start + up(part.branches[-1].tokens)) - len(ids)
         logits_NV = read(
             self.model,
-            F.pad(ids, (0, spare), value=int(ids[0])).to(self.device),
-            F.pad(depths, (0, spare)).to(self.device),
+            on_device(F.pad(ids, (0, spare), value=int(ids[0])), self.device),
+            on_device(F.pad(depths, (0, spare)), self.device),
             self,
             F.pad(rows, (0, filled(len(rows), self.model) - len(rows))),
         )

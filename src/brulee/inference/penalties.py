@@ -11,6 +11,7 @@ from typing import Final
 
 import torch
 
+from brulee.inference.on_device import on_device
 from brulee.inference.sampling import Sampling
 
 _LARGEST: Final = 1e8  # no logit is beyond it, and no temperature makes it overflow
@@ -30,13 +31,13 @@ def penalise(
     if sampling.repetition_penalty != 1.0:
         # A soft prompt's ids are past the vocabulary.
         known = sorted(token for token in {*before, *written} if token < len(logits_V))
-        at = torch.tensor(known, device=logits_V.device, dtype=torch.long)
+        at = on_device(known, logits_V.device, torch.long)
         found = logits_V[at]
         by = max(sampling.repetition_penalty, _SMALLEST)
         changed = torch.where(found < 0, found * by, found / by)
         logits_V[at] = changed.clamp(-_LARGEST, _LARGEST)
     if sampling.frequency_penalty or sampling.presence_penalty:
         counts = Counter(written)
-        at = torch.tensor(list(counts), device=logits_V.device, dtype=torch.long)
-        times = torch.tensor(list(counts.values()), device=logits_V.device, dtype=logits_V.dtype)
+        at = on_device(list(counts), logits_V.device, torch.long)
+        times = on_device(list(counts.values()), logits_V.device, logits_V.dtype)
         logits_V[at] -= sampling.frequency_penalty * times + sampling.presence_penalty

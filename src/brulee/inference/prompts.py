@@ -11,6 +11,7 @@ from functools import partial
 import torch
 
 from brulee.inference.branches import lay_out
+from brulee.inference.on_device import on_device
 from brulee.inference.path_reader import Ending, Keep, PathReader
 from brulee.inference.reading import Pair
 from brulee.inference.row import Row, Shared, Voice
@@ -55,7 +56,7 @@ class Prompts:
             inside = [k for k, end in enumerate(ends) if part.start <= end < part.stop]
             asked = sorted({ends[k] for k in inside})
             endings = [Ending(ends[k] - part.start, keeps[k]) for k in inside]
-            at = torch.tensor(asked, dtype=torch.long, device=self._reader.device) - part.start
+            at = on_device(asked, self._reader.device, torch.long) - part.start
             found = self._reader.read(part, at, endings)
             logits.update(zip(asked, found, strict=True))
         self._read = ends[-1] + 1

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import torch
 
+from brulee.inference.on_device import on_device
 from brulee.inference.reading import Reader, read
 from brulee.inference.routing import Router
 from brulee.inference.row import Voice
@@ -56,11 +57,11 @@ def _read(
 ) -> torch.Tensor:
     """Logits after each token, computed with its voice."""
     at = torch.arange(len(ids), device=device)
-    read_T = torch.tensor(ids, device=device)
-    position_T = torch.tensor(positions, device=device)
+    read_T = on_device(ids, device)
+    position_T = on_device(positions, device)
     if len(set(voices)) == 1:
         return read(voices[0].model, read_T, position_T, reader, at)
     assert router is not None, "several voices need a router"
     with router.computing([voice.name for voice in voices], device) as shifts:
-        position_T += torch.tensor(shifts, device=device)
+        position_T += on_device(shifts, device)
         return read(router.model, read_T, position_T, reader, at)

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from brulee.inference.on_device import on_device
 from brulee.inference.same_bits import up
 from brulee.methods.bottleneck_places import first_of, with_first
 from brulee.methods.lora_layer import LoRALinear
@@ -46,7 +47,7 @@ class Owned:
     def at(cls, name: str, places: Sequence[int], device: torch.device) -> Owned:
         """Padded, because a product's rounding depends on its number of rows if that is small."""
         spare = up(len(places)) - len(places)
-        own = torch.tensor(places, device=device)
+        own = on_device(places, device)
         return cls(name, own, torch.cat([own, own[:1].expand(spare)]))
 
 

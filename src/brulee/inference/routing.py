@@ -42,6 +42,7 @@ from brulee.inference.same_bits import ROWS
 from brulee.methods.base import Attached
 from brulee.methods.swapping import view_of
 from brulee.methods.wrapping import Wrapper, put
+from brulee.models.allocator import is_exhaustion
 from brulee.models.hooks import Adds, Prefixes, Refreshes
 from brulee.models.rounding_trial import coarsest, logits_only_round
 from brulee.models.turns import turn
@@ -177,6 +178,8 @@ class Router:
                         f"a token comes out {difference:.2g} from what it is alone"
                     )
         except (IndexError, RuntimeError, TypeError, ValueError) as error:
+            if is_exhaustion(error):
+                raise
             raise UnroutableError(str(error)) from None
 
     def _in_a_stream(self, name: str, view: PreTrainedModel) -> Iterator[Compared]:

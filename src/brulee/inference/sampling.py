@@ -132,13 +132,13 @@ def generators(sampling: Sampling, numbers: Sequence[int]) -> list[torch.Generat
 def next_tokens(
     logits_BV: torch.Tensor, sampling: Sampling, streams: Sequence[torch.Generator]
 ) -> torch.Tensor:
-    """The chosen token of each row, shape (B,); NO_TOKEN where a logit is NaN."""
+    """The chosen token of each row, (B,), on the CPU if drawn; NO_TOKEN where a logit is NaN."""
     if sampling.temperature == 0.0:
         tokens_B = logits_BV.argmax(dim=-1)  # NaN counts as the largest
         wrong_B = logits_BV.gather(-1, tokens_B[:, None])[:, 0].isnan()
         return tokens_B.masked_fill(wrong_B, NO_TOKEN)
     temperature = min(max(sampling.temperature, _COLDEST), _HOTTEST)
-    probabilities_BV = torch.softmax(logits_BV.float() / temperature, dim=-1).cpu()
+    probabilities_BV = torch.softmax(logits_BV.float() / temperature, dim=-1)
     if 0 < sampling.top_k < probabilities_BV.shape[-1]:
         probabilities_BV = _likeliest(probabilities_BV, sampling.top_k)
     if sampling.top_p < 1.0:
@@ -147,11 +147,12 @@ def next_tokens(
         least_B1 = sampling.min_p * probabilities_BV.amax(-1, keepdim=True)
         probabilities_BV = probabilities_BV.masked_fill(probabilities_BV < least_B1, 0.0)
     unknown = torch.tensor([NO_TOKEN])
+    # Cut on their device: sorting a vocabulary takes a CPU longer than a GPU takes for the pass.
     drawn = [
         unknown if row_V[0].isnan() else torch.multinomial(row_V, 1, generator=stream)
-        for row_V, stream in zip(probabilities_BV, streams, strict=True)
+        for row_V, stream in zip(probabilities_BV.cpu(), streams, strict=True)
     ]
-    return torch.cat(drawn).to(logits_BV.device)
+    return torch.cat(drawn)
 
 
 def _likeliest(probabilities_BV: torch.Tensor, count: int) -> torch.Tensor:

@@ -15,6 +15,8 @@ from typing import Final
 
 import torch
 
+from brulee.inference.on_device import on_device
+
 _TOGETHER: Final = 32  # rows of the vocabulary's width that are computed at once, in fp32
 
 
@@ -42,7 +44,7 @@ def scored(logits_NV: torch.Tensor, tokens: Sequence[int], likeliest: int) -> li
     for start in range(0, len(tokens), _TOGETHER):
         own = tokens[start : start + _TOGETHER]
         log_NV = logits_NV[start : start + len(own)].float().log_softmax(dim=-1)
-        chosen_N1 = torch.tensor(own, device=log_NV.device)[:, None]
+        chosen_N1 = on_device(own, log_NV.device)[:, None]
         values_N = log_NV.gather(-1, chosen_N1)[:, 0].tolist()
         top_NK = log_NV.topk(min(likeliest, log_NV.shape[-1]), dim=-1)
         tops = [

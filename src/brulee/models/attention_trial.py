@@ -14,6 +14,8 @@ from collections.abc import Callable, Sequence
 
 import torch
 
+from brulee.models.allocator import is_exhaustion
+
 # For each document, its queries, which are the last of its keys, and all its keys.
 Reads = Sequence[tuple[slice, Sequence[int]]]
 Attend = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, int | None], torch.Tensor]
@@ -63,6 +65,8 @@ def _fault(
             out = attend(q, k, v, window)
             found = [out, *torch.autograd.grad(out, (q, k, v), drawn[3].to(device))]
         except (RuntimeError, TypeError) as error:
+            if is_exhaustion(error):
+                raise
             return next(iter(str(error).strip().splitlines()), type(error).__name__)
         for what, one, right in zip(("output", "dQ", "dK", "dV"), found, expected, strict=True):
             off = float((one.detach().cpu().double() - right).norm() / right.norm())

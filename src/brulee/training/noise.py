@@ -59,4 +59,5 @@ class Noise:
         if batch.packed:
             each = each.repeat_interleave(torch.tensor(batch.lengths))
         shape = (1, -1, 1) if batch.packed else (-1, 1, 1)
-        return each.view(shape).to(embedded_BTD)
+        # Without waiting for passes before this one.
+        return each.view(shape).to(embedded_BTD.device, embedded_BTD.dtype, non_blocking=True)

@@ -75,8 +75,10 @@ class World:
     def wait(self) -> None:
         """Wait until every process gets here."""
         if self.size > 1:
+            # PyTorch warns if it has to choose the GPU itself.
+            own = [self.device.index] if self.device.type == "cuda" else None
             with self.in_contact():
-                dist.barrier()
+                dist.barrier(device_ids=own)
 
     def sum(self, tensor: torch.Tensor) -> torch.Tensor:
         """The sum over the processes, in place."""

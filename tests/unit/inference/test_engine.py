@@ -186,6 +186,19 @@ def test_the_ends_of_the_range_are_the_likeliest_token(sampling: Sampling) -> No
     assert next_tokens(LOGITS, sampling, generators(sampling, [0, 1])).tolist() == [1, 0]
 
 
+@pytest.mark.parametrize("cut", [{"top_p": 0.5}, {"top_k": 2}, {"min_p": 0.5}])
+def test_tokens_are_cut_where_the_logits_are(
+    monkeypatch: pytest.MonkeyPatch, cut: dict[str, Any]
+) -> None:
+    """A CPU sorts a large vocabulary for longer than a GPU needs for a pass of many rows."""
+    copied: list[torch.Tensor] = []
+    copy = torch.Tensor.cpu
+    monkeypatch.setattr(torch.Tensor, "cpu", lambda own: copied.append(own) or copy(own))
+    sampling = Sampling(temperature=1.0, **cut)
+    next_tokens(LOGITS, sampling, generators(sampling, [0, 1]))
+    assert [int(own[0].count_nonzero()) for own in copied] == [2 if "top_k" in cut else 1]
+
+
 def test_the_hottest_tokens_are_possible_ones() -> None:
     logits = torch.tensor([[-torch.inf, 3.0, 2.0, -torch.inf]])
     sampling = Sampling(temperature=1e300)

@@ -102,13 +102,14 @@ def test_several_tokens_at_once_have_the_bits_of_one_by_one(
 def test_layers_put_no_numbers_on_the_device(
     window: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each would be waited for, in every layer and for every token."""
+    """Each would take a launch of its own, in every layer and for every token."""
     case = _Case(HeldTensors(8, ROOM), 3, 64, torch.float32)
     begin = case.held.begin
 
     def begun(rows: Sequence[Row], counts: Sequence[int], device: torch.device) -> None:
         begin(rows, counts, device)
         monkeypatch.setattr(torch, "tensor", None)
+        monkeypatch.setattr("brulee.inference.held.on_device", None)
 
     monkeypatch.setattr(case.held, "begin", begun)
     assert case.read([1] * 5, 9, window).shape == (5, 9, 64)
@@ -150,8 +151,6 @@ def test_heads_that_no_loop_fits_are_held_as_tensors() -> None:
 
 
 def test_where_rows_move_to_is_copied_to_a_device_once_for_all_layers() -> None:
-    """Every copy from host to GPU waits for the GPU."""
-
     class Copies(TorchDispatchMode):  # type: ignore[no-untyped-call]
         count = 0
 

@@ -16,6 +16,7 @@ from brulee.inference.continuous import Continuous, Job, Room
 from brulee.inference.joining import Arriving
 from brulee.inference.kept import BLOCK, Kept
 from brulee.inference.mixed import Request
+from brulee.inference.on_device import on_device
 from brulee.inference.reading import Pair
 from brulee.inference.row import Voice
 from brulee.inference.rows import Rows
@@ -53,10 +54,10 @@ BLOCK_BYTES = BLOCK * 2 * 2 * 2 * 4 * 4
 def test_places_are_copied_to_a_device_once_for_all_layers(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Every copy from host to GPU waits for the GPU."""
     kept, voice, stacks, made = Kept(80 * BLOCK_BYTES), _voice("a"), _stacks(40, 8), []
-    tensor = torch.tensor
-    monkeypatch.setattr(torch, "tensor", lambda *x, **more: made.append(x) or tensor(*x, **more))
+    monkeypatch.setattr(
+        "brulee.inference.kept.on_device", lambda *x: made.append(x) or on_device(*x)
+    )
     kept.keep(voice, _text(1, 2), stacks, at=0)
     found = kept.find(voice, _text(1, 2))
     for layer, stack in stacks.items():

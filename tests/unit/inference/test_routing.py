@@ -169,3 +169,18 @@ def test_what_cannot_be_mixed_is_told_and_leaves_nothing(
     assert router.names == names
     parts = [m.parts for m in router.model.modules() if isinstance(m, Routed)]
     assert not any("another" in own for own in parts)
+
+
+def test_an_adapter_is_not_refused_for_lack_of_memory(make_base: MakeBase, tmp_path: Path) -> None:
+    """It would have passes of its own for as long as it is held."""
+    swap, router, _ = hold(make_base("llama"), tmp_path)
+    names, (view, attached) = router.names, swap.view("lora")
+    assert attached is not None
+
+    def exhausted(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    view.model.get_submodule("model.layers.0.mlp.down_proj").after = exhausted
+    with pytest.raises(torch.OutOfMemoryError):
+        router.add("another", view.model, attached)
+    assert router.names == names

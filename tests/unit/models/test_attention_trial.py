@@ -94,6 +94,16 @@ def test_what_is_wrong_is_told_and_not_taken(attend: Attend, said: str) -> None:
         assert not is_right(attend, READS, CPU, torch.float32, 32)
 
 
+def test_a_kernel_is_not_found_wrong_for_lack_of_memory() -> None:
+    """It would not be used any more in this process."""
+
+    def exhausted(*_: Any) -> torch.Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    with pytest.raises(torch.OutOfMemoryError):
+        is_right(exhausted, READS, CPU, torch.float32, 32)
+
+
 @pytest.mark.parametrize("width", [32, 64, 96])
 @pytest.mark.parametrize("dtype", [torch.float32, BF16])
 def test_loops_in_c_pass(dtype: torch.dtype, width: int) -> None:

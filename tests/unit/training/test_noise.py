@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from brulee.data.batching import pack, pad
+from brulee.data.batching import Batch, pack, pad
 from brulee.data.encoding import Encoded
 from brulee.errors import InputError
 from brulee.models.loading import Base
@@ -43,6 +44,26 @@ def test_each_document_has_noise_by_its_own_length_in_a_pack_and_in_rows(
             assert 0.97 * limit < part.abs().max() <= limit * 1.001
             assert part.abs().mean().item() == pytest.approx(limit / 2, rel=0.1)
             assert part.mean().abs() < 0.1 * limit
+
+
+@pytest.mark.parametrize("batch", [pack([SHORT, LONG]), pad([SHORT, LONG], 0)])
+def test_a_pass_does_not_wait_for_a_gpu_to_have_its_limits(
+    make_base: MakeBase, batch: Batch
+) -> None:
+    class Copies(TorchDispatchMode):  # type: ignore[no-untyped-call]
+        waiting: ClassVar[list[bool]] = []
+
+        def __torch_dispatch__(self, func: Any, _: Any, args: Any = (), kwargs: Any = None) -> Any:
+            if func is torch.ops.aten._to_copy.default:
+                self.waiting.append(not kwargs.get("non_blocking"))
+            return func(*args, **(kwargs or {}))
+
+    base = make_base("llama")
+    base.model.get_input_embeddings().to("meta")
+    with Copies() as copies:  # type: ignore[no-untyped-call]
+        _embedded(base, batch.to(torch.device("meta")), 5.0)
+    assert copies.waiting
+    assert not any(copies.waiting)
 
 
 @pytest.mark.parametrize("fused", [True, False])

@@ -295,9 +295,22 @@ def test_a_process_that_is_killed_ends_the_others_in_a_sentence(
         monkeypatch.setattr(torch.distributed, name, lost)
         with pytest.raises(StoppedError, match="another of the 2 processes ended"):
             call(World(0, 2))
-    monkeypatch.setattr(torch.distributed, "barrier", lambda: torch.ones(2) @ torch.ones(3))
+    monkeypatch.setattr(torch.distributed, "barrier", lambda **_: torch.ones(2) @ torch.ones(3))
     with pytest.raises(RuntimeError, match="size"):
         World(0, 2).wait()
+
+
+@pytest.mark.parametrize(("device", "own"), [("cuda:1", [1]), ("cpu", None)])
+def test_a_process_says_on_which_gpu_it_waits(
+    monkeypatch: pytest.MonkeyPatch, device: str, own: list[int] | None
+) -> None:
+    """PyTorch warns of having to choose one."""
+    waited: list[Any] = []
+    monkeypatch.setattr(
+        torch.distributed, "barrier", lambda device_ids=None: waited.append(device_ids)
+    )
+    World(0, 2, device=torch.device(device)).wait()
+    assert waited == [own]
 
 
 @pytest.mark.parametrize(
