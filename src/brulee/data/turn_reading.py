@@ -123,6 +123,10 @@ def content_text(content: Any, place: str) -> str:
     parts = content if isinstance(content, list) else [content]
     for part in parts:
         kind = part.get("type") if isinstance(part, dict) else ""
+        if kind is None and part.get("thought"):
+            raise InputError(
+                f"{place}: a part is marked as a thought; write it into {REASONING!r} of the turn."
+            )
         if not ((kind == "text" and "text" in part) or (kind is None and _is_said(part))):
             raise InputError(f"{place}: the content holds something other than text.")
     return "".join(part["text"] or "" for part in parts)
