@@ -105,13 +105,15 @@ class Look:
 def preference(look: Look) -> Found | None:
     """Preference data, pairs of a better and a worse answer: recognised to be rejected."""
     for chosen, rejected in _PREFERENCES:
-        if look.has(chosen, rejected):
+        better, worse = look.own(chosen), look.own(rejected)
+        if better and worse:
             return Found(
-                f"the columns {chosen!r} and {rejected!r} are preference data, for methods that "
+                f"the columns {better!r} and {worse!r} are preference data, for methods that "
                 "learn from comparisons; instruction tuning learns from right answers only. To "
-                f"train on {chosen!r} alone, write {_only(look, chosen)}."
+                f"train on {better!r} alone, write {_only(look, better)}."
             )
-    if look.has("prompt", "completion") and look.holds("label", bool):
+    names = [look.own(name) for name in ("prompt", "completion", "label")]
+    if all(names) and look.holds(names[2], bool):
         return Found(
             "a true-or-false 'label' beside 'prompt' and 'completion' is preference data, and the "
             "rejected completions would be learned as well; keep the rows whose label is true, and "

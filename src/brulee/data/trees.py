@@ -63,13 +63,18 @@ def _path(
                 "each message needs its own."
             )
         seen.add(message[ID])
-        if message.get("deleted"):
+        if _is_deleted(message):
             return found
         found.append({"role": ROLES[message[ROLE]], "content": message[TEXT]})
-        following = [one for one in replies.get(message[ID], ()) if not one.get("deleted")]
+        following = [one for one in replies.get(message[ID], ()) if not _is_deleted(one)]
         if not following:
             return found
         message = min(following, key=_rank)
+
+
+def _is_deleted(message: Mapping[str, Any]) -> bool:
+    """Whether a message is marked as deleted; a CSV file has the mark as text."""
+    return str(message.get("deleted") or "").lower() in ("true", "1")
 
 
 def _rank(message: Mapping[str, Any]) -> float:

@@ -19,6 +19,8 @@ _LOST = {
 }
 _REASONING = (REASONING, "reasoning", "thinking")
 _MASKS = ("train", "training")
+# Keys of a part without a type that are not content.
+_ABOUT_PART = frozenset(("text", "thoughtSignature", "thought_signature"))
 
 
 def in_order(turns: Sequence[Any]) -> Iterator[Any]:
@@ -133,8 +135,9 @@ def content_text(content: Any, place: str) -> str:
 
 
 def _is_said(part: Mapping[str, Any]) -> bool:
-    """Whether a part without a type is a text."""
-    return isinstance(part.get("text"), str)
+    """Whether a part without a type is a text, and nothing else, such as an image."""
+    beside = [value for key, value in part.items() if key not in _ABOUT_PART]
+    return isinstance(part.get("text"), str) and not any(beside)
 
 
 def holds(value: Any) -> bool:

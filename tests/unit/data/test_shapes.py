@@ -65,6 +65,26 @@ def test_a_system_message_in_an_object_of_any_form_is_read_or_refused() -> None:
         detect(Rows.of([{"system": {"rule": "Be brief."}, "messages": chat}]))
 
 
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"Prompt": "Hi", "Completion": "Go away.", "Label": False},
+        {"Prompt": "Hi", "Response": "Hello", "Chosen": "Hello", "Rejected": "Go away."},
+    ],
+)
+def test_preferences_are_refused_in_any_case(row: dict[str, Any]) -> None:
+    assert detect(Rows.of([row])).name == "preference"
+
+
+@pytest.mark.parametrize("beside", [{"inlineData": {"data": "x"}}, {"image": "x.png"}])
+def test_an_image_beside_a_text_is_not_dropped(beside: dict[str, Any]) -> None:
+    parts = [{"text": "What is it?"} | beside]
+    answer = [{"text": "A dog.", "thoughtSignature": "x"}]
+    chat = [{"role": "user", "parts": parts}, {"role": "model", "parts": answer}]
+    with pytest.raises(InputError, match="turn 1: the content holds something other than text"):
+        detect(Rows.of([{"contents": chat}]))
+
+
 def test_a_thought_is_not_learned_as_said() -> None:
     parts = [{"text": "Hm.", "thought": True}, {"text": "Hello", "thought": False}]
     chat = [{"role": "user", "parts": [{"text": "Hi"}]}, {"role": "model", "parts": parts}]

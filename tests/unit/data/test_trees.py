@@ -32,6 +32,14 @@ def test_zero_is_an_id_if_a_message_has_it() -> None:
     assert said([message(1, 0, "user"), message(2, 1, "assistant")]) == [["1", "2"]]
 
 
+def test_marks_of_deleted_messages_may_be_texts() -> None:
+    rows = [message("a", None, "user"), message("b", "a", "assistant", 1)]
+    rows += [message("c", "a", "assistant", 0)]
+    marks = ("False", "False", "True")
+    marked = [row | {"deleted": mark} for row, mark in zip(rows, marks, strict=True)]
+    assert said(marked) == [["a", "b"]]
+
+
 def test_ranks_are_numbers_or_missing() -> None:
     rows = [message("a", None, "user", float("nan"))]
     rows += [message("b", "a", "assistant", float("nan")), message("c", "a", "assistant", 1.0)]
