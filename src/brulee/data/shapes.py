@@ -42,7 +42,10 @@ OPENAI, SHAREGPT, GEMINI = KEYS
 _ALPACA_INPUT, _ALPACA_OUTPUT = ("input", "context"), ("output", "response")
 # Outputs of an instruction that is all of the prompt.
 _ALPACA_ANSWER = ("answer", "completion")
-_ASKED = frozenset(("prompt", "problem"))
+# What may be asked about as well where a pair or an output has a less usual name.
+_ASKED = frozenset(
+    ("prompt", "problem", "premise", "hypothesis", "sentence", "sentence1", "sentence2")
+)
 _PREFERENCES = (("chosen", "rejected"), ("chosen_response", "rejected_response"))
 _CALLS = re.compile(r'\s*\[\s*(\{\s*"(name|arguments)"|\])')  # a list of calls, or none
 _NUMBER_OR_TEXT = (str, int, float)
@@ -276,7 +279,7 @@ def _has_options(look: Look) -> bool:
 def _is_whole(look: Look, read: Set[str | None]) -> bool:
     """Whether no columns but those read are context or options."""
     beside = {column.lower() for column in look.rows.columns if column not in read}
-    return not (CONTEXT - {"instruction"}) & beside and not _has_options(look)
+    return not ((CONTEXT | _ASKED) - {"instruction"}) & beside and not _has_options(look)
 
 
 def written_chat(look: Look) -> Found | None:

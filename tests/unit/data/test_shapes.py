@@ -18,6 +18,7 @@ SAID = ["Hi", "Hello"]
     "row",
     [
         {"instruction": "Answer.", "question": "2 + 2?", "answer": "4"},
+        {"instruction": "Does it follow?", "premise": "a", "hypothesis": "b", "answer": "yes"},
         {"instruction": "Which city?", "passage": "In Lyon.", "answer": "Lyon"},
         {"instruction": "Which?", "A": "ice", "B": "fire", "answer": "B"},
         {"prompt": "Who?", "context": "Ann came.", "response": "Ann"},
