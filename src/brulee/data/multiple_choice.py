@@ -210,6 +210,7 @@ def _is_labelled(value: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    if isinstance(value, bool):
-        return False
+    """Whether a value is a whole number; tables with gaps hold these as floats."""
+    if isinstance(value, bool | float):
+        return isinstance(value, float) and value.is_integer()
     return isinstance(value, int) or (isinstance(value, str) and value.isdecimal())

@@ -38,6 +38,7 @@ def read(folder: Path, rows: list[dict[str, Any]]) -> list[tuple[str, str]]:
         ({"options": OPTIONS}, "answer", ["b", "c"]),
         ({"choices": OPTIONS}, "answer_idx", [1, 2, 0]),
         ({"choices": OPTIONS}, "label", ["2", "3"]),
+        ({"choices": OPTIONS}, "label", [1.0, 2.0, 0.0]),
         ({"endings": OPTIONS}, "correct_answer", ["fire", "snow"]),
         ({"choices": PAIRS}, "answerKey", ["2", "3"]),
         ({"choices": {"text": OPTIONS, "label": ["x", "y", "z"]}}, "answer", ["y", "z"]),
