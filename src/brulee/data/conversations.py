@@ -285,9 +285,9 @@ def _turns(row: Mapping[str, Any], place: str) -> list[Any]:
 
 def _system(row: Mapping[str, Any], place: str) -> list[Message]:
     held = next((row[column] for column in SYSTEM if row.get(column)), None)
-    if isinstance(held, dict):
-        held = held.get("parts")
-    if held is not None and not isinstance(held, str | list):
+    if isinstance(held, dict) and held.get("parts") is not None:
+        held = held["parts"]
+    if held is not None and not isinstance(held, str | list | dict):
         raise InputError(f"{place}: the system column holds {type(held).__name__}, not text.")
     text = content_text(held, f"{place}, system message")
     return [{"role": "system", "content": text}] if text else []

@@ -90,7 +90,7 @@ def _from_columns(
     if target is None or not asked:
         raise InputError(f"{rows.label}: {detected.why}")
     _check_written_out(rows.label, target, sample)
-    own = {c: f"({names[c]} or []) | join({lists[c]!r})" for c in lists}
+    own = {c: f"({names[c]} or []) | select | join({lists[c]!r})" for c in lists}
     written = {**names, **own, **{c: f"{names[c]} | tojson" for c in records}}
     answers = [text for row in rows if (text := _text(_joined(row, lists)[target]))]
     classes = rows.class_names.get(target, ())
@@ -186,13 +186,14 @@ def _lists(sample: Sequence[Mapping[str, Any]]) -> dict[str, str]:
         lists = [row[column] for row in sample if row[column] is not None]
         texts = [text for held in lists if isinstance(held, list) for text in held]
         are_lists = all(isinstance(held, list) for held in lists)
-        if texts and are_lists and all(isinstance(text, str) for text in texts):
+        if texts and are_lists and all(isinstance(text, str | None) for text in texts):
+            texts = [text for text in texts if text]
             found[column] = "\n" if _are_texts(texts, least=_LONG_WORDS) else ", "
     return {} if found.keys() & _WORDS else {c: s for c, s in found.items() if c not in _EITHER}
 
 
 def _joined(row: Mapping[str, Any], lists: Mapping[str, str]) -> dict[str, Any]:
-    return {**row, **{c: between.join(row[c] or ()) for c, between in lists.items()}}
+    return {**row, **{c: between.join(filter(None, row[c] or ())) for c, between in lists.items()}}
 
 
 def _name(column: str) -> str:

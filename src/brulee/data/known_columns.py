@@ -34,6 +34,17 @@ PAIRS: dict[tuple[str, str], str] = {
     ("article", "summary"): "Summarize the following article.\n\n",
     ("text", "summary"): "Summarize the following text.\n\n",
 }
+# Those of them that are read so only where none of the others fits.
+SECOND_PAIRS = frozenset(
+    (
+        *(("input", "expected_output"), ("input_text", "output_text"), ("prompt", "answer")),
+        *(("query", "answer"), ("context", "response"), ("user", "assistant")),
+        *(("human", "assistant"), ("questions", "answers"), ("question", "solution")),
+        *(("problem", "solution"), ("article", "abstract")),
+    )
+)
+# What is to be written in data that has it, whatever stands beside it.
+TARGETS = frozenset((*(target for _, target in (*NAMED, *PAIRS)), "label", "labels"))
 # Context columns, which a prompt has to include: without them a pair would be a harder task.
 CONTEXT = frozenset(
     (

@@ -24,6 +24,7 @@ _PASSAGE = ("context", "passage", "article", "paragraph", "story")
 _ONE_EACH = re.compile(r"(op|opt|option|choice|ending|sol)?[_ ]?([a-j]|\d)", re.IGNORECASE)
 _ORDERS = (ascii_uppercase[:10], "0123456789", "123456789")
 _LETTERS = f"'{_ORDERS[0]}'"
+_UNKNOWN = (None, "", -1, "-1")  # answers of rows that are not labelled
 
 
 class Read(NamedTuple):
@@ -39,13 +40,15 @@ class Read(NamedTuple):
 class _Options(NamedTuple):
     """Expressions of the list of options, of their labels, if these are not letters, and of each.
 
-    `each` is empty if rows have different numbers of options.
+    `each` is empty if rows have different numbers of options; `whole` is then the list with those
+    that a row leaves empty.
     """
 
     columns: dict[str, str]
     texts: str
     labels: str | None = None
     each: tuple[str, ...] = ()
+    whole: str = ""
 
 
 def one_each(columns: Sequence[str]) -> list[str]:
@@ -86,17 +89,23 @@ def readings(
     options = _options(rows, own)
     if question is None or options is None:
         return
-    if not all(_is_complete(row, options) for row in every):
-        options = options._replace(each=())
+    named = [name for name in _ANSWER if name in own]
+    told: dict[str, list[Any]] = {name: [] for name in named}
+    complete = True
+    for row in map(flat, every):
+        complete = complete and _is_complete(row, options)
+        for name in named:
+            told[name].append(row.get(own[name]))
+    options = options._replace(whole="") if complete else options._replace(each=())
     columns = {"question": question, **options.columns}
     passage = next((own[n] for n in _PASSAGE if n != question and _is_text(rows, own.get(n))), None)
     if passage is not None:
         columns["passage"] = passage
-    for name in _ANSWER:
-        if name in own and own[name] not in columns.values():
-            held = [told for row in rows if (told := row.get(own[name])) is not None]
-            for place in _places(held, options):
-                gaps = len(held) < len(rows)
+    for name in named:
+        if own[name] not in columns.values():
+            held = [one for one in told[name] if one not in _UNKNOWN]
+            gaps = [one for one in _UNKNOWN if one in told[name]]
+            for place in _places(held[: len(rows)], _least(held), options):
                 yield Read(columns | {"answer": own[name]}, _phrased(options, place, passage, gaps))
 
 
@@ -105,7 +114,9 @@ def _plain(name: str) -> str:
     return re.sub(r"[\s_-]+", "_", name.rsplit(".", 1)[-1].strip().lower())
 
 
-def _phrased(options: _Options, place: str, passage: str | None, gaps: bool) -> dict[str, str]:
+def _phrased(
+    options: _Options, place: str, passage: str | None, gaps: Sequence[Any]
+) -> dict[str, str]:
     option = f"{{{{label}}}}. {{{{({options.texts})[loop.index0]}}}}\n"
     listed = f"{{% for label in answer_choices %}}{option}{{% endfor %}}"
     labels = f"{{{{{_LETTERS}[:({options.texts}) | length] | list | join('|||')}}}}"
@@ -115,10 +126,11 @@ def _phrased(options: _Options, place: str, passage: str | None, gaps: bool) -> 
         listed = "".join(f"{letter}. {{{{{text}}}}}\n" for letter, text in pairs)
         labels = f" {SEPARATOR} ".join(letters)
     answer = f"{{{{answer_choices[{place}]}}}}"
+    known = "answer is not none" if gaps == [None] else f"answer not in {_written(gaps)}"
     before = "" if passage is None else "{{passage}}\n\n"
     return {
         "prompt": f"{before}{{{{question}}}}\n{listed}\nAnswer with the letter.",
-        "completion": f"{{% if answer is not none %}}{answer}{{% endif %}}" if gaps else answer,
+        "completion": f"{{% if {known} %}}{answer}{{% endif %}}" if gaps else answer,
         "answer_choices": labels,
     }
 
@@ -141,34 +153,48 @@ def _options(rows: Sequence[Mapping[str, Any]], own: Mapping[str, str]) -> _Opti
 
 
 def _of_each(columns: dict[str, str], each: Sequence[str]) -> _Options:
-    return _Options(
-        columns, f"[{', '.join(each)}] | reject('in', [none, '']) | list", each=tuple(each)
-    )
+    whole = f"[{', '.join(each)}]"
+    texts = f"{whole} | reject('in', [none, '']) | list"
+    return _Options(columns, texts, each=tuple(each), whole=whole)
 
 
 def _is_complete(row: Mapping[str, Any], options: _Options) -> bool:
-    """Whether a row has a text for each of the options."""
-    seen = flat(row)
-    held = [seen.get(column) for column in options.columns.values()]
+    """Whether a flat row has a text for each of the options."""
+    held = [row.get(column) for column in options.columns.values()]
     texts = [text for one in held for text in (one.values() if isinstance(one, dict) else [one])]
     return not any(text in (None, "") for text in texts)
 
 
-def _places(answers: Sequence[Any], options: _Options) -> Iterator[str]:
-    """Expressions of the right option's number, from 0, that suit all the answers."""
+def _places(answers: Sequence[Any], least: int | None, options: _Options) -> Iterator[str]:
+    """Expressions of the right option's number, from 0, that suit all the answers.
+
+    `least` is the smallest number of all rows. An option's text is tried before its number, as
+    options may be numbers.
+    """
+
+    def place(number: str) -> str:
+        own = f"{options.whole}[{number}]"
+        return f"({options.texts}).index({own})" if options.whole else number
+
     texts = all(isinstance(answer, str) for answer in answers)
     if not answers:
         return
     if texts and all(len(answer) == 1 and answer.upper() in _LETTERS for answer in answers):
-        yield f"{_LETTERS}.index(answer | upper)"
+        yield place(f"{_LETTERS}.index(answer | upper)")
     if texts and options.labels is not None:
         yield f"({options.labels}).index(answer)"
-    if all(_is_number(answer) for answer in answers):
-        least = min(map(int, answers))
-        if least >= 0:
-            yield "(answer | int) - 1" if least else "answer | int"
     if texts:
         yield f"({options.texts}).index(answer)"
+    if least is not None and least >= 0 and all(_is_number(answer) for answer in answers):
+        yield place("(answer | int) - 1" if least else "answer | int")
+
+
+def _least(answers: Sequence[Any]) -> int | None:
+    return min((int(answer) for answer in answers if _is_number(answer)), default=None)
+
+
+def _written(values: Sequence[Any]) -> str:
+    return f"[{', '.join('none' if value is None else repr(value) for value in values)}]"
 
 
 def _is_text(rows: Sequence[Mapping[str, Any]], column: str | None) -> bool:
@@ -184,6 +210,7 @@ def _is_labelled(value: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    if isinstance(value, bool):
-        return False
+    """Whether a value is a whole number; tables with gaps hold these as floats."""
+    if isinstance(value, bool | float):
+        return isinstance(value, float) and value.is_integer()
     return isinstance(value, int) or (isinstance(value, str) and value.isdecimal())

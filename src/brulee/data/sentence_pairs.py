@@ -39,6 +39,15 @@ _WORDS = frozenset(
 )
 
 
+# Columns of what is to be written about both texts.
+_ABOUT_BOTH = frozenset(
+    (
+        *("answer", "completion", "output", "response", "reply", "summary"),
+        *("label", "labels", "intent", "sentiment"),
+    )
+)
+
+
 class Side(NamedTuple):
     """One side of a sentence pair: its column, its field if the column holds objects, its language.
 
@@ -64,7 +73,8 @@ class Side(NamedTuple):
 def pair_in(sample: Sequence[Mapping[str, Any]]) -> tuple[Side, Side] | None:
     """The source and target side of rows that are sentence pairs, in their own order; else None.
 
-    Each side has to hold texts, or nothing in some rows; a third language makes it no pair.
+    Each side has to hold texts, or nothing in some rows; a third language makes it no pair, nor is
+    it one beside an answer or a label.
     """
     found: list[Side] = []
     for column in sample[0] if sample else ():
@@ -74,6 +84,8 @@ def pair_in(sample: Sequence[Mapping[str, Any]]) -> tuple[Side, Side] | None:
             found.append(Side(column, None, language))
         found += _fields(column, values)
     if len(found) != 2 or found[0].language == found[1].language:
+        return None
+    if _ABOUT_BOTH & {column.lower() for column in sample[0]}:
         return None
     return found[0], found[1]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -27,7 +27,7 @@ from brulee.data.conversations import (
     is_history,
     well_formed,
 )
-from brulee.data.known_columns import ABOUT_TEXT, CONTEXT, PAIRS
+from brulee.data.known_columns import ABOUT_TEXT, CONTEXT, PAIRS, SECOND_PAIRS, TARGETS
 from brulee.data.messages import CALLS, WEIGHT
 from brulee.data.multiple_choice import one_each
 from brulee.data.packing import TOOLS
@@ -39,7 +39,13 @@ from brulee.errors import InputError
 
 OPENAI, SHAREGPT, GEMINI = KEYS
 
-_ALPACA_INPUT, _ALPACA_OUTPUT = ("input", "context"), ("output", "response", "answer", "completion")
+_ALPACA_INPUT, _ALPACA_OUTPUT = ("input", "context"), ("output", "response")
+# Outputs of an instruction that is all of the prompt.
+_ALPACA_ANSWER = ("answer", "completion")
+# What may be asked about as well where a pair or an output has a less usual name.
+_ASKED = frozenset(
+    ("prompt", "problem", "premise", "hypothesis", "sentence", "sentence1", "sentence2")
+)
 _PREFERENCES = (("chosen", "rejected"), ("chosen_response", "rejected_response"))
 _CALLS = re.compile(r'\s*\[\s*(\{\s*"(name|arguments)"|\])')  # a list of calls, or none
 _NUMBER_OR_TEXT = (str, int, float)
@@ -102,13 +108,15 @@ class Look:
 def preference(look: Look) -> Found | None:
     """Preference data, pairs of a better and a worse answer: recognised to be rejected."""
     for chosen, rejected in _PREFERENCES:
-        if look.has(chosen, rejected):
+        better, worse = look.own(chosen), look.own(rejected)
+        if better and worse:
             return Found(
-                f"the columns {chosen!r} and {rejected!r} are preference data, for methods that "
+                f"the columns {better!r} and {worse!r} are preference data, for methods that "
                 "learn from comparisons; instruction tuning learns from right answers only. To "
-                f"train on {chosen!r} alone, write {_only(look, chosen)}."
+                f"train on {better!r} alone, write {_only(look, better)}."
             )
-    if look.has("prompt", "completion") and look.holds("label", bool):
+    names = [look.own(name) for name in ("prompt", "completion", "label")]
+    if all(names) and look.holds(names[2], bool):
         return Found(
             "a true-or-false 'label' beside 'prompt' and 'completion' is preference data, and the "
             "rejected completions would be learned as well; keep the rows whose label is true, and "
@@ -144,14 +152,21 @@ def gemini(look: Look) -> Found | None:
 
 
 def turns_in_order(look: Look) -> Found | None:
-    """Chats as lists of texts, question and answer in turn, or of pairs of input and output."""
-    present = [column for column in COLUMNS if has_turns_in_order(look.values(column))]
+    """Chats as lists of texts, question and answer in turn, or of pairs of input and output.
+
+    Beside an answer, a summary or a label such a list is what these are about.
+    """
+    if TARGETS & {column.lower() for column in look.rows.columns}:
+        return None
+    present = [column for column in COLUMNS[:3] if has_turns_in_order(look.values(column))]
     return _exchange(look, present[0]) if present else None
 
 
 def message_tree(look: Look) -> Found | None:
     """Messages with the ids of those that they answer."""
     if not (look.has(*trees.COLUMNS) and look.holds(trees.TEXT, str)):
+        return None
+    if not any(role in trees.ROLES for role in look.values(trees.ROLE)):
         return None
     made = trees.chats_of(look.rows)
     columns = f"{_columns(*trees.COLUMNS)}, the best-ranked reply to each message"
@@ -186,10 +201,11 @@ def prompt_completion(look: Look) -> Found | None:
 
 def alpaca(look: Look) -> Found | None:
     """An instruction with optional input, system text and history."""
-    instruction, output = look.own("instruction"), look.own(*_ALPACA_OUTPUT)
+    instruction, given = look.own("instruction"), look.own(*_ALPACA_INPUT)
+    answer = look.own(*_ALPACA_ANSWER) if _is_whole(look, {"instruction", given}) else None
+    output = look.own(*_ALPACA_OUTPUT) or answer
     if not (look.holds(instruction, str) and look.holds(output, *_NUMBER_OR_TEXT)):
         return None
-    given = look.own(*_ALPACA_INPUT)
     prompt = f"{{{{ {instruction} }}}}"
     if given:
         number = look.holds(given, int, float)  # 0 is a value, not a missing one
@@ -246,11 +262,24 @@ def pair(look: Look) -> Found | None:
         if look.holds(look.own(pair[0]), str)
         and look.holds(look.own(pair[1]), *_NUMBER_OR_TEXT)
         and not CONTEXT & (names - set(pair))
+        and not (pair in SECOND_PAIRS and _ASKED & (names - set(pair)))
     ]
-    if len(pairs) != 1 or one_each(look.rows.columns):
+    pairs = [pair for pair in pairs if pair not in SECOND_PAIRS] or pairs
+    if len(pairs) != 1 or _has_options(look):
         return None
     source, target = (look.own(name) for name in pairs[0])
     return _phrased(look, (source, target), f"{PAIRS[pairs[0]]}{{{{ {source} }}}}", target)
+
+
+def _has_options(look: Look) -> bool:
+    """Whether columns hold an option each, as texts: `a` and `b` may also be numbers."""
+    return bool(one_each([c for c in look.rows.columns if look.holds(c, str)]))
+
+
+def _is_whole(look: Look, read: Set[str | None]) -> bool:
+    """Whether no columns but those read are context or options."""
+    beside = {column.lower() for column in look.rows.columns if column not in read}
+    return not ((CONTEXT | _ASKED) - {"instruction"}) & beside and not _has_options(look)
 
 
 def written_chat(look: Look) -> Found | None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from brulee.data.conversations import COLUMNS, has_messages, has_turns_in_order
-from brulee.data.known_columns import ABOUT_TEXT, CONTEXT, NAMED, PAIRS
+from brulee.data.known_columns import ABOUT_TEXT, CONTEXT, NAMED, PAIRS, TARGETS
 from brulee.data.messages import as_json
 from brulee.data.multiple_choice import one_each
 from brulee.data.row_texts import is_id
@@ -82,7 +82,8 @@ def _chats(sample: Sequence[Mapping[str, Any]]) -> str:
     """Advice for a column that holds chats under another name, or as JSON text."""
     for column in sample[0] if sample else ():
         values = [row[column] for row in sample if row[column]]
-        if column.lower() in _CALLED_CHATS and has_turns_in_order(values):
+        called = column.lower() in _CALLED_CHATS and not TARGETS & sample[0].keys()
+        if called and has_turns_in_order(values):
             return _holds_chats(column, COLUMNS[1])
         for name, keys in zip((*COLUMNS[:2], COLUMNS[-1]), KEYS, strict=True):
             if has_messages(values, keys):

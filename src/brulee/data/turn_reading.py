@@ -19,6 +19,8 @@ _LOST = {
 }
 _REASONING = (REASONING, "reasoning", "thinking")
 _MASKS = ("train", "training")
+# Keys of a part without a type that are not content.
+_ABOUT_PART = frozenset(("text", "thoughtSignature", "thought_signature"))
 
 
 def in_order(turns: Sequence[Any]) -> Iterator[Any]:
@@ -123,14 +125,19 @@ def content_text(content: Any, place: str) -> str:
     parts = content if isinstance(content, list) else [content]
     for part in parts:
         kind = part.get("type") if isinstance(part, dict) else ""
+        if kind is None and part.get("thought"):
+            raise InputError(
+                f"{place}: a part is marked as a thought; write it into {REASONING!r} of the turn."
+            )
         if not ((kind == "text" and "text" in part) or (kind is None and _is_said(part))):
             raise InputError(f"{place}: the content holds something other than text.")
     return "".join(part["text"] or "" for part in parts)
 
 
 def _is_said(part: Mapping[str, Any]) -> bool:
-    """Whether a part without a type is a text."""
-    return isinstance(part.get("text"), str)
+    """Whether a part without a type is a text, and nothing else, such as an image."""
+    beside = [value for key, value in part.items() if key not in _ABOUT_PART]
+    return isinstance(part.get("text"), str) and not any(beside)
 
 
 def holds(value: Any) -> bool:

@@ -15,7 +15,8 @@ from collections.abc import Iterator, Sequence
 from brulee.data.messages import Message
 
 _USER = ("user", "human", "prompter", "instruction", "input", "question")
-_NAME = r"(?P<role>user|human|prompter|assistant|gpt|ai|model|system)"
+_SPEAKER = "user|human|prompter|assistant|gpt|ai"
+_NAME = rf"(?P<role>{_SPEAKER}|model|system)"
 _HEADING = rf"(?P<role>{'|'.join(_USER)}|assistant|response|answer|system)"
 # The mark before a turn, by what it looks like.
 _STYLES: dict[str, re.Pattern[str]] = {
@@ -25,7 +26,9 @@ _STYLES: dict[str, re.Pattern[str]] = {
     "<|user|>": re.compile(rf"<\|{_NAME}\|>\n?"),
     "[INST]": re.compile(r"\[(?P<role>/?INST)\]"),
     "###": re.compile(rf"#{{2,3}} ?{_HEADING}: ?", re.IGNORECASE),
-    "a name and a colon": re.compile(rf"^{_NAME}: ?", re.IGNORECASE | re.MULTILINE),
+    "a name and a colon": re.compile(
+        rf"^(?P<role>{_SPEAKER}|system): ?", re.IGNORECASE | re.MULTILINE
+    ),
 }
 # What only chats have; in others both speakers begin lines.
 _MARK = re.compile(
@@ -42,6 +45,11 @@ _ENDS = (
     *("<s>", "</s>", "<bos>", "<eos>", "<end_of_turn>", "<|im_end|>", "<|eot_id|>", "<|end|>"),
     *("<|endoftext|>", "<|begin_of_text|>", "<|end_of_text|>"),
 )
+# What a turn still holds if there are marks of other turns than those that are read, as of tools.
+_LEFT = re.compile(
+    r"<\|\w+\|>|<(?:start|end)_of_turn>|\[/?(?:INST|TOOL_CALLS|TOOL_RESULTS|AVAILABLE_TOOLS)\]"
+)
+_OF_WORDS = ("###", "a name and a colon")  # styles that any text may quote
 _MOST_ENDS = 4  # at either end of a turn
 
 
@@ -57,7 +65,7 @@ def style_of(texts: Sequence[str]) -> str | None:
 
 
 def turns_of(text: str, style: str) -> list[Message]:
-    """A text's turns; empty if no answer follows a question.
+    """A text's turns; empty if no answer follows a question, and if marks are left in a turn.
 
     What is before the first mark is a system message. Turns of the user that follow each other are
     joined, as Alpaca's instruction and input.
@@ -70,12 +78,14 @@ def turns_of(text: str, style: str) -> list[Message]:
             spoken.append((role, [content]))
     if ("user", "assistant") not in itertools.pairwise(role for role, _ in spoken):
         return []
-    return [{"role": role, "content": "\n\n".join(contents)} for role, contents in spoken]
+    found = [{"role": role, "content": "\n\n".join(contents)} for role, contents in spoken]
+    left = style not in _OF_WORDS and any(_LEFT.search(turn["content"]) for turn in found)
+    return [] if left else found
 
 
 def _pieces(text: str, mark: re.Pattern[str]) -> Iterator[tuple[str, str]]:
     """The role and the content of what is before the first mark and after each, if not empty."""
-    marks = list(mark.finditer(text))
+    marks = list(_marks(text, mark))
     ends = [*(one.start() for one in marks), len(text)]
     pieces = [("system", text[: ends[0]])]
     for one, end in zip(marks, ends[1:], strict=True):
@@ -87,6 +97,21 @@ def _pieces(text: str, mark: re.Pattern[str]) -> Iterator[tuple[str, str]]:
             told = told[system.end() :]
         if told:
             yield role, told
+
+
+def _marks(text: str, mark: re.Pattern[str]) -> Iterator[re.Match[str]]:
+    """The marks with the first name of either side; a turn may hold lines with other names.
+
+    A system message is the first turn; an instruction may be followed by its input.
+    """
+    names: dict[str, str] = {}
+    for one in mark.finditer(text):
+        name = one["role"].lower()
+        role = _role(name)
+        if role == "system" and names:
+            continue
+        if name == names.setdefault(role, name) or (names[role], name) == ("instruction", "input"):
+            yield one
 
 
 def _bare(content: str) -> str:

@@ -16,13 +16,18 @@ from brulee.evaluation.matching import BestReference, final_answer
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*")
 _MOST_DIGITS: Final = 100  # of a number that is compared as one
 # What does not change an answer: signs of mathematics, sizes, spaces, degrees, per cent, dollars.
+# The end of a row, two backslashes, is kept, and not read as the beginning of a space.
 _NOTHING = re.compile(
-    r"\\[()\[\]]|\\(?:left|right|displaystyle|big|Big)(?![A-Za-z])|\\[!,;:> ]|~"
+    r"(\\\\)|\\[()\[\]]|\\(?:left|right|displaystyle|big|Big)(?![A-Za-z])|\\[!,;:> ]|~"
     r"|\^\{?\\circ\}?|\\?%|\\?\$"
 )
-_UNIT = re.compile(r"(?<=[\d}])\s*\\(?:text|mbox|mathrm)\{[^{}]*\}(?:\^\{?\d\}?)?\s*$")
+_UNIT = re.compile(
+    r"(?<=[\d}])(?:\s|\\[!,;: ]|~)*\\(?:text|mbox|mathrm)"
+    r"\{(?!\s*[ie]\s*\})[^{}]*\}(?:\^\{?\d\}?)?\s*$"  # not the numbers i and e
+)
 _TEXT = re.compile(r"\\(?:text|textbf|mathrm|mathbf|mbox|operatorname)\{([^{}]*)\}")
-_SHORT_FRACTION = re.compile(r"\\frac(\d)(\d)|\\frac\{([^{}]+)\}(\d)|\\frac(\d)\{([^{}]+)\}")
+_BRACED, _ONE = r"\{((?:[^{}]|\{[^{}]*\})+)\}", "([0-9A-Za-z])"
+_SHORT_FRACTION = re.compile(rf"\\frac{_ONE}{_ONE}|\\frac{_BRACED}{_ONE}|\\frac{_ONE}{_BRACED}")
 _SHORT_ROOT = re.compile(r"\\sqrt(\w)")
 _SLASH = re.compile(r"(-?)(\d+)/(\d+)")
 _THOUSANDS = re.compile(r"-?\d{1,3}(?:,\d{3})+(?:\.\d+)?")
@@ -40,7 +45,7 @@ def boxed(text: str) -> str | None:
         return None
     rest = text[marks[-1].end() :]
     if not rest.startswith("{"):
-        return re.split(r"[$.\n]", rest, maxsplit=1)[0].strip() or None
+        return re.split(r"[$\n]|\.(?!\d)", rest, maxsplit=1)[0].strip() or None
     depth = 0
     for at, letter in enumerate(rest):
         escaped = at > 0 and rest[at - 1] == "\\"
@@ -53,7 +58,7 @@ def boxed(text: str) -> str | None:
 def normalised(answer: str) -> str:
     """An answer without what does not change it, fractions and roots written out."""
     text = _UNIT.sub("", answer.strip().removesuffix(".").replace("{,}", ","))
-    text = _TEXT.sub(r"\1", _NOTHING.sub("", text))
+    text = _TEXT.sub(r"\1", _NOTHING.sub(r"\1", text))
     text = re.sub(r"\\[dt]frac", r"\\frac", re.sub(r"\s+", "", text))
     text = _SHORT_FRACTION.sub(_fraction, text)
     text = _NAMED.sub("", _SHORT_ROOT.sub(r"\\sqrt{\1}", text))

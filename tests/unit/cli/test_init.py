@@ -272,6 +272,7 @@ def test_solutions_with_boxed_answers_are_scored_by_them(brulee, here: Path) -> 
     ("listed", "prompt", "completion"),
     [
         ({"labels": ["late", "angry"]}, "{}\n\nWrite the labels.", "late, angry"),
+        ({"labels": ["late", None, ""]}, "{}\n\nWrite the labels.", "late"),
         (
             {"steps": ["Take the box out.", "Put the lamp in it."], "title": "Lamp"},
             "note: {}\n\nsteps: Take the box out.\nPut the lamp in it.\n\nWhat is the title?",

@@ -186,7 +186,10 @@ def test_a_chat_of_a_message_tree_follows_the_best_ranked_replies() -> None:
     ("rows", "said"),
     [
         ([message("a", None, "prompter")], "is answered by another"),
-        ([message("a", None, "pope")], "row 1: unknown role 'pope'. Valid: prompter, user, ass"),
+        (
+            [message("a", None, "user"), message("b", "a", "pope")],
+            "row 2: unknown role 'pope'. Valid: prompter, user, ass",
+        ),
     ],
 )
 def test_message_trees_without_a_chat_are_refused(rows: list[dict[str, Any]], said: str) -> None:

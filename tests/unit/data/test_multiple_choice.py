@@ -38,6 +38,7 @@ def read(folder: Path, rows: list[dict[str, Any]]) -> list[tuple[str, str]]:
         ({"options": OPTIONS}, "answer", ["b", "c"]),
         ({"choices": OPTIONS}, "answer_idx", [1, 2, 0]),
         ({"choices": OPTIONS}, "label", ["2", "3"]),
+        ({"choices": OPTIONS}, "label", [1.0, 2.0, 0.0]),
         ({"endings": OPTIONS}, "correct_answer", ["fire", "snow"]),
         ({"choices": PAIRS}, "answerKey", ["2", "3"]),
         ({"choices": {"text": OPTIONS, "label": ["x", "y", "z"]}}, "answer", ["y", "z"]),
@@ -74,6 +75,36 @@ def test_rows_of_which_one_has_no_question_are_refused(tmp_path: Path) -> None:
     row = {"question": {"stem": "Hot?", "choices": PAIRS}, "passage": "Read.", "answerKey": "1"}
     with pytest.raises(InputError, match="do not say what is asked"):
         read(tmp_path, [row, row | {"question": None}])
+
+
+def test_the_answer_is_the_text_of_an_option_that_is_a_number(tmp_path: Path) -> None:
+    row = {"question": "1 + 2?", "options": ["2", "3", "5"]}
+    assert read(tmp_path, [row | {"answer": "3"}, row | {"answer": "2"}])[0][1] == "B"
+
+
+def test_answers_are_counted_from_the_smallest_of_all_rows(tmp_path: Path) -> None:
+    rows = [{"question": f"{i}?", "options": OPTIONS, "label": int(i < 60)} for i in range(61)]
+    assert [answer for _, answer in read(tmp_path, rows)] == ["B"] * 60 + ["A"]
+
+
+def test_answers_of_unlabelled_rows_are_empty(tmp_path: Path) -> None:
+    rows = [{"question": f"{i}?", "options": OPTIONS, "label": i % 2} for i in range(60)]
+    found = read(tmp_path, [*rows, {"question": "60?", "options": OPTIONS, "label": -1}])
+    assert [answer for _, answer in found][58:] == ["A", "B", ""]
+
+
+@pytest.mark.parametrize("answers", [("B", "C"), (1, 2, 0)])
+def test_an_empty_option_moves_the_letters_of_those_after_it(
+    tmp_path: Path, answers: tuple[Any, ...]
+) -> None:
+    row = {"question": "Hot?", "A": "", "B": "ice", "C": "fire"}
+    rows = [row | {"answer": answer} for answer in answers[:2]]
+    rows += [{"question": "Cold?", "A": "sun", "B": "fire", "C": "ice", "answer": a}
+             for a in answers[2:]]  # fmt: skip
+    assert read(tmp_path, rows)[:2] == [
+        ("Hot?\nA. ice\nB. fire\n\nAnswer with the letter.", "A"),
+        ("Hot?\nA. ice\nB. fire\n\nAnswer with the letter.", "B"),
+    ]
 
 
 def test_zero_is_an_option(tmp_path: Path) -> None:

@@ -36,6 +36,11 @@ def test_columns_named_after_two_languages_are_a_pair(
     assert told(row) == list(zip(columns, languages, strict=True))
 
 
+@pytest.mark.parametrize("name", ["answer", "Label", "summary"])
+def test_what_is_written_about_both_texts_makes_them_no_pair(name: str) -> None:
+    assert told({"question_en": EN, "question_fr": FR, name: "yes"}) is None
+
+
 def test_fields_of_one_column_are_a_pair_even_where_a_row_has_none() -> None:
     rows = [
         {"id": "1", "translation": {"de": "Hund", "en": "dog"}},

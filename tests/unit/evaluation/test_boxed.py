@@ -16,6 +16,7 @@ from brulee.evaluation.boxed import boxed, normalised, same_answer
         (r"\fbox{(1, 2)}", "(1, 2)"),
         (r"\boxed{\{1, 2\}} is the set", r"\{1, 2\}"),
         (r"$\boxed 7$ apples", "7"),
+        (r"So $\boxed 3.5$.", "3.5"),
         (r"\boxed{\text{yes}", None),
         ("no box", None),
         (r"\boxed", None),
@@ -47,6 +48,11 @@ def test_the_last_box_is_found_with_its_braces(text: str, expected: str | None) 
         (r"\text{Friday}.", "Friday"),
         (r"\(x^2 + 1\)", "x^2+1"),
         (r"\frac{\pi}2", r"\frac{\pi}{2}"),
+        (r"\frac{1+\sqrt{5}}2", r"\frac{1+\sqrt{5}}{2}"),
+        (r"\frac1x", r"\frac{1}{x}"),
+        (r"5\ \text{m/s}", "5"),
+        (r"\begin{pmatrix} 1 \\ -2 \end{pmatrix}", r"\begin{pmatrix}1\\-2\end{pmatrix}"),
+        (r"2\mathrm{i}", "2i"),
     ],
 )
 def test_what_is_written_differently_and_means_the_same_is_equal(one: str, other: str) -> None:
