@@ -14,6 +14,8 @@ from typing import Final, final
 from brulee.evaluation.matching import BestReference, final_answer
 
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*")
+# A brace, or a backslash with what it escapes: in `\\{` it is a backslash, not the brace.
+_BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 _MOST_DIGITS: Final = 100  # of a number that is compared as one
 # What does not change an answer: signs of mathematics, sizes, spaces, degrees, per cent, dollars.
 # The end of a row, two backslashes, is kept, and not read as the beginning of a space.
@@ -47,11 +49,10 @@ def boxed(text: str) -> str | None:
     if not rest.startswith("{"):
         return re.split(r"[$\n]|\.(?!\d)", rest, maxsplit=1)[0].strip() or None
     depth = 0
-    for at, letter in enumerate(rest):
-        escaped = at > 0 and rest[at - 1] == "\\"
-        depth += 0 if escaped else (letter == "{") - (letter == "}")
+    for token in _BRACE.finditer(rest):
+        depth += (token[0] == "{") - (token[0] == "}")
         if depth == 0:
-            return rest[1:at].strip()
+            return rest[1 : token.start()].strip()
     return None
 
 

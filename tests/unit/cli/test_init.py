@@ -246,9 +246,12 @@ def test_numbered_labels_that_a_few_rows_lack_are_learned_from_the_others(
 
 
 def test_texts_that_a_few_rows_lack_are_still_what_is_learned(brulee, here: Path) -> None:
-    """The last column, though the one before it has no gap."""
+    """The last column, though the one before it has no gap, and numbers are JSON as well."""
     rows = [
-        json.dumps({"story": f"{said(i)} {i} {said(i + 1)}", "headline": said(i) if i % 40 else ""})
+        json.dumps(
+            {"page": str(i), "story": f"{said(i)} {i} {said(i + 1)}", "headline": said(i)}
+            | ({} if i % 40 else {"headline": ""})
+        )
         for i in range(80)
     ]
     (here / "news.jsonl").write_text("\n".join(rows))

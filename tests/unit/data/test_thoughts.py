@@ -120,6 +120,16 @@ def test_a_tag_may_share_its_last_token_with_what_follows() -> None:
     assert tags.parted([0, 1, 2, 3], shown) == ("He asks", "It is.")
 
 
+def test_control_tokens_after_thoughts_are_no_part_of_the_answer() -> None:
+    pieces = ["<think>", "He asks", "</think>", "It", "<pad>", " is."]
+
+    def shown(ids: list[int], control: bool) -> str:
+        return "".join(pieces[i] for i in ids if control or pieces[i] != "<pad>")
+
+    tags = Thoughts("<think>", "</think>")
+    assert tags.parted([0, 1, 2, 3, 4, 5], shown) == ("He asks", "It is.")
+
+
 def test_a_template_that_names_the_tags_and_shows_nothing_knows_thoughts(
     make_tokenizer: MakeTokenizer,
 ) -> None:

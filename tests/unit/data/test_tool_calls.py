@@ -206,6 +206,7 @@ def _chat(*turns: dict[str, Any], **columns: Any) -> dict[str, Any]:
         (_chat({**USER, "tool_calls": [FUNCTION]}), "a tool call in a turn of 'user'"),
         (_chat({"role": "assistant", "content": "a", "thinking": "b", "reasoning": "c"}),
          "turn 2: two different texts of reasoning"),
+        (_chat({**END, "thinking": ["b"]}), "turn 2: the reasoning must be text, not list"),
         (_chat(called([WRAPPED]), {"role": "tool", "content": "21", "tool_call_id": "b2"}, END),
          "turn 3: tool_call_id 'b2' is not the id of any call before it; there is 'a1'"),
         (_chat(END, tools="hammer"), "column 'tools': 'hammer' is not valid JSON"),

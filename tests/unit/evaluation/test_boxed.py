@@ -15,6 +15,7 @@ from brulee.evaluation.boxed import boxed, normalised, same_answer
         (r"\boxed{1} or rather \boxed{\frac{1}{2}}", r"\frac{1}{2}"),
         (r"\fbox{(1, 2)}", "(1, 2)"),
         (r"\boxed{\{1, 2\}} is the set", r"\{1, 2\}"),
+        (r"\boxed{\binom{1\\{2}}{3}}", r"\binom{1\\{2}}{3}"),  # a line break, then a group
         (r"$\boxed 7$ apples", "7"),
         (r"So $\boxed 3.5$.", "3.5"),
         (r"\boxed{\text{yes}", None),

@@ -59,6 +59,18 @@ def _size(rank: int, scale: float = 2.0) -> Any:
     return Size(rank, scale)
 
 
+@pytest.mark.parametrize("dora", [False, True])
+def test_a_bias_is_added_once_and_not_scaled(dora: bool) -> None:
+    """The layers of untrained models have biases of zero, which would not show it."""
+    base, draw = torch.nn.Linear(6, 5), torch.Generator().manual_seed(0)
+    layer = LoRALinear(base, _size(2), 0.0, draw, dora)
+    for parameter in (base.bias, *(p for n, p in layer.named_parameters() if "lora" in n)):
+        parameter.data.add_(torch.randn(parameter.shape, generator=draw))
+    x = torch.randn(3, 6, generator=draw)
+    expected = torch.nn.functional.linear(x, layer.merged()["weight"], base.bias)
+    torch.testing.assert_close(layer(x), expected)
+
+
 @pytest.mark.parametrize(
     "options",
     [{}, {"dora": True}, {"init": "pissa"}, {"target": ["attention", "embeddings"]}],

@@ -420,6 +420,12 @@ def test_the_recommended_rate_follows_what_is_trained() -> None:
     assert _selective(train="layers", layers=[0]).learning_rate == 1e-4
 
 
+def test_documents_are_read_for_masks_by_gradient_alone() -> None:
+    assert _selective(train="sparse", mask="sam").documents() == 64
+    assert _selective(train="sparse", mask="magnitude").documents() == 0
+    assert _selective(train="norms").documents() == 0
+
+
 def test_values_are_chosen_alike_however_a_tensor_lies() -> None:
     draw = torch.Generator().manual_seed(0)
     values, index = torch.randn(6, 8, generator=draw), torch.tensor([0, 9, 13, 47])

@@ -120,7 +120,7 @@ def test_matrices_of_one_shape_move_as_each_does_alone(monkeypatch: pytest.Monke
 def test_what_is_no_map_moves_by_adamw_at_the_rate_of_the_step() -> None:
     from brulee.training.optim import set_learning_rate
 
-    spec = {"weight_decay": 0.1, "beta2": 0.9}
+    spec = {"weight_decay": 0.1, "beta2": 0.9, "epsilon": 0.5}
     ends = []
     for kind, more in (("muon", _drawn((4, 4))), ("adamw", ())):
         own = _drawn((5, 3), (4,))

@@ -59,6 +59,14 @@ def test_a_loss_that_is_none_from_the_start_is_told(
         range_test(trainer.passes, trainer.attached, trainer.document, trainer.spec)
 
 
+def test_a_gradient_that_is_never_clipped_can_be_tried(
+    make_trainer: Callable[..., Trainer],
+) -> None:
+    trainer = make_trainer(max_grad_norm=None)
+    found = range_test(trainer.passes, trainer.attached, trainer.document, trainer.spec, steps=20)
+    assert found.suggestion > 0
+
+
 def test_what_has_a_rate_of_its_own_is_not_trained_at_those_tried(
     make_trainer: Callable[..., Trainer],
 ) -> None:
