@@ -67,7 +67,7 @@ def test_an_adapter_is_trained_further_over_four_bits(at: Any, brulee: Any) -> N
     )
     found = results.read(RUN)
     assert found.base.before == f"{found.base.name} with runs/first"
-    assert found.verdict.startswith("LoRA r2, trained further from runs/first, ")
+    assert found.verdict.startswith("PiSSA r2, trained further from runs/first, ")
 
 
 def test_full_tuning_has_nothing_to_train_there(at: Any, brulee: Any) -> None:
