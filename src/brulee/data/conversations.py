@@ -46,7 +46,8 @@ HISTORY, SPEAKER = "history", "speaker"
 ASKED_WITH, ANSWERED_WITH = "asked_with", "answered_with"
 _OF_TOOLS = (TOOLS, ASKED_WITH, ANSWERED_WITH)
 FUNCTIONS = "functions"  # OpenAI's first name for tools
-COLUMNS = ("messages", "conversations", "conversation", "contents")
+IN_ORDER = ("messages", "conversations", "conversation")  # columns whose turns may lack roles
+COLUMNS = (*IN_ORDER, "contents")
 _WORTH_A_BAR = 20_000  # chats
 _TURN = re.compile(rf"^(, {HISTORY})?(, turn \d+)?: ")
 # The roles that may follow a role; "" is the start of the chat.

@@ -12,6 +12,7 @@ from brulee.data import natural, trees
 from brulee.data.conversations import (
     COLUMNS,
     HISTORY,
+    IN_ORDER,
     LEAVE_OUT,
     SYSTEM,
     Malformed,
@@ -158,7 +159,7 @@ def turns_in_order(look: Look) -> Found | None:
     """
     if TARGETS & {column.lower() for column in look.rows.columns}:
         return None
-    present = [column for column in COLUMNS[:3] if has_turns_in_order(look.values(column))]
+    present = [column for column in IN_ORDER if has_turns_in_order(look.values(column))]
     return _exchange(look, present[0]) if present else None
 
 

@@ -21,6 +21,7 @@ _MOST = 6
 _MOST_SHOWN = 40
 # Columns whose lists of texts are chats, and not words or choices.
 _CALLED_CHATS = frozenset(("chat", "data", "dialog", "dialogs", "dialogue", "turns", "utterances"))
+_OF_KEYS = ("messages", "conversations", "contents")  # the column of turns with such keys
 _JSON_CHAT = re.compile(r'\s*\[\s*\{\s*"(role|content|from|value)"\s*:')
 
 
@@ -84,8 +85,8 @@ def _chats(sample: Sequence[Mapping[str, Any]]) -> str:
         values = [row[column] for row in sample if row[column]]
         called = column.lower() in _CALLED_CHATS and not TARGETS & sample[0].keys()
         if called and has_turns_in_order(values):
-            return _holds_chats(column, COLUMNS[1])
-        for name, keys in zip((*COLUMNS[:2], COLUMNS[-1]), KEYS, strict=True):
+            return _holds_chats(column, "conversations")
+        for name, keys in zip(_OF_KEYS, KEYS, strict=True):
             if has_messages(values, keys):
                 return _holds_chats(column, name)
         if values and all(isinstance(v, str) and _JSON_CHAT.match(v) for v in values):
